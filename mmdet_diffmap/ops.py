@@ -1,0 +1,125 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Stand-ins for mmcv's compiled ops, for installations without a compiler.
+
+mmdet imports ``mmcv.ops``, which loads the extension module ``mmcv._ext``. The
+wheel ``mmcv-lite`` does not carry that module. :func:`install_standins` puts a
+module in its place whose ``nms`` and RoIAlign are torchvision's; every other
+op can be imported, and says what to install when it is called. Nothing
+happens where a compiled mmcv is installed.
+"""
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Callable
+
+import torch
+import torchvision
+from torch import Tensor
+
+EXTENSION = 'mmcv._ext'
+AVERAGE = 1  # mmcv's code for pool_mode='avg'; 0 is 'max'
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
+        offset: int) -> Tensor:
+    """Indices of the boxes that non-maximum suppression keeps.
+
+    Args:
+        boxes (Tensor): Shape (N, 4), last dim (x1, y1, x2, y2).
+        scores (Tensor): Shape (N, ).
+        iou_threshold (float): A box is dropped when its IoU with a better
+            one is larger.
+        offset (int): 0, or 1 for boxes whose last pixel is included.
+
+    Returns:
+        Tensor: int64, shape (num_kept, ), best score first.
+    """
+    if offset:  # a width of x2 - x1 + 1 is the width of a box one wider
+        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+    return torchvision.ops.nms(boxes, scores, iou_threshold)
+
+
+def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
+                      argmax_y: Tensor, argmax_x: Tensor, aligned_height: int,
+                      aligned_width: int, spatial_scale: float,
+                      sampling_ratio: int, pool_mode: int,
+                      aligned: bool) -> None:
+    """Write the pooled features (K, C, h, w) of ``rois`` (K, 5) to
+    ``output``."""
+    if pool_mode != AVERAGE:
+        missing_op('roi_align_forward with pool_mode="max"')()
+    output.copy_(
+        torch.ops.torchvision.roi_align(input, rois, spatial_scale,
+                                        aligned_height, aligned_width,
+                                        sampling_ratio, aligned))
+
+
+def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
+                       argmax_x: Tensor, grad_input: Tensor,
+                       aligned_height: int, aligned_width: int,
+                       spatial_scale: float, sampling_ratio: int,
+                       pool_mode: int, aligned: bool) -> None:
+    """Write the gradient with respect to the features (B, C, H, W) to
+    ``grad_input``."""
+    if pool_mode != AVERAGE:
+        missing_op('roi_align_backward with pool_mode="max"')()
+    grad_input.copy_(
+        torch.ops.torchvision._roi_align_backward(grad_output, rois,
+                                                  spatial_scale,
+                                                  aligned_height,
+                                                  aligned_width,
+                                                  *grad_input.shape,
+                                                  sampling_ratio, aligned))
+
+
+def missing_op(name: str) -> Callable[..., Any]:
+    """A function that raises, when called, what to install for ``name``."""
+
+    def raise_missing(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            f'mmcv\'s op "{name}" needs a compiled mmcv, and only mmcv-lite is '
+            'installed. Install it with: pip uninstall mmcv-lite && '
+            'pip install -U openmim && mim install "mmcv>=2.1,<2.2"')
+
+    return raise_missing
+
+
+class StandIns(ModuleType):
+    """The module that takes the place of ``mmcv._ext``."""
+
+    nms = staticmethod(nms)
+    roi_align_forward = staticmethod(roi_align_forward)
+    roi_align_backward = staticmethod(roi_align_backward)
+
+    def __init__(self) -> None:
+        super().__init__(EXTENSION, __doc__)
+        # importlib.util.find_spec refuses a loaded module without a spec
+        self.__spec__ = ModuleSpec(EXTENSION, loader=None)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return missing_op(name)
+
+
+def install_standins() -> bool:
+    """Make ``mmcv.ops`` importable where mmcv has no compiled ops.
+
+    Returns:
+        bool: Whether the stand-ins are in use; False where a compiled mmcv
+        is installed, which is left untouched.
+
+    Raises:
+        ImportError: If there is no mmcv at all.
+    """
+    try:
+        spec = importlib.util.find_spec(EXTENSION)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            'mmdet_diffmap needs mmcv. Without a compiler: pip install '
+            '"mmdet_diffmap[lite]"; with compiled ops: pip install -U openmim '
+            '&& mim install "mmcv>=2.1,<2.2"') from error
+    if spec is None:
+        sys.modules[EXTENSION] = StandIns()
+    return isinstance(sys.modules.get(EXTENSION), StandIns)

@@ -1,0 +1,102 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Train a demo detector on the synthetic scenes and publish its weights.
+
+Writes beside the config, when the training has ended: NAME.pth (the weights
+alone, in half precision) and NAME.json (the average precision that these very
+weights reach on the validation set, how they were trained, and the log).
+"""
+import argparse
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+import mmdet_diffmap  # noqa: F401, registers the scenes
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Train a demo detector on the synthetic scenes')
+    parser.add_argument('config', help='config of configs/demo')
+    parser.add_argument(
+        '--work-dir', help='default: work_dirs/ and the config\'s name')
+    parser.add_argument(
+        '--out', help='published weights; default: beside the config')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on from the last checkpoint of the work dir')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value')
+    return parser.parse_args()
+
+
+def publish(runner: Runner, out: Path, minutes: float) -> None:
+    """Store the model's weights in half precision with what they reach."""
+    weights = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in runner.model.cpu().state_dict().items()
+    }
+    runner.model.load_state_dict(weights)
+    metrics = runner.test()
+    torch.save(
+        dict(
+            state_dict=weights,
+            meta=dict(dataset_meta=dict(runner.model.dataset_meta))), out)
+    record = dict(
+        metrics={name: round(value, 4) for name, value in metrics.items()},
+        parameters=sum(p.numel() for p in runner.model.parameters()),
+        minutes=round(minutes),
+        cores=torch.get_num_threads(),
+        seed=runner.seed,
+        commit=commit(),
+        versions=dict(torch=torch.__version__, mmengine=mmengine.__version__),
+        log=read_log(Path(runner.log_dir) / 'vis_data/scalars.json'))
+    out.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')
+    print(f'{out}: {out.stat().st_size / 1e6:.2f} MB, {record["metrics"]}')
+
+
+def commit() -> str:
+    """The checked-out commit of this package."""
+    return subprocess.run(['git', 'rev-parse', 'HEAD'],
+                          cwd=ROOT,
+                          capture_output=True,
+                          text=True,
+                          check=True).stdout.strip()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The logged losses and validation results, one dict a step."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = ('step', 'loss', 'lr', 'coco/bbox_mAP', 'coco/bbox_mAP_50')
+    return [{key: row[key] for key in kept if key in row} for row in rows]
+
+
+def main() -> None:
+    args = parse_args()
+    config = Path(args.config)
+    cfg = Config.fromfile(config)
+    cfg.work_dir = args.work_dir or f'work_dirs/{config.stem}'
+    cfg.resume = args.resume
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    out = Path(args.out) if args.out else config.with_suffix('.pth')
+    runner = Runner.from_cfg(cfg)
+    start = time.time()
+    runner.train()
+    publish(runner, out, (time.time() - start) / 60)
+
+
+if __name__ == '__main__':
+    main()
