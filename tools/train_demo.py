@@ -45,15 +45,16 @@ def parse_args() -> argparse.Namespace:
 def publish(runner: Runner, out: Path, minutes: float) -> None:
     """Store the model's weights in half precision with what they reach."""
     weights = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in runner.model.cpu().state_dict().items()
+        name: (tensor.half() if tensor.is_floating_point() else tensor).cpu()
+        for name, tensor in runner.model.state_dict().items()
     }
     runner.model.load_state_dict(weights)
     metrics = runner.test()
     torch.save(
         dict(
             state_dict=weights,
-            meta=dict(dataset_meta=dict(runner.model.dataset_meta))), out)
+            meta=dict(dataset_meta=runner.test_dataloader.dataset.metainfo)),
+        out)
     record = dict(
         metrics={name: round(value, 4) for name, value in metrics.items()},
         parameters=sum(p.numel() for p in runner.model.parameters()),
@@ -80,7 +81,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """The logged losses and validation results, one dict a step."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     kept = ('step', 'loss', 'lr', 'coco/bbox_mAP', 'coco/bbox_mAP_50')
-    return [{key: row[key] for key in kept if key in row} for row in rows]
+    found = [{key: row[key] for key in kept if key in row} for row in rows]
+    return [row for row in found if len(row) > 1]
 
 
 def main() -> None:
