@@ -1,4 +1,20 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Explanations of object detections for MMDetection.
+
+Importing the package makes mmdet importable where mmcv has no compiled ops,
+and registers explainers, hooks and data sets.
+"""
 from .ops import install_standins
 
-install_standins()
-from . import datasets
+install_standins()  # before anything imports mmcv.ops
+
+from .checkpoint import mark_safe_globals  # noqa: E402
+
+mark_safe_globals()
+
+from . import datasets, explainers  # noqa: E402, F401
+from .apis import explain, load_detector  # noqa: E402
+from .difference import difference_map  # noqa: E402
+from .version import __version__  # noqa: E402
+
+__all__ = ['__version__', 'difference_map', 'explain', 'load_detector']

@@ -1,0 +1,134 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""A detector from its config and weights."""
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.registry import DATASETS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from ..checkpoint import load_weights, read_checkpoint
+
+
+def load_detector(model: str | os.PathLike | Config,
+                  weights: str | os.PathLike | None = None,
+                  device: str | None = None,
+                  cfg_options: dict[str, Any] | None = None) -> nn.Module:
+    """Build a detector and load its weights.
+
+    Args:
+        model (str | PathLike | Config): A config, the path of one, a config
+            of mmdet's wheel (``mmdet::fcos/….py``), or a name of its model
+            zoo (``rtmdet_tiny_8xb32-300e_coco``).
+        weights (str | PathLike, optional): Path or URL of the checkpoint.
+            Defaults to the config's ``load_from``, or to the zoo's.
+        device (str, optional): Defaults to the GPU where there is one.
+        cfg_options (dict, optional): Settings that override the config's.
+
+    Returns:
+        nn.Module: The detector in evaluation mode, with ``cfg`` and
+        ``dataset_meta`` as mmdet's ``init_detector`` gives them.
+
+    Raises:
+        ValueError: If the config is none, has no weights, or they do not fit.
+        OSError: If the weights cannot be read or downloaded.
+    """
+    cfg, zoo_weights = load_config(model)
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    weights = os.fspath(weights or cfg.get('load_from') or zoo_weights or '')
+    if not weights:
+        raise ValueError(f'no weights for {model}: neither given, nor named '
+                         'by the config (load_from)')
+    detector = build_detector(cfg)
+    checkpoint = read_checkpoint(weights)
+    load_weights(detector, checkpoint, weights)
+    detector.dataset_meta = dataset_meta(checkpoint, cfg)
+    return detector.to(device or default_device()).eval()
+
+
+def build_detector(cfg: Config) -> nn.Module:
+    """The detector of a config with no weights loaded, as one process runs
+    it."""
+    register_all_modules(init_default_scope=False)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    model_cfg = without_pretrained(cfg.model)
+    detector = revert_sync_batchnorm(MODELS.build(model_cfg))
+    detector.cfg = cfg
+    return detector
+
+
+def load_config(model: str | os.PathLike | Config) -> tuple[Config, str | None]:
+    """The config that ``model`` names, and the weights that the zoo has for
+    it."""
+    if isinstance(model, Config):
+        return model, None
+    name = os.fspath(model)
+    if Path(name).suffix == '.py' and '::' not in name:
+        if not Path(name).is_file():
+            raise FileNotFoundError(f'config {name} does not exist')
+        return checked(Config.fromfile(name), name), None
+    try:
+        if '::' in name:
+            cfg = get_config(name, pretrained=True)
+            return cfg, cfg.model_path
+        return find_in_zoo(name)
+    except (ValueError, FileNotFoundError, AssertionError) as error:
+        raise ValueError(
+            f'{name} is no config file, no config of mmdet\'s wheel (mmdet::…)'
+            ' and no name of its model zoo') from error
+
+
+def find_in_zoo(name: str) -> tuple[Config, str]:
+    """Config and weights by a name of mmdet's model zoo."""
+    finder = DetInferencer.__new__(DetInferencer)  # builds no model
+    finder.scope = 'mmdet'
+    return finder._load_model_from_metafile(name)
+
+
+def checked(cfg: Config, name: str) -> Config:
+    """The config, if it describes a detector."""
+    if 'model' not in cfg:
+        raise ValueError(f'config {name} describes no model')
+    return cfg
+
+
+def without_pretrained(cfg: Any) -> Any:
+    """A copy of a model's config that loads no pre-trained backbone, which
+    the weights replace."""
+    if isinstance(cfg, dict):
+        return ConfigDict({
+            key: without_pretrained(value)
+            for key, value in cfg.items() if not is_pretrained(key, value)
+        })
+    if isinstance(cfg, (list, tuple)):
+        return type(cfg)(without_pretrained(value) for value in cfg)
+    return cfg
+
+
+def is_pretrained(key: str, value: Any) -> bool:
+    return key == 'init_cfg' and isinstance(
+        value, dict) and value.get('type') == 'Pretrained'
+
+
+def dataset_meta(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
+    """What the checkpoint, else the config's test data set, says of the
+    classes."""
+    meta = checkpoint.get('meta', {})
+    if 'dataset_meta' in meta:  # its keys were upper case once
+        return {k.lower(): v for k, v in meta['dataset_meta'].items()}
+    if 'CLASSES' in meta:  # mmdet 2
+        return dict(classes=tuple(meta['CLASSES']))
+    dataset = dict(cfg.test_dataloader.dataset, lazy_init=True)
+    return dict(DATASETS.build(dataset).metainfo)
+
+
+def default_device() -> str:
+    return 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -1,0 +1,140 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Explaining the detections of an image."""
+import copy
+import math
+import os
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.structures import InstanceData
+from torch import nn
+
+from ..detector import DetectorAdapter
+from ..explainers import DifferenceMap, Explainer, build_explainer
+from ..trace import Trace
+from .images import read_image
+
+ExplainerLike = Explainer | dict[str, Any] | str
+
+
+def explain(model: nn.Module,
+            image: str | os.PathLike | np.ndarray,
+            explainer: ExplainerLike = 'ODAM',
+            score_thr: float = 0.3,
+            max_objects: int | None = None) -> DetDataSample:
+    """Explain every object that a detector finds in an image.
+
+    Args:
+        model (nn.Module): A detector from :func:`load_detector` or mmdet's
+            ``init_detector``.
+        image (str | PathLike | np.ndarray): Path or URL of the image, or the
+            image itself, uint8 BGR of shape (H, W, 3).
+        explainer (Explainer | dict | str): The method; see
+            :func:`~mmdet_diffmap.explainers.build_explainer`.
+        score_thr (float): Only detections with a larger score are explained,
+            and only they are "the others" of a difference map.
+        max_objects (int, optional): At most so many of them, the best ones.
+
+    Returns:
+        DetDataSample: The detections in ``pred_instances``, in pixels of the
+        original image: ``bboxes`` (N, 4), ``scores`` (N, ), ``labels`` (N, ),
+        ``heatmaps`` (N, H, W) in [0, 1] and ``difference_maps`` (N, H, W),
+        signed in [-1, 1]. With a :class:`DifferenceMap` as the explainer, the
+        heat maps are those of its own explainer, and its option ``positive``
+        holds.
+
+    Raises:
+        OSError: If the image cannot be read.
+        ValueError: If an argument makes no sense.
+        MemoryError: If the maps do not fit in memory.
+    """
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 \
+                or not image.size:
+            raise ValueError(
+                'image must be uint8 BGR of shape (H, W, 3), not '
+                f'{image.dtype} of {image.shape}')
+    else:
+        image = os.fspath(image)
+        read_image(image)  # says what is wrong with it before the pipeline
+    data = pseudo_collate([run_test_pipeline(model, image)])
+    return explain_batch(model, data, 0, explainer, score_thr, max_objects)
+
+
+def explain_batch(model: nn.Module,
+                  data: dict,
+                  index: int,
+                  explainer: ExplainerLike = 'ODAM',
+                  score_thr: float = 0.3,
+                  max_objects: int | None = None) -> DetDataSample:
+    """Explain one image of a batch as the test loop gets it.
+
+    Args:
+        model (nn.Module): The detector.
+        data (dict): The batch; it is left as it is.
+        index (int): Which image of it.
+        explainer, score_thr, max_objects: See :func:`explain`.
+
+    Returns:
+        DetDataSample: See :func:`explain`.
+    """
+    difference = build_explainer(explainer)
+    if not isinstance(difference, DifferenceMap):
+        difference = DifferenceMap(difference)
+    trace = DetectorAdapter(model, difference.target_layer).trace(data, index)
+    trace = select_objects(trace, score_thr, max_objects)
+    check_memory(trace)
+    heatmaps = difference.explainer(trace)
+    sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
+    sample.pred_instances = InstanceData(
+        **trace.detections,
+        heatmaps=heatmaps,
+        difference_maps=difference.compare(heatmaps))
+    return sample
+
+
+def select_objects(trace: Trace, score_thr: float,
+                   max_objects: int | None) -> Trace:
+    """The detections with a score above ``score_thr``, at most
+    ``max_objects`` of them, best first."""
+    if max_objects is not None and max_objects < 0:
+        raise ValueError(
+            f'max_objects must not be negative, but is {max_objects}')
+    scores = trace.detections.scores
+    order = torch.sort(scores, descending=True, stable=True).indices
+    return trace.select(order[scores[order] > score_thr][:max_objects])
+
+
+def run_test_pipeline(model: nn.Module, image: str | np.ndarray) -> dict:
+    """The model's own test pipeline on an image that has no annotation."""
+    pipeline = [
+        transform
+        for transform in copy.deepcopy(get_test_pipeline_cfg(model.cfg))
+        if transform['type'] != 'LoadAnnotations'
+    ]
+    if isinstance(image, str):
+        return Compose(pipeline)(dict(img_path=image, img_id=0))
+    pipeline[0]['type'] = 'mmdet.LoadImageFromNDArray'
+    return Compose(pipeline)(dict(img=image, img_id=0))
+
+
+def check_memory(trace: Trace) -> None:
+    """Raise a MemoryError if two sets of maps are more than there is room
+    for."""
+    device = trace.outputs.device
+    free = torch.cuda.mem_get_info(device)[0] if device.type == 'cuda' \
+        else psutil.virtual_memory().available
+    height, width = trace.frame.image_shape
+    spare = 4  # maps at work beside the finished ones
+    needed = (2 * len(trace) + spare) * math.prod((height, width)) * \
+        trace.outputs.element_size()
+    if needed > free:
+        raise MemoryError(
+            f'the maps of {len(trace)} objects at {width}x{height} pixels '
+            f'take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: '
+            'lower max_objects, or make the image smaller')

@@ -1,0 +1,88 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Finding and reading the images that are to be explained."""
+import glob
+import io
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.error import URLError
+
+import mmcv
+import numpy as np
+from mmengine.fileio import get
+from PIL import Image, UnidentifiedImageError
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp',
+              '.ppm')
+
+
+def find_images(inputs: Iterable[str]) -> list[str]:
+    """The images that files, folders, glob patterns and URLs stand for.
+
+    Folders give their images, not those of folders inside, in the order of
+    their names. A file that does not exist stays in the list, so that reading
+    it can say so.
+
+    Raises:
+        FileNotFoundError: If a folder holds no image, or a pattern fits no
+            file.
+    """
+    paths: list[str] = []
+    for item in inputs:
+        if Path(item).is_dir():
+            found = sorted(
+                str(path) for path in Path(item).iterdir()
+                if path.suffix.lower() in EXTENSIONS and path.is_file())
+            if not found:
+                raise FileNotFoundError(
+                    f'folder {item} holds no image ({" ".join(EXTENSIONS)})')
+        elif not Path(item).exists() and '://' not in item \
+                and glob.has_magic(item):
+            found = sorted(filter(Path.is_file, map(Path, glob.glob(item))))
+            found = [str(path) for path in found]
+            if not found:
+                raise FileNotFoundError(f'no file fits the pattern {item}')
+        else:
+            found = [item]
+        paths += [path for path in found if path not in paths]
+    return paths
+
+
+def read_image(path: str) -> np.ndarray:
+    """Read an image as mmdet does.
+
+    Args:
+        path (str): A file, or a URL of any of mmengine's file backends.
+
+    Returns:
+        np.ndarray: uint8 BGR, shape (H, W, 3); turned upright where the file
+        says so, 16 bits cut to 8, grey repeated, transparency dropped.
+
+    Raises:
+        OSError: If the file is missing, cut short or no image.
+    """
+    try:
+        content = get(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'image {path} does not exist') from error
+    except URLError as error:
+        raise OSError(
+            f'image {path} cannot be downloaded: {error.reason}') from error
+    check_complete(content, path)
+    image = mmcv.imfrombytes(content, backend='cv2') if content else None
+    if image is None:
+        raise OSError(f'image {path} is damaged, or of no known format')
+    return image
+
+
+def check_complete(content: bytes, path: str) -> None:
+    """Raise an OSError for an image file that breaks off: OpenCV would fill
+    what is missing with grey."""
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as im:
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            im.load()
+    except UnidentifiedImageError:
+        return  # OpenCV knows more formats
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(f'image {path} is damaged: {error}') from error

@@ -1,0 +1,153 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Reading checkpoints safely, and loading weights that fit."""
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.utils import digit_version
+from torch import nn
+
+#: Since 2.6, torch.load reads only what is marked as safe, and takes marks by
+#: the name that stands in the file.
+READS_MARKED = digit_version(torch.__version__) >= digit_version('2.6')
+
+
+def history_method(owner: Any, name: str) -> Any:
+    """What ``getattr`` may do in a training checkpoint: name a statistic of
+    mmengine's ``HistoryBuffer``, and nothing else."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(
+        f'the file asks for attribute {name!r} of {owner!r}')
+
+
+def mark_safe_globals() -> None:
+    """Let ``torch.load(weights_only=True)``, torch's default, read what
+    mmengine's training checkpoints hold beside tensors: a message hub with
+    numpy histories."""
+    if not READS_MARKED:
+        return
+    rebuild = np.zeros(1).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
+    torch.serialization.add_safe_globals([
+        HistoryBuffer, np.ndarray, np.dtype, *dtypes,
+        (history_method, 'builtins.getattr'),
+        # the module's name in files of numpy 1 and numpy 2
+        (rebuild, 'numpy.core.multiarray._reconstruct'),
+        (rebuild, 'numpy._core.multiarray._reconstruct'),
+        (scalar, 'numpy.core.multiarray.scalar'),
+        (scalar, 'numpy._core.multiarray.scalar'),
+    ])
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Read a checkpoint under torch's ``weights_only=True``.
+
+    Args:
+        path (str): A file, or an http(s) URL, which is downloaded once into
+            torch's cache.
+
+    Returns:
+        dict: With the weights under ``state_dict``.
+
+    Raises:
+        OSError: If it cannot be found or downloaded.
+        ValueError: If it is no checkpoint that can be read.
+    """
+    file = download(path) if is_url(path) else Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f'weights {path} do not exist')
+    try:
+        checkpoint = torch.load(file, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not READS_MARKED and zipfile.is_zipfile(file):
+            raise ValueError(
+                f'weights {path} hold more than tensors, which torch '
+                f'{torch.__version__} cannot read safely: upgrade to torch '
+                '2.6, or strip them with mmdet\'s '
+                'tools/model_converters/publish_model.py') from error
+        raise unreadable(path, error) from error
+    except (RuntimeError, EOFError, OSError, KeyError) as error:
+        raise unreadable(path, error) from error
+    if isinstance(checkpoint, dict) and 'state_dict' not in checkpoint:
+        checkpoint = dict(state_dict=checkpoint)
+    weights = isinstance(checkpoint, dict) and checkpoint['state_dict']
+    if not isinstance(weights, dict) or not any(
+            isinstance(value, torch.Tensor) for value in weights.values()):
+        raise ValueError(f'weights {path} hold no state_dict of tensors')
+    return checkpoint
+
+
+def unreadable(path: str, error: Exception) -> ValueError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f'weights {path} are truncated, or no PyTorch '
+                      f'checkpoint: {reason}')
+
+
+def is_url(path: str) -> bool:
+    return path.startswith(('http://', 'https://'))
+
+
+def download(url: str) -> Path:
+    """The file of a URL in torch's cache, downloaded if it is not there."""
+    file = Path(torch.hub.get_dir(), 'checkpoints', Path(url).name)
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(file))
+        except URLError as error:
+            raise OSError(
+                f'{url} cannot be downloaded ({error.reason}): get it on a '
+                f'machine with a network and put it at {file}, or give its '
+                'path') from error
+    return file
+
+
+def load_weights(model: nn.Module, checkpoint: dict[str, Any],
+                 path: str) -> None:
+    """Load weights into a model, all of them.
+
+    Args:
+        model (nn.Module): The detector.
+        checkpoint (dict): From :func:`read_checkpoint`.
+        path (str): Its path, for messages.
+
+    Raises:
+        ValueError: If weights are missing or of another shape.
+    """
+    state = checkpoint['state_dict']
+    if all(name.startswith('module.') for name in state):  # saved under DDP
+        state = {name[len('module.'):]: value for name, value in state.items()}
+    try:
+        result = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # its first line only names the class
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        raise ValueError(misfit(path, lines)) from error
+    missing = [
+        name for name in result.missing_keys
+        if not name.endswith('num_batches_tracked')
+    ]
+    if missing:
+        raise ValueError(
+            misfit(path, [f'{len(missing)} missing'] + missing))
+    if result.unexpected_keys:
+        print_log(
+            f'weights {path} hold {len(result.unexpected_keys)} tensors that '
+            f'the config has no use for: {few(result.unexpected_keys)}',
+            logger='current',
+            level=30)
+
+
+def misfit(path: str, details: list[str]) -> str:
+    return f'weights {path} do not fit the config: {few(details)}'
+
+
+def few(names: list[str], count: int = 4) -> str:
+    """The first names, and that there are more."""
+    return ', '.join(names[:count]) + (', …' if len(names) > count else '')

@@ -1,0 +1,35 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from typing import Any
+
+from torch import Tensor
+
+from ..difference import difference_map
+from ..registry import EXPLAINERS
+from ..trace import Trace
+from .explainer import Explainer, build_explainer
+
+
+@EXPLAINERS.register_module()
+class DifferenceMap(Explainer):
+    """The difference maps of any method's heat maps (Eq. 4).
+
+    Args:
+        explainer (Explainer | dict | str): The method; see
+            :func:`build_explainer`. Defaults to ODAM.
+        positive (bool): See :func:`~mmdet_diffmap.difference.difference_map`.
+    """
+
+    def __init__(self,
+                 explainer: Explainer | dict[str, Any] | str = 'ODAM',
+                 positive: bool = False) -> None:
+        self.explainer = build_explainer(explainer)
+        self.positive = positive
+        super().__init__(self.explainer.target_layer)
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Maps (N, H, W): signed in [-1, 1], or positive in [0, 1]."""
+        return self.compare(self.explainer(trace))
+
+    def compare(self, heatmaps: Tensor) -> Tensor:
+        """The difference maps of heat maps (N, H, W)."""
+        return difference_map(heatmaps, self.positive)

@@ -1,0 +1,73 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor
+
+from ..registry import EXPLAINERS
+from ..trace import Trace
+
+
+class Explainer(ABC):
+    """A method that makes one map for each detection of an image.
+
+    An explainer knows nothing of detectors: all that it sees is a
+    :class:`~mmdet_diffmap.trace.Trace`.
+
+    Args:
+        target_layer (str): The module whose feature maps are explained, as a
+            path from the model; see
+            :class:`~mmdet_diffmap.target_layer.TargetLayer`.
+    """
+
+    def __init__(self, target_layer: str = 'neck') -> None:
+        self.target_layer = target_layer
+
+    @abstractmethod
+    def __call__(self, trace: Trace) -> Tensor:
+        """Explain all detections of a trace.
+
+        Returns:
+            Tensor: Shape (N, H, W), of the original image's size: heat maps
+            in [0, 1], or signed maps in [-1, 1].
+        """
+
+
+def build_explainer(explainer: 'Explainer | dict[str, Any] | str') -> Explainer:
+    """An explainer from its config, or from its name alone.
+
+    Args:
+        explainer (Explainer | dict | str): An explainer, which is returned;
+            a config such as ``dict(type='ODAM', extents=True)``; or a type's
+            name, in which case, ``-`` and ``_`` do not count.
+
+    Raises:
+        ValueError: If there is no such explainer, or not with such options.
+    """
+    if isinstance(explainer, Explainer):
+        return explainer
+    if isinstance(explainer, str):
+        explainer = dict(type=explainer)
+    explainer = dict(explainer)
+    name = explainer.get('type')
+    if isinstance(name, str):
+        plain = {plain_name(key): key for key in registered_explainers()}
+        if plain_name(name) not in plain:
+            raise ValueError(f'unknown explainer {name!r}; there are '
+                             f'{", ".join(registered_explainers())}')
+        explainer['type'] = plain[plain_name(name)]
+    try:
+        return EXPLAINERS.build(explainer)
+    except TypeError as error:
+        raise ValueError(f'explainer {explainer} cannot be built: '
+                         f'{error}') from error
+
+
+def registered_explainers() -> list[str]:
+    """The names of all explainers, in alphabetic order."""
+    EXPLAINERS.import_from_location()
+    return sorted(EXPLAINERS.module_dict)
+
+
+def plain_name(name: str) -> str:
+    return name.lower().replace('-', '').replace('_', '')

@@ -1,0 +1,105 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from ..heatmaps import LevelMaps, image_heatmaps, normalize_levels
+from ..registry import EXPLAINERS
+from ..trace import OUTPUTS, OutputGradient, Trace
+from .explainer import Explainer
+
+
+def odam_map(gradient: Tensor, activation: Tensor) -> Tensor:
+    """``ReLU(Σ_k w_k ∘ A_k)`` (Eq. 2).
+
+    Args:
+        gradient (Tensor): ``w = Φ(∂Y/∂A)``, shape (C, h, w).
+        activation (Tensor): ``A``, shape (C, h, w).
+
+    Returns:
+        Tensor: Shape (h, w), not negative.
+    """
+    return (gradient * activation).sum(dim=0).relu()
+
+
+def smooth(gradient: Tensor, sigma: float) -> Tensor:
+    """The local smoothing ``Φ`` of Eq. 1: a Gaussian of ``sigma`` grid cells,
+    cut at three sigma, mirrored at the level's border.
+
+    Args:
+        gradient (Tensor): Shape (C, H, W), of a whole level.
+        sigma (float): In grid cells; 0 does not smooth.
+
+    Returns:
+        Tensor: The same shape.
+    """
+    # a mirror shows no more than the level has
+    radius = min(round(3 * sigma), *(size - 1 for size in gradient.shape[-2:]))
+    if radius <= 0:
+        return gradient
+    return gaussian_blur(gradient, [2 * radius + 1] * 2, [sigma] * 2)
+
+
+@EXPLAINERS.register_module()
+class ODAM(Explainer):
+    """Object detector activation maps (Eq. 1-3; Zhao & Chan, ICLR 2023).
+
+    Each output ``Y`` of a detection has the map ``ReLU(Σ_k Φ(∂Y/∂A_k) ∘
+    A_k)``; the heat map is their elementwise maximum on the grid.
+
+    Args:
+        outputs (Sequence[str]): Which of ``score``, ``x1``, ``y1``, ``x2``
+            and ``y2`` to explain. Defaults to all five.
+        normalize_outputs (bool): Min-max normalise the map of each output
+            before they are joined. The paper joins them as they are.
+        extents (bool): Explain ``-x1`` and ``-y1`` in place of ``x1`` and
+            ``y1``: evidence that pushes each side outward, which is what the
+            left, top, right and bottom distances of a box amount to.
+        smoothing (float): Standard deviation of the Gaussian ``Φ`` in grid
+            cells. Defaults to 0, no smoothing, as difference maps want it.
+        target_layer (str): See :class:`Explainer`.
+    """
+
+    def __init__(self,
+                 outputs: Sequence[str] = OUTPUTS,
+                 normalize_outputs: bool = False,
+                 extents: bool = False,
+                 smoothing: float = 0,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not outputs or not set(outputs) <= set(OUTPUTS):
+            raise ValueError(f'outputs must be some of {OUTPUTS}, '
+                             f'not {tuple(outputs)}')
+        if smoothing < 0:
+            raise ValueError(f'smoothing must be 0 or more, not {smoothing}')
+        self.outputs = tuple(outputs)
+        self.normalize_outputs = normalize_outputs
+        self.extents = extents
+        self.smoothing = smoothing
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Heat maps of all detections, shape (N, H, W), in [0, 1]."""
+        joined: list[dict[int, Tensor]] = [{} for _ in range(len(trace))]
+        for gradient in trace.gradients(self.outputs):
+            levels = joined[gradient.detection]
+            for level, output_map in self.output_maps(gradient).items():
+                levels[level] = torch.maximum(output_map, levels[level]) \
+                    if level in levels else output_map
+        return image_heatmaps(joined, trace.frame, like=trace.outputs)
+
+    def output_maps(self, gradient: OutputGradient) -> LevelMaps:
+        """The map of one output on each level that it depends on."""
+        inward = self.extents and gradient.output in ('x1', 'y1')
+        maps = {}
+        for level in gradient.levels:
+            weights = -level.gradient if inward else level.gradient
+            if self.smoothing:
+                weights = smooth(level.place(weights), self.smoothing)
+                maps[level.level] = odam_map(weights, level.feature)
+            else:
+                maps[level.level] = level.place(
+                    odam_map(weights, level.activation))
+        return normalize_levels(maps) if self.normalize_outputs else maps

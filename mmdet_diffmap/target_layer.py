@@ -1,0 +1,95 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""The feature maps that are explained, by the path of their module."""
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .nested import map_tensors
+
+PATH = re.compile(r'(?P<path>[\w.]+)(\[(?P<index>\d+)\])?')
+
+
+class TargetLayer:
+    """A module whose outputs can be made leaves of the graph.
+
+    Args:
+        model (nn.Module): The detector.
+        name (str): Path of the module from the model, such as ``neck``,
+            ``backbone.layer4`` or ``neck.fpn_convs.0``. ``neck[0]`` takes the
+            first of its maps alone.
+
+    Raises:
+        ValueError: If the model has no such module.
+    """
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        match = PATH.fullmatch(name)
+        if match is None:
+            raise ValueError(f'target layer {name!r} is no module path; write '
+                             'it as neck, backbone.layer4 or neck[0]')
+        self.name = name
+        self.index = match['index'] and int(match['index'])
+        self.module = find_module(model, match['path'])
+
+    @contextmanager
+    def capture(self) -> Iterator[list[Tensor]]:
+        """Cut the graph at the module's outputs, and record what follows.
+
+        Gradients are on from the module's first call, so that nothing before
+        it is recorded.
+
+        Yields:
+            list[Tensor]: Fills with the leaves that take the place of the
+            outputs in what follows, one a level and call.
+        """
+        leaves: list[Tensor] = []
+        seen = 0
+
+        def replace(tensor: Tensor) -> Tensor:
+            nonlocal seen
+            seen += 1
+            if self.index not in (None, seen - 1):
+                return tensor
+            leaf = tensor.detach().requires_grad_()
+            leaves.append(leaf)
+            return leaf.clone()  # a leaf may not be changed in place
+
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            torch.set_grad_enabled(True)  # the caller's context puts it back
+            return map_tensors(replace, output)
+
+        handle = self.module.register_forward_hook(hook)
+        try:
+            yield leaves
+        finally:
+            handle.remove()
+
+    def check(self, features: list[Tensor]) -> None:
+        """Raise a ValueError unless ``features`` are maps (1, C, H, W)."""
+        shapes = [tuple(feature.shape) for feature in features]
+        if not shapes:
+            raise ValueError(f'target layer {self.name!r} has no such output, '
+                             'or is not used when the detector predicts')
+        if any(len(shape) != 4 or shape[0] != 1 for shape in shapes):
+            raise ValueError(
+                f'target layer {self.name!r} gives {shapes}, not feature maps '
+                'of shape (1, channels, height, width)')
+
+
+def find_module(model: nn.Module, path: str) -> nn.Module:
+    """The module at ``path``; what stands there instead, if it is missing."""
+    module = model
+    parts = path.split('.')
+    for depth, part in enumerate(parts):
+        children = dict(module.named_children())
+        if part not in children:
+            parent = '.'.join(parts[:depth]) or type(model).__name__
+            raise ValueError(
+                f'target layer {path!r} does not exist: {parent} has '
+                f'{", ".join(children) or "no modules inside"}')
+        module = children[part]
+    return module

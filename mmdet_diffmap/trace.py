@@ -1,0 +1,128 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""What an explainer sees of a detector: features, detections, gradients."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .image_frame import ImageFrame
+
+#: The outputs of a detection that can be explained, in the order of the
+#: columns of ``Trace.outputs``.
+OUTPUTS = ('score', 'x1', 'y1', 'x2', 'y2')
+
+
+@dataclass(frozen=True)
+class LevelGradient:
+    """Where the gradient of one output may differ from zero on one level.
+
+    Args:
+        level (int): Index of the feature level.
+        feature (Tensor): The whole level ``A``, shape (C, H, W).
+        gradient (Tensor): ``∂Y/∂A`` inside the window, shape (C, h, w).
+        top (int): First row of the window on the level.
+        left (int): First column of the window on the level.
+    """
+    level: int
+    feature: Tensor
+    gradient: Tensor
+    top: int = 0
+    left: int = 0
+
+    def place(self, window_map: Tensor) -> Tensor:
+        """Put a map (..., h, w) of the window on an empty level (..., H,
+        W)."""
+        height, width = window_map.shape[-2:]
+        level_shape = self.feature.shape[-2:]
+        if (height, width) == tuple(level_shape):
+            return window_map
+        level_map = window_map.new_zeros((*window_map.shape[:-2],
+                                          *level_shape))
+        rows, columns = self.window
+        level_map[..., rows, columns] = window_map
+        return level_map
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the level inside the window."""
+        height, width = self.gradient.shape[-2:]
+        return (slice(self.top, self.top + height),
+                slice(self.left, self.left + width))
+
+    @property
+    def activation(self) -> Tensor:
+        """``A`` inside the window, shape (C, h, w)."""
+        rows, columns = self.window
+        return self.feature[:, rows, columns]
+
+
+@dataclass(frozen=True)
+class OutputGradient:
+    """The gradient of one output of one detection.
+
+    Args:
+        detection (int): Index of the detection in the trace.
+        output (str): One of ``OUTPUTS``.
+        levels (list[LevelGradient]): The levels that the output depends on;
+            empty where it depends on none, such as a coordinate clipped at
+            the image's edge.
+    """
+    detection: int
+    output: str
+    levels: list[LevelGradient]
+
+
+#: How gradients are computed: (outputs (N, 5) with a graph, indices of the
+#: columns wanted) -> the gradient of every detection and column, any order.
+GradientSource = Callable[[Tensor, Sequence[int]], Iterator[OutputGradient]]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One image through the detector, up to its final detections.
+
+    Args:
+        detections (InstanceData): ``bboxes`` (N, 4), last dim (x1, y1, x2,
+            y2) in pixels of the original image, ``scores`` (N, ) and
+            ``labels`` (N, ), as mmdet predicts them.
+        outputs (Tensor): The detections' ``OUTPUTS``, differentiable, shape
+            (N, 5); coordinates in pixels of the network's input.
+        features (list[Tensor]): The target layer's maps, each (C, H, W).
+        frame (ImageFrame): Where the image lies in the network's input.
+        source (Callable): The gradient strategy; see ``gradients``.
+    """
+    detections: InstanceData
+    outputs: Tensor
+    features: list[Tensor]
+    frame: ImageFrame
+    source: GradientSource
+
+    def __len__(self) -> int:
+        """Number of detections."""
+        return len(self.detections)
+
+    def select(self, keep: Tensor | slice) -> Trace:
+        """The trace of some of the detections: those that ``keep`` (mask,
+        indices or slice) selects."""
+        return replace(
+            self, detections=self.detections[keep], outputs=self.outputs[keep])
+
+    def gradients(
+            self,
+            outputs: Sequence[str] = OUTPUTS) -> Iterator[OutputGradient]:
+        """The gradients of some outputs of all detections.
+
+        Gradients are made as they are asked for, in an order that is the
+        strategy's own; keep what is computed from one, not the gradient.
+
+        Args:
+            outputs (Sequence[str]): Some of ``OUTPUTS``.
+
+        Yields:
+            OutputGradient: One for each detection and output.
+        """
+        columns = [OUTPUTS.index(output) for output in outputs]
+        yield from self.source(self.outputs, columns)
