@@ -3,7 +3,6 @@
 import copy
 import math
 import os
-from typing import Any
 
 import numpy as np
 import psutil
@@ -15,12 +14,9 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from ..detector import DetectorAdapter
-from ..explainers import DifferenceMap, Explainer, build_explainer
+from ..explainers import DifferenceMap, ExplainerLike, build_explainer
 from ..trace import Trace
 from .images import read_image
-
-ExplainerLike = Explainer | dict[str, Any] | str
-
 
 def explain(model: nn.Module,
             image: str | os.PathLike | np.ndarray,

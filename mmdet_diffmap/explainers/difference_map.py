@@ -6,7 +6,7 @@ from torch import Tensor
 from ..difference import difference_map
 from ..registry import EXPLAINERS
 from ..trace import Trace
-from .explainer import Explainer, build_explainer
+from .explainer import Explainer, ExplainerLike, build_explainer
 
 
 @EXPLAINERS.register_module()
@@ -17,12 +17,14 @@ class DifferenceMap(Explainer):
         explainer (Explainer | dict | str): The method; see
             :func:`build_explainer`. Defaults to ODAM.
         positive (bool): See :func:`~mmdet_diffmap.difference.difference_map`.
+        **options: Override those of the method's config.
     """
 
     def __init__(self,
-                 explainer: Explainer | dict[str, Any] | str = 'ODAM',
-                 positive: bool = False) -> None:
-        self.explainer = build_explainer(explainer)
+                 explainer: ExplainerLike = 'ODAM',
+                 positive: bool = False,
+                 **options: Any) -> None:
+        self.explainer = build_explainer(explainer, **options)
         self.positive = positive
         super().__init__(self.explainer.target_layer)
 

@@ -33,22 +33,29 @@ class Explainer(ABC):
         """
 
 
-def build_explainer(explainer: 'Explainer | dict[str, Any] | str') -> Explainer:
+ExplainerLike = Explainer | dict[str, Any] | str
+
+
+def build_explainer(explainer: ExplainerLike, **options: Any) -> Explainer:
     """An explainer from its config, or from its name alone.
 
     Args:
         explainer (Explainer | dict | str): An explainer, which is returned;
             a config such as ``dict(type='ODAM', extents=True)``; or a type's
             name, in which case, ``-`` and ``_`` do not count.
+        **options: Override those of the config.
 
     Raises:
         ValueError: If there is no such explainer, or not with such options.
     """
     if isinstance(explainer, Explainer):
+        if options:
+            raise ValueError(f'{type(explainer).__name__} is built already '
+                             f'and cannot take {", ".join(options)}')
         return explainer
     if isinstance(explainer, str):
         explainer = dict(type=explainer)
-    explainer = dict(explainer)
+    explainer = dict(explainer, **options)
     name = explainer.get('type')
     if isinstance(name, str):
         plain = {plain_name(key): key for key in registered_explainers()}

@@ -1,0 +1,62 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Writing results: a file is there whole, or not at all."""
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from mmdet.structures import DetDataSample
+from PIL import Image
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file beside ``path`` that takes its place when the context ends well,
+    and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    try:
+        with open(handle, 'wb') as file:
+            yield file
+        os.chmod(name, 0o666 & ~current_umask())  # mkstemp's are private
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_picture(picture: np.ndarray, path: Path) -> None:
+    """Write an RGB picture, uint8 (H, W, 3), as PNG."""
+    with replacing(path) as file:
+        Image.fromarray(picture).save(file, format='png', compress_level=4)
+
+
+def save_maps(sample: DetDataSample, class_names: list[str],
+              path: Path) -> None:
+    """Write the result of :func:`~mmdet_diffmap.explain` as a ``.npz`` file.
+
+    It holds, in pixels of the original image and without pickled objects:
+    ``boxes`` (N, 4) float32, last dim (x1, y1, x2, y2), ``scores`` (N, )
+    float32, ``labels`` (N, ) int64, indices into ``class_names``,
+    ``heatmaps`` (N, H, W) float16 in [0, 1] and ``difference_maps`` (N, H, W)
+    float16, signed in [-1, 1].
+    """
+    instances = sample.pred_instances.cpu().numpy()
+    with replacing(path) as file:
+        np.savez_compressed(
+            file,
+            boxes=instances.bboxes.astype(np.float32),
+            scores=instances.scores.astype(np.float32),
+            labels=instances.labels.astype(np.int64),
+            class_names=np.array(class_names, dtype=str),
+            heatmaps=instances.heatmaps.astype(np.float16),
+            difference_maps=instances.difference_maps.astype(np.float16))

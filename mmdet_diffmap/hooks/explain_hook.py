@@ -1,0 +1,83 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet.structures import DetDataSample
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..apis import explain_batch, read_image
+from ..explainers import ExplainerLike, build_explainer
+from ..files import save_picture
+from ..visualization import draw_explanations
+
+
+@HOOKS.register_module()
+class ExplainHook(Hook):
+    """Explains images while the test loop runs.
+
+    The pictures (see :func:`draw_explanations`) go to the runner's
+    visualizer, and so to all its backends. Detections, metrics and the model
+    are left as they are.
+
+    Args:
+        explainer (Explainer | dict | str): The method; see
+            :func:`build_explainer`.
+        interval (int): Explain the images of every ``interval``-th batch.
+        score_thr (float): See :func:`explain`.
+        max_objects (int, optional): See :func:`explain`.
+        out_dir (str, optional): Also write the pictures into this folder,
+            inside ``work_dir/TIMESTAMP``.
+    """
+    priority = 'LOW'
+
+    def __init__(self,
+                 explainer: ExplainerLike = 'ODAM',
+                 interval: int = 50,
+                 score_thr: float = 0.3,
+                 max_objects: int | None = None,
+                 out_dir: str | None = None) -> None:
+        if interval < 1:
+            raise ValueError(f'interval must be at least 1, not {interval}')
+        self.explainer = build_explainer(explainer)
+        self.interval = interval
+        self.score_thr = score_thr
+        self.max_objects = max_objects
+        self.out_dir = out_dir
+
+    def after_test_iter(self,
+                        runner: Runner,
+                        batch_idx: int,
+                        data_batch: dict | None = None,
+                        outputs: Sequence[DetDataSample] | None = None
+                        ) -> None:
+        """Explain the batch's images, if its turn has come.
+
+        Args:
+            runner (Runner): The runner of the test loop.
+            batch_idx (int): Index of the batch in the loop.
+            data_batch (dict): The batch as the data loader gave it.
+            outputs (Sequence[DetDataSample]): The predictions, not used.
+        """
+        if not self.every_n_inner_iters(batch_idx, self.interval):
+            return
+        if self.out_dir is None and not is_main_process():
+            return  # the visualizer draws in the main process only
+        for index in range(len(data_batch['data_samples'])):
+            self._explain(runner, data_batch, index)
+
+    def _explain(self, runner: Runner, data_batch: dict, index: int) -> None:
+        sample = explain_batch(runner.model, data_batch, index, self.explainer,
+                               self.score_thr, self.max_objects)
+        picture = draw_explanations(
+            read_image(sample.img_path)[..., ::-1].copy(),
+            sample.pred_instances,
+            runner.test_dataloader.dataset.metainfo['classes'])
+        name = f'{Path(sample.img_path).stem}_explained'
+        # a detector that is tested as it learns is drawn at each step
+        runner.visualizer.add_image(name, picture, step=runner.iter)
+        if self.out_dir is not None:
+            folder = Path(runner.work_dir, runner.timestamp, self.out_dir)
+            save_picture(picture, folder / f'{name}.png')

@@ -1,0 +1,4 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from .figure import draw_explanations
+
+__all__ = ['draw_explanations']

@@ -1,0 +1,168 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""The figure of an explained image: one row an object, as in the paper's
+Fig. 2 and 3."""
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.font_manager import findfont
+from mmengine.structures import InstanceData
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..difference import positive_part
+
+PANEL = 360  # longest side of a picture
+GAP = 8
+TITLE = 26  # height of the line above a row
+HEADER = 66  # height of the column names and colour bars
+INK, PAPER, OTHER = (20, 20, 20), (255, 255, 255), (190, 190, 190)
+TARGET = (0, 230, 64)
+COLUMNS = ('image', 'heat map', 'difference map', 'difference map > 0')
+#: Colour map and value range of each column that has one.
+SCALES = {1: ('turbo', 0., 1.), 2: ('bwr', -1., 1.), 3: ('turbo', 0., 1.)}
+
+
+def draw_explanations(image: np.ndarray, instances: InstanceData,
+                      class_names: Sequence[str]) -> np.ndarray:
+    """Draw the explanation of every object of an image.
+
+    Each row shows the image with the object's box, and over it the heat map,
+    the signed difference map (red: this object only, blue: only others,
+    unchanged: neither) and its positive part.
+
+    Args:
+        image (np.ndarray): uint8 RGB, shape (H, W, 3).
+        instances (InstanceData): Of :func:`~mmdet_diffmap.explain`: boxes in
+            pixels of ``image``, maps of its size.
+        class_names (Sequence[str]): The name of each label.
+
+    Returns:
+        np.ndarray: The figure, uint8 RGB.
+    """
+    instances = instances.cpu()
+    height, width = image.shape[:2]
+    scale = PANEL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    photo = resize(image, size)
+    boxes = instances.bboxes.numpy() * scale
+    rows = max(len(instances), 1)
+    cell = max(size[0], 150), size[1]  # room for the names of the columns
+    figure = Image.new('RGB', (GAP + len(COLUMNS) * (cell[0] + GAP),
+                               HEADER + rows * (TITLE + cell[1] + GAP)), PAPER)
+    draw = ImageDraw.Draw(figure)
+    for column, name in enumerate(COLUMNS):
+        left = GAP + column * (cell[0] + GAP)
+        draw.text((left, 4), name, INK, font(16))
+        if column in SCALES:
+            draw_colour_bar(figure, (left, 28), cell[0], *SCALES[column])
+    if not len(instances):
+        draw.text((GAP, HEADER), 'no object above the score threshold', INK,
+                  font(15))
+        figure.paste(Image.fromarray(photo), (GAP, HEADER + TITLE))
+    for i in range(len(instances)):
+        top = HEADER + i * (TITLE + cell[1] + GAP)
+        draw.text((GAP, top + 3), title(instances, i, class_names), INK,
+                  font(15))
+        for column, panel in enumerate(object_panels(photo, instances, i)):
+            picture = Image.fromarray(panel)
+            draw_boxes(picture, boxes, i, others=column == 0)
+            figure.paste(picture,
+                         (GAP + column * (cell[0] + GAP), top + TITLE))
+    return np.asarray(figure)
+
+
+def title(instances: InstanceData, index: int,
+          class_names: Sequence[str]) -> str:
+    """Number, class and score of an object."""
+    name = class_names[int(instances.labels[index])]
+    return f'{index + 1}  {name}  {float(instances.scores[index]):.2f}'
+
+
+def object_panels(photo: np.ndarray, instances: InstanceData,
+                  index: int) -> list[np.ndarray]:
+    """The pictures of one object's row, without boxes."""
+    signed: Tensor = instances.difference_maps[index]
+    maps = {
+        1: instances.heatmaps[index],
+        2: signed,
+        3: positive_part(signed[None])[0]
+    }
+    return [photo] + [
+        overlay(photo, values.float().numpy(), *SCALES[column])
+        for column, values in maps.items()
+    ]
+
+
+def overlay(photo: np.ndarray, values: np.ndarray, name: str, low: float,
+            high: float) -> np.ndarray:
+    """Lay a map over a grey copy of the photo; the larger a value, the less
+    of the photo shows.
+
+    Args:
+        photo (np.ndarray): uint8 RGB, shape (h, w, 3).
+        values (np.ndarray): The map, float of any size, in [low, high].
+        name (str): The colour map.
+        low (float): The value of its first colour.
+        high (float): The value of its last colour.
+
+    Returns:
+        np.ndarray: uint8 RGB, shape (h, w, 3).
+    """
+    values = resize(values, (photo.shape[1], photo.shape[0]))
+    colours = colour(name, (values - low) / (high - low))
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None].astype(float)
+    opacity = 0.8 * np.sqrt(np.abs(values))[..., None]
+    return np.uint8(grey + opacity * (colours - grey))
+
+
+def colour(name: str, fraction: np.ndarray) -> np.ndarray:
+    """RGB in 0-255 of values in [0, 1]; a further dimension of size 3."""
+    return 255 * matplotlib.colormaps[name](fraction)[..., :3]
+
+
+def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize to (width, height), without aliasing when it shrinks."""
+    shrinks = size[0] < picture.shape[1] or size[1] < picture.shape[0]
+    return cv2.resize(
+        picture,
+        size,
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def draw_boxes(picture: Image.Image, boxes: np.ndarray, target: int,
+               others: bool) -> None:
+    """Outline the target and, thinly, the other objects, in place."""
+    draw = ImageDraw.Draw(picture)
+    if others:
+        for i, box in enumerate(boxes):
+            if i != target:
+                draw.rectangle(ordered(box), outline=OTHER)
+    draw.rectangle(ordered(boxes[target]), outline=TARGET, width=2)
+
+
+def ordered(box: np.ndarray) -> list[float]:
+    """The box as Pillow takes it: x1 <= x2 and y1 <= y2."""
+    x1, y1, x2, y2 = box.tolist()
+    return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
+
+
+def draw_colour_bar(figure: Image.Image, corner: tuple[int, int], width: int,
+                    name: str, low: float, high: float) -> None:
+    """A colour bar with its ends and middle named, in place."""
+    left, top = corner
+    bar = np.uint8(colour(name, np.linspace(0, 1, width)))
+    figure.paste(Image.fromarray(np.tile(bar, (12, 1, 1))), corner)
+    draw = ImageDraw.Draw(figure)
+    for fraction, anchor in ((0, 'la'), (.5, 'ma'), (1, 'ra')):
+        value = low + fraction * (high - low)
+        draw.text((left + fraction * width, top + 13), f'{value:g}', INK,
+                  font(13), anchor)
+
+
+@lru_cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Matplotlib's own font, which every installation has."""
+    return ImageFont.truetype(findfont('DejaVu Sans'), size)
