@@ -32,8 +32,8 @@ def mark_safe_globals() -> None:
     numpy histories."""
     if not READS_MARKED:
         return
-    rebuild = np.zeros(1).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
+    rebuild: Any = np.zeros(1).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
     torch.serialization.add_safe_globals([
         HistoryBuffer, np.ndarray, np.dtype, *dtypes,

@@ -35,7 +35,8 @@ class DetectorAdapter:
     """
 
     def __init__(self, model: nn.Module, target_layer: str = 'neck') -> None:
-        model = model.module if is_model_wrapper(model) else model
+        if is_model_wrapper(model):
+            model = model.get_submodule('module')
         if not isinstance(model, BaseDetector):
             raise TypeError('model must be a detector of mmdet, not '
                             f'{type(model).__name__}')
@@ -66,7 +67,8 @@ class DetectorAdapter:
             stack.enter_context(attached_selection(self.head))
             (sample, ) = self.model.predict(inputs, [sample])
             predictions = sample.pred_instances
-            frame = ImageFrame.of_sample(sample, tuple(inputs.shape[-2:]))
+            height, width = inputs.shape[-2:]
+            frame = ImageFrame.of_sample(sample, (height, width))
             with torch.enable_grad():
                 outputs = differentiable_outputs(predictions, frame)
         self.target.check(features)

@@ -29,7 +29,8 @@ class ImageFrame:
     image_shape: Shape
 
     @classmethod
-    def of_sample(cls, sample: DetDataSample, input_shape: Shape) -> ImageFrame:
+    def of_sample(cls, sample: DetDataSample,
+                  input_shape: Shape) -> ImageFrame:
         """The frame of a data sample that a test pipeline made.
 
         ``img_shape`` is not read: a ``Pad`` in the pipeline enlarges it.

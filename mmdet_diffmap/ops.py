@@ -9,9 +9,10 @@ happens where a compiled mmcv is installed.
 """
 import importlib.util
 import sys
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Callable
+from typing import Any
 
 import torch
 import torchvision
@@ -78,8 +79,8 @@ def missing_op(name: str) -> Callable[..., Any]:
 
     def raise_missing(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
-            f'mmcv\'s op "{name}" needs a compiled mmcv, and only mmcv-lite is '
-            'installed. Install it with: pip uninstall mmcv-lite && '
+            f'mmcv\'s op "{name}" needs a compiled mmcv, and only mmcv-lite '
+            'is installed. Install it with: pip uninstall mmcv-lite && '
             'pip install -U openmim && mim install "mmcv>=2.1,<2.2"')
 
     return raise_missing

@@ -50,7 +50,8 @@ def load_detector(model: str | os.PathLike | Config,
     detector = build_detector(cfg)
     checkpoint = read_checkpoint(weights)
     load_weights(detector, checkpoint, weights)
-    detector.dataset_meta = dataset_meta(checkpoint, cfg)
+    meta: Any = dataset_meta(checkpoint, cfg)
+    detector.dataset_meta = meta
     return detector.to(device or default_device()).eval()
 
 
@@ -65,7 +66,8 @@ def build_detector(cfg: Config) -> nn.Module:
     return detector
 
 
-def load_config(model: str | os.PathLike | Config) -> tuple[Config, str | None]:
+def load_config(
+        model: str | os.PathLike | Config) -> tuple[Config, str | None]:
     """The config that ``model`` names, and the weights that the zoo has for
     it."""
     if isinstance(model, Config):
@@ -128,6 +130,15 @@ def dataset_meta(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
         return dict(classes=tuple(meta['CLASSES']))
     dataset = dict(cfg.test_dataloader.dataset, lazy_init=True)
     return dict(DATASETS.build(dataset).metainfo)
+
+
+def class_names(model: nn.Module) -> list[str]:
+    """The names of the classes that a detector was trained for."""
+    meta: Any = getattr(model, 'dataset_meta', {})
+    if 'classes' not in meta:
+        raise ValueError('the model does not know its classes: set '
+                         'model.dataset_meta = dict(classes=[...])')
+    return list(meta['classes'])
 
 
 def default_device() -> str:

@@ -18,6 +18,7 @@ from ..explainers import DifferenceMap, ExplainerLike, build_explainer
 from ..trace import Trace
 from .images import read_image
 
+
 def explain(model: nn.Module,
             image: str | os.PathLike | np.ndarray,
             explainer: ExplainerLike = 'ODAM',

@@ -14,6 +14,7 @@ from ..detector import DetectorAdapter
 from ..explainers import ExplainerLike, build_explainer
 from ..files import save_maps, save_picture
 from ..visualization import draw_explanations
+from .detector import class_names
 from .explain import explain
 from .images import read_image
 
@@ -48,7 +49,7 @@ def explain_files(model: nn.Module,
     explainer = build_explainer(explainer)
     DetectorAdapter(model, explainer.target_layer)  # raises before the work
     out = writable_folder(Path(out_dir))
-    class_names = list(model.dataset_meta['classes'])
+    names = class_names(model)
     failures: dict[str, str] = {}
     console = Console(highlight=False, soft_wrap=True)
     with Progress(console=console, transient=True) as progress:
@@ -61,11 +62,10 @@ def explain_files(model: nn.Module,
                                  max_objects)
                 picture = draw_explanations(
                     read_image(path)[..., ::-1].copy(), sample.pred_instances,
-                    class_names)
+                    names)
                 save_picture(picture, out / 'vis' / f'{name}.png')
                 if save_npz:
-                    save_maps(sample, class_names,
-                              out / 'maps' / f'{name}.npz')
+                    save_maps(sample, names, out / 'maps' / f'{name}.npz')
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
                 failures[path] = str(error)
                 console.print(f'{path}: failed: {error}', markup=False)

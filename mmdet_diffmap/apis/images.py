@@ -38,8 +38,8 @@ def find_images(inputs: Iterable[str]) -> list[str]:
                     f'folder {item} holds no image ({" ".join(EXTENSIONS)})')
         elif not Path(item).exists() and '://' not in item \
                 and glob.has_magic(item):
-            found = sorted(filter(Path.is_file, map(Path, glob.glob(item))))
-            found = [str(path) for path in found]
+            found = sorted(
+                path for path in glob.glob(item) if Path(path).is_file())
             if not found:
                 raise FileNotFoundError(f'no file fits the pattern {item}')
         else:

@@ -1,5 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mmdet.datasets import BaseDetDataset
@@ -21,7 +21,7 @@ class SceneDataset(BaseDetDataset):
         num_images (int): How many of them.
         **kwargs: As in :class:`BaseDetDataset`.
     """
-    METAINFO = dict(classes=CLASSES)
+    METAINFO: ClassVar[dict] = dict(classes=CLASSES)
 
     def __init__(self, seed: int, num_images: int, **kwargs: Any) -> None:
         self.seed = seed

@@ -200,11 +200,11 @@ def draw_background(rng: np.random.Generator) -> np.ndarray:
         colour = rng.uniform(30, 225, 3)
         if corners == 2:
             start, end = np.round(points).astype(int).tolist()
-            cv2.line(layer, start, end, colour, int(rng.integers(1, 5)),
-                     cv2.LINE_AA)
+            cv2.line(layer, start, end, colour.tolist(),
+                     int(rng.integers(1, 5)), cv2.LINE_AA)
         else:
             fill(layer, points, colour)
-        image += rng.uniform(0.3, 0.8) * (layer - image)
+        cv2.accumulateWeighted(layer, image, rng.uniform(0.3, 0.8))
     return image
 
 

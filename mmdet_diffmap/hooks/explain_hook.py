@@ -50,9 +50,8 @@ class ExplainHook(Hook):
     def after_test_iter(self,
                         runner: Runner,
                         batch_idx: int,
-                        data_batch: dict | None = None,
-                        outputs: Sequence[DetDataSample] | None = None
-                        ) -> None:
+                        data_batch: dict,
+                        outputs: Sequence[DetDataSample]) -> None:
         """Explain the batch's images, if its turn has come.
 
         Args:

@@ -115,7 +115,7 @@ def overlay(photo: np.ndarray, values: np.ndarray, name: str, low: float,
     colours = colour(name, (values - low) / (high - low))
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None].astype(float)
     opacity = 0.8 * np.sqrt(np.abs(values))[..., None]
-    return np.uint8(grey + opacity * (colours - grey))
+    return (grey + opacity * (colours - grey)).astype(np.uint8)
 
 
 def colour(name: str, fraction: np.ndarray) -> np.ndarray:

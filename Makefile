@@ -1,0 +1,35 @@
+# `make demo` explains bundled scenes, `make test` checks everything. Both
+# first make a virtual environment in .venv.
+PYTHON ?= python3
+BIN = .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint env env-test clean
+
+demo: env
+	$(BIN)/python tools/explain.py
+
+test: env-test lint
+	$(BIN)/python -m pytest
+
+lint: env-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+env: .venv/installed
+env-test: .venv/installed-tests
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python setup.py requirements.txt
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-build-isolation -e .
+	touch $@
+
+.venv/installed-tests: .venv/installed
+	$(BIN)/pip install --quiet --no-build-isolation -e '.[tests]'
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,49 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read_requirements() -> tuple[list[str], list[str]]:
+    """The lines of requirements.txt: those every installation has, and
+    mmcv-lite, which must not replace a compiled mmcv and so is an extra."""
+    lines = (ROOT / 'requirements.txt').read_text().splitlines()
+    names = [line.partition('#')[0].strip() for line in lines]
+    lite = [name for name in names if name.startswith('mmcv-lite')]
+    return [name for name in names if name and name not in lite], lite
+
+
+def read_version() -> str:
+    text = (ROOT / 'mmdet_diffmap/version.py').read_text()
+    return re.search(r"__version__ = '(.+)'", text)[1]
+
+
+REQUIRED, LITE = read_requirements()
+
+setup(
+    name='mmdet_diffmap',
+    version=read_version(),
+    description='Explanations of object detections for MMDetection: heat '
+    'maps of every object, and difference maps between them',
+    long_description=(ROOT / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['mmdet_diffmap', 'mmdet_diffmap.*']),
+    package_data={'mmdet_diffmap': ['py.typed']},
+    python_requires='>=3.10',
+    install_requires=REQUIRED,
+    extras_require={
+        'lite': LITE,
+        'tests': [
+            'hypothesis>=6.100', 'mypy>=1.10', 'pytest>=8.0', 'ruff>=0.6',
+            'tensorboard>=2.14', 'types-psutil'
+        ],
+    },
+    classifiers=[
+        'License :: OSI Approved :: Apache Software License',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ])
