@@ -1,0 +1,113 @@
+"""ODAM and detections as plainly as they can be computed.
+
+Nothing of the package is used here: every detection and output costs one
+backward pass through the whole, uncut network, and maps are resized with
+``interpolate``.
+"""
+import copy
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+
+def preprocess(model: nn.Module, data: dict) -> tuple[Tensor, list]:
+    data = model.data_preprocessor(copy.deepcopy(data), False)
+    return data['inputs'], data['data_samples']
+
+
+def forward(model: nn.Module, data: dict) -> tuple[list[Tensor], InstanceData,
+                                                   dict, tuple]:
+    """Features (leaves), detections with a graph to them, meta information
+    and the size of the padded input, of a batch of one image."""
+    with torch.no_grad():
+        inputs, samples = preprocess(model, data)
+        features = model.extract_feat(inputs)
+    features = [feature.requires_grad_() for feature in features]
+    metas = [sample.metainfo for sample in samples]
+    if hasattr(model, 'roi_head'):
+        results = two_stage(model, features, samples, metas)
+    elif hasattr(model, 'encoder'):
+        head_inputs = model.forward_transformer(tuple(features), samples)
+        outs = model.bbox_head(head_inputs['hidden_states'][-1:])
+        results = model.bbox_head.predict_by_feat(
+            *outs, batch_img_metas=metas, rescale=True)[0]
+    else:
+        results = one_stage(model, features, metas)
+    return features, results, metas[0], tuple(inputs.shape[-2:])
+
+
+def two_stage(model, features, samples, metas):
+    with torch.no_grad():
+        proposals = model.rpn_head.predict(features, samples, rescale=False)
+        rois = torch.cat([proposals[0].bboxes.new_zeros(
+            (len(proposals[0]), 1)), proposals[0].bboxes], dim=1)
+    head = model.roi_head
+    pooled = head.bbox_roi_extractor(
+        features[:head.bbox_roi_extractor.num_inputs], rois)
+    cls_score, bbox_pred = head.bbox_head(pooled)
+    return head.bbox_head._predict_by_feat_single(
+        rois, cls_score, bbox_pred, metas[0], rescale=True,
+        rcnn_test_cfg=head.test_cfg)
+
+
+def one_stage(model, features, metas):
+    head = model.bbox_head
+    outs = head(features)
+    if type(head).__name__ == 'YOLOXHead':
+        return head.predict_by_feat(
+            *outs, batch_img_metas=metas, rescale=True)[0]
+    outs = [[level[0] for level in maps] for maps in outs]  # one image
+    if len(outs) == 2:
+        outs.append([None] * len(outs[0]))
+    priors = head.prior_generator.grid_priors(
+        [level.shape[-2:] for level in outs[0]], device=outs[0][0].device)
+    return head._predict_by_feat_single(
+        *outs, priors, metas[0], head.test_cfg, rescale=True)
+
+
+def odam(model: nn.Module, data: dict,
+         count: int) -> tuple[InstanceData, Tensor]:
+    """The first detections and their ODAM heat maps (count, H, W)."""
+    features, results, meta, input_shape = forward(model, data)
+    results = results[:count]
+    strides = [stride_of(input_shape, feature) for feature in features]
+    scale = results.bboxes.new_tensor(meta['scale_factor'] * 2)
+    heatmaps = []
+    for i in range(len(results)):
+        box = results.bboxes[i] * scale
+        joined = [torch.zeros_like(feature[0, 0]) for feature in features]
+        for output in (results.scores[i], *box):
+            gradients = torch.autograd.grad(
+                output, features, retain_graph=True, allow_unused=True)
+            for level, gradient in enumerate(gradients):
+                if gradient is not None:
+                    product = (gradient * features[level]).sum(dim=(0, 1))
+                    joined[level] = torch.maximum(joined[level],
+                                                  product.relu().detach())
+        maps = [to_image(grid, stride, meta)
+                for grid, stride in zip(joined, strides)]
+        heatmap = torch.stack(maps).amax(dim=0)
+        span = heatmap.max() - heatmap.min()
+        heatmaps.append((heatmap - heatmap.min()) / (span if span else 1))
+    return results, torch.stack(heatmaps)
+
+
+def stride_of(input_shape: tuple, feature: Tensor) -> int:
+    """The stride of a feature pyramid's level: 8, 16, 32, 64 or 128."""
+    for stride in (4, 8, 16, 32, 64, 128):
+        if tuple(-(-size // stride) for size in input_shape) == tuple(
+                feature.shape[-2:]):
+            return stride
+    raise AssertionError(f'no stride for {input_shape}, {feature.shape}')
+
+
+def to_image(grid: Tensor, stride: int, meta: dict) -> Tensor:
+    """Resize to the padded input, crop the padding, resize to the image."""
+    height, width = meta['ori_shape']
+    scale_w, scale_h = meta['scale_factor']
+    padded = F.interpolate(
+        grid[None, None], scale_factor=stride, mode='bilinear')
+    content = padded[..., :round(height * scale_h), :round(width * scale_w)]
+    return F.interpolate(content, size=(height, width), mode='bilinear')[0, 0]
