@@ -17,7 +17,7 @@ from .gradients import DenseGradients
 from .image_frame import ImageFrame
 from .nested import map_tensors
 from .target_layer import TargetLayer
-from .trace import Trace
+from .trace import Trace, recording
 
 
 class DetectorAdapter:
@@ -69,7 +69,7 @@ class DetectorAdapter:
             predictions = sample.pred_instances
             height, width = inputs.shape[-2:]
             frame = ImageFrame.of_sample(sample, (height, width))
-            with torch.enable_grad():
+            with recording():
                 outputs = differentiable_outputs(predictions, frame)
         self.target.check(features)
         if len(outputs) and not outputs.requires_grad:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -13,6 +15,14 @@ from .image_frame import ImageFrame
 #: The outputs of a detection that can be explained, in the order of the
 #: columns of ``Trace.outputs``.
 OUTPUTS = ('score', 'x1', 'y1', 'x2', 'y2')
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Record gradients, also inside a caller's ``no_grad`` or
+    ``inference_mode``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 @dataclass(frozen=True)
@@ -107,8 +117,10 @@ class Trace:
     def select(self, keep: Tensor | slice) -> Trace:
         """The trace of some of the detections: those that ``keep`` (mask,
         indices or slice) selects."""
+        with recording():
+            outputs = self.outputs[keep]
         return replace(
-            self, detections=self.detections[keep], outputs=self.outputs[keep])
+            self, detections=self.detections[keep], outputs=outputs)
 
     def gradients(
             self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..trace import OUTPUTS, LevelGradient, OutputGradient
+from ..trace import OUTPUTS, LevelGradient, OutputGradient, recording
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class DenseGradients:
                  columns: Sequence[int]) -> Iterator[OutputGradient]:
         for i in range(len(outputs)):
             for column in columns:
-                gradients = self._backward(outputs[i, column])
+                with recording():
+                    gradients = self._backward(outputs[i, column])
                 levels = [
                     LevelGradient(level, feature.detach()[0], gradient[0])
                     for level, (feature, gradient) in enumerate(
