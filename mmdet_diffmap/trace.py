@@ -135,6 +135,13 @@ class Trace:
 
         Yields:
             OutputGradient: One for each detection and output.
+
+        Raises:
+            ValueError: If an output is none of ``OUTPUTS``.
         """
+        unknown = set(outputs) - set(OUTPUTS)
+        if unknown:
+            raise ValueError(f'outputs must be some of {OUTPUTS}, '
+                             f'not {", ".join(sorted(unknown))}')
         columns = [OUTPUTS.index(output) for output in outputs]
         yield from self.source(self.outputs, columns)

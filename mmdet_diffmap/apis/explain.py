@@ -4,6 +4,7 @@ import copy
 import math
 import os
 
+import cv2
 import numpy as np
 import psutil
 import torch
@@ -108,16 +109,26 @@ def select_objects(trace: Trace, score_thr: float,
 
 
 def run_test_pipeline(model: nn.Module, image: str | np.ndarray) -> dict:
-    """The model's own test pipeline on an image that has no annotation."""
+    """The model's own test pipeline on an image that has no annotation.
+
+    Raises:
+        ValueError: If the pipeline cannot take the image.
+    """
     pipeline = [
         transform
         for transform in copy.deepcopy(get_test_pipeline_cfg(model.cfg))
         if transform['type'] != 'LoadAnnotations'
     ]
     if isinstance(image, str):
-        return Compose(pipeline)(dict(img_path=image, img_id=0))
-    pipeline[0]['type'] = 'mmdet.LoadImageFromNDArray'
-    return Compose(pipeline)(dict(img=image, img_id=0))
+        source = dict(img_path=image, img_id=0)
+    else:
+        source = dict(img=image, img_id=0)
+        pipeline[0]['type'] = 'mmdet.LoadImageFromNDArray'
+    try:
+        return Compose(pipeline)(source)
+    except cv2.error as error:  # no pixel left of a side, for example
+        raise ValueError('the config\'s test pipeline cannot resize this '
+                         f'image: {error.err}') from error
 
 
 def check_memory(trace: Trace) -> None:

@@ -1,10 +1,20 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from families import DETECTIONS, FAMILIES, batch_of, random_detector, random_image
+from mmengine.structures import InstanceData
 from naive import odam as naive_odam
+from scipy.ndimage import gaussian_filter
 
 from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.explainers import ODAM
+from mmdet_diffmap.explainers.odam import smooth
+from mmdet_diffmap.gradients import DenseGradients
+from mmdet_diffmap.image_frame import ImageFrame
+from mmdet_diffmap.trace import (OUTPUTS, LevelGradient, OutputGradient,
+                                 Trace)
 
 
 @pytest.mark.parametrize('size', [(75, 130), (131, 61)])
@@ -20,3 +30,110 @@ def test_equals_one_backward_per_output(family, size):
         trace.detections.bboxes, results.bboxes.detach(), rtol=0, atol=1e-4)
     assert expected.amax() == 1
     torch.testing.assert_close(heatmaps, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def linear():
+    torch.manual_seed(0)
+    return (torch.randn(5, 3, 6, 7, dtype=torch.float64),
+            torch.randn(3, 6, 7, dtype=torch.float64))
+
+
+def normalized(maps):
+    return (maps - maps.min()) / (maps.max() - maps.min())
+
+
+def expected_map(gradient, feature, each=lambda one: one):
+    """Eq. 2 and 3 in numpy."""
+    product = (gradient.numpy() * feature.numpy()).sum(axis=1)
+    return normalized(np.max([each(m) for m in np.maximum(product, 0)], 0))
+
+
+def run(trace, **options):
+    (heatmap, ) = ODAM(**options)(trace)
+    return heatmap.numpy()
+
+
+def leaf_trace(gradient, feature):
+    leaf = feature[None].clone().requires_grad_()
+    raw = (gradient * leaf).sum(dim=(1, 2, 3))[None]
+    cut = raw.detach().requires_grad_()
+    return Trace(
+        InstanceData(scores=torch.ones(1)), cut.clone(), [feature],
+        ImageFrame((6, 7), (6, 7), (6, 7)),
+        DenseGradients([leaf], [raw], [cut]))
+
+
+def test_linear_head_by_hand(linear):
+    np.testing.assert_allclose(
+        run(leaf_trace(*linear)), expected_map(*linear), atol=1e-12)
+
+
+@pytest.mark.parametrize('column, output', enumerate(OUTPUTS))
+def test_single_outputs(linear, column, output):
+    gradient, feature = linear
+    np.testing.assert_allclose(
+        run(leaf_trace(*linear), outputs=[output]),
+        expected_map(gradient[column:column + 1], feature), atol=1e-12)
+
+
+def test_outputs_are_normalized_on_demand(linear):
+    gradient, feature = linear
+    gradient = gradient * torch.tensor([1., 1e3, 10, 10, 10])[:, None, None,
+                                                              None]
+    np.testing.assert_allclose(
+        run(leaf_trace(gradient, feature), normalize_outputs=True),
+        expected_map(gradient, feature, normalized), atol=1e-12)
+
+
+def test_extents_turn_the_left_and_top_sides_round(linear):
+    gradient, feature = linear
+    turned = gradient * torch.tensor([1., -1, -1, 1, 1])[:, None, None, None]
+    np.testing.assert_allclose(
+        run(leaf_trace(gradient, feature), extents=True),
+        expected_map(turned, feature), atol=1e-12)
+    assert np.abs(expected_map(turned, feature) -
+                  expected_map(gradient, feature)).max() > 0.1
+
+
+@pytest.mark.parametrize('sigma', [0.5, 1.0])
+def test_smoothing_is_a_gaussian_of_the_gradient(linear, sigma):
+    gradient, feature = linear
+    radius = round(3 * sigma)
+    smoothed = gaussian_filter(
+        gradient.numpy(), (0, 0, sigma, sigma), mode='mirror',
+        radius=(0, 0, radius, radius))
+    np.testing.assert_allclose(
+        run(leaf_trace(gradient, feature), smoothing=sigma),
+        expected_map(torch.from_numpy(smoothed), feature), atol=1e-6)
+
+
+def test_wide_smoothing_of_a_small_level():
+    gradient = torch.rand(3, 2, 1)
+    assert smooth(gradient, 5.).shape == gradient.shape
+
+
+def test_window_of_a_gradient_is_enough(linear):
+    """The map from a window is that of the whole gradient, smoothed too."""
+    gradient, feature = linear
+    gradient[:, :, :2], gradient[:, :, 5:], gradient[..., 3:] = 0, 0, 0
+
+    def windows(outputs, columns):
+        for column in columns:
+            yield OutputGradient(0, OUTPUTS[column], [
+                LevelGradient(0, feature, gradient[column, :, 2:5, :3], top=2)
+            ])
+
+    whole = leaf_trace(gradient, feature)
+    window = replace(whole, source=windows)
+    for options in (dict(), dict(smoothing=0.7), dict(normalize_outputs=True)):
+        np.testing.assert_allclose(
+            run(window, **options), run(whole, **options), atol=1e-12)
+
+
+def test_output_without_any_path(linear):
+    gradient, feature = linear
+    trace = leaf_trace(gradient, feature)
+    empty = replace(trace, source=lambda outputs, columns: iter(
+        [OutputGradient(0, 'score', [])]))
+    assert not run(empty).any()

@@ -1,0 +1,97 @@
+import pytest
+import torch
+from demo import CONFIG, WEIGHTS, demo_detector
+from families import random_detector
+from mmengine.config import Config
+from torch import nn
+
+from mmdet_diffmap import load_detector
+from mmdet_diffmap.apis import class_names
+from mmdet_diffmap.apis.detector import load_config, without_pretrained
+
+
+def test_loads_the_bundled_detector():
+    model = demo_detector()
+    assert not model.training
+    assert class_names(model)[0] == 'fish'
+    weights = torch.load(WEIGHTS)['state_dict']
+    name = 'bbox_head.conv_cls.weight'
+    assert torch.equal(model.state_dict()[name], weights[name].float())
+
+
+def test_config_object_and_options():
+    model = load_detector(
+        Config.fromfile(CONFIG), WEIGHTS, 'cpu',
+        dict({'model.test_cfg.max_per_img': 2}))
+    assert model.test_cfg.max_per_img == 2
+
+
+def test_weights_named_by_the_config():
+    cfg = Config.fromfile(CONFIG)
+    cfg.load_from = str(WEIGHTS)
+    load_detector(cfg, device='cpu')
+    cfg.load_from = None
+    with pytest.raises(ValueError, match='no weights for'):
+        load_detector(cfg)
+
+
+def test_weights_of_another_detector(tmp_path):
+    file = tmp_path / 'yolox.pth'
+    torch.save(random_detector('yolox').state_dict(), file)
+    with pytest.raises(ValueError, match=r'yolox\.pth do not fit the config'):
+        load_detector(CONFIG, file)
+
+
+@pytest.mark.parametrize('name, weights', [
+    ('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', '821213aa.pth'),
+    ('detr_r50_8xb2-150e_coco', '436d03e8.pth'),
+    ('configs/fcos/fcos_r50_coco.py', None),
+])
+def test_zoo(name, weights):
+    cfg, found = load_config(name)
+    assert 'model' in cfg
+    assert found.endswith(weights) if weights else found is None
+
+
+@pytest.mark.parametrize('path, detector, weights', [
+    ('fcos/fcos_r50_coco.py', 'FCOS', '821213aa.pth'),
+    ('faster_rcnn/faster-rcnn_r50_coco.py', 'FasterRCNN', '047c8118.pth'),
+    ('detr/detr_r50_coco.py', 'DETR', '436d03e8.pth'),
+    ('pvt/retinanet_pvt-s_coco.py', 'RetinaNet', 'b6c94a5b.pth'),
+])
+def test_configs_of_the_paper(path, detector, weights):
+    cfg = Config.fromfile(CONFIG.parents[1] / path)
+    assert cfg.model.type == detector
+    assert cfg.load_from.endswith(weights)
+    assert cfg.custom_hooks[0].type == 'ExplainHook'
+    assert 'mmdet_diffmap' in cfg.custom_imports.imports
+
+
+@pytest.mark.parametrize('name', ['no-such-model', 'mmdet::no/such.py'])
+def test_unknown_model(name):
+    with pytest.raises(ValueError, match=f'{name} is no config file, no conf'):
+        load_detector(name)
+
+
+def test_missing_config():
+    with pytest.raises(FileNotFoundError, match=r'config no\.py does not ex'):
+        load_detector('no.py')
+
+
+def test_config_without_a_model(tmp_path):
+    (tmp_path / 'a.py').write_text('x = 1\n')
+    with pytest.raises(ValueError, match='describes no model'):
+        load_detector(tmp_path / 'a.py')
+
+
+def test_pretrained_backbones_are_not_loaded():
+    cfg = without_pretrained(dict(
+        backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='x'), a=1),
+        heads=[dict(init_cfg=dict(type='Normal'))]))
+    assert cfg == dict(backbone=dict(a=1),
+                       heads=[dict(init_cfg=dict(type='Normal'))])
+
+
+def test_model_without_class_names():
+    with pytest.raises(ValueError, match='does not know its classes'):
+        class_names(nn.Linear(1, 1))

@@ -1,0 +1,78 @@
+import os
+
+import cv2
+import numpy as np
+import pytest
+from demo import SCENE, demo_detector
+
+from mmdet_diffmap.apis import explain_files, read_image
+from mmdet_diffmap.apis.explain_files import result_names
+from mmdet_diffmap.datasets import render_scene
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    cv2.imwrite(str(folder / 'good.png'), render_scene(0, 2).image)
+    cv2.imwrite(str(folder / 'empty.png'), np.full((50, 80, 3), 128, np.uint8))
+    cv2.imwrite(str(folder / 'thin.png'), np.zeros((1, 500, 3), np.uint8))
+    (folder / 'bad.jpg').write_bytes(b'no image')
+    return folder
+
+
+def test_failures_do_not_stop_the_others(images, tmp_path, capsys):
+    names = ['good.png', 'bad.jpg', 'thin.png', 'empty.png', 'missing.jpg']
+    out = tmp_path / 'out'
+    failures = explain_files(
+        demo_detector(), [str(images / name) for name in names], out,
+        save_npz=True)
+    assert {os.path.basename(path): 'damaged' in reason
+            for path, reason in failures.items()} == {
+                'bad.jpg': True, 'thin.png': False, 'missing.jpg': False}
+    assert sorted(os.listdir(out / 'vis')) == ['empty.png', 'good.png']
+    assert sorted(os.listdir(out / 'maps')) == ['empty.npz', 'good.npz']
+    lines = capsys.readouterr().out.splitlines()
+    assert sum('good.png: 5 objects' in line for line in lines) == 1
+    assert sum('empty.png: 0 objects' in line for line in lines) == 1
+    assert sum('failed' in line for line in lines) == 3
+    assert not len(np.load(out / 'maps/empty.npz')['heatmaps'])
+
+
+def test_maps_are_written_on_demand_only(tmp_path):
+    assert not explain_files(demo_detector(), [SCENE], tmp_path)
+    assert os.listdir(tmp_path) == ['vis']
+    picture = read_image(str(tmp_path / 'vis/2.png'))
+    assert picture.shape[1] > 4 * 192
+
+
+def test_mistakes_are_found_before_the_work(tmp_path):
+    with pytest.raises(ValueError, match='unknown explainer'):
+        explain_files(demo_detector(), [SCENE], tmp_path, 'nothing')
+    with pytest.raises(ValueError, match='does not exist'):
+        explain_files(demo_detector(), [SCENE], tmp_path,
+                      dict(type='ODAM', target_layer='necks'))
+    assert not os.listdir(tmp_path)
+
+
+def test_output_folder_is_a_file(tmp_path):
+    (tmp_path / 'out').write_text('')
+    with pytest.raises(OSError, match=r'out cannot be made: (File|Not)'):
+        explain_files(demo_detector(), [SCENE], tmp_path / 'out')
+    with pytest.raises(OSError, match=r'inner cannot be made'):
+        explain_files(demo_detector(), [SCENE], tmp_path / 'out/inner')
+
+
+def test_output_folder_is_read_only(tmp_path, monkeypatch):
+    # the administrator may write anywhere, so that access itself is asked
+    monkeypatch.setattr(os, 'access', lambda path, mode: False)
+    with pytest.raises(PermissionError, match='cannot be written to'):
+        explain_files(demo_detector(), [SCENE], tmp_path)
+
+
+def test_results_have_names_of_their_own():
+    assert result_names(['x/a.jpg', 'y/b.jpg']) == ['a', 'b']
+    assert result_names(['x/a.jpg', 'y/a.jpg', 'x/a.png', 'b']) == [
+        'x_a_jpg', 'y_a_jpg', 'x_a_png', 'b']
+    assert result_names(['scene://0/1', 'scene://2/1']) == [
+        'scene_0_1', 'scene_2_1']

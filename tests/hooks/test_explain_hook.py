@@ -1,0 +1,110 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from demo import CONFIG, WEIGHTS
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+from mmdet_diffmap.hooks import ExplainHook
+
+
+def test_loop(tmp_path, name, *hooks, images=3, batch_size=1):
+    """The runner after the test loop has run, its metrics and how often the
+    backbone ran."""
+    cfg = Config.fromfile(CONFIG)
+    cfg.work_dir = str(tmp_path / name)
+    cfg.experiment_name = f'{tmp_path.name}_{name}'
+    cfg.load_from = str(WEIGHTS)
+    cfg.test_dataloader.update(num_workers=0, batch_size=batch_size)
+    cfg.test_dataloader.dataset.num_images = images
+    cfg.custom_hooks = list(hooks)
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'),
+                                   dict(type='TensorboardVisBackend')]
+    cfg.visualizer.name = cfg.experiment_name
+    runner = Runner.from_cfg(cfg)
+    calls = []
+    runner.model.backbone.register_forward_hook(
+        lambda *args: calls.append(torch.is_grad_enabled()))
+    metrics = runner.test()
+    runner.visualizer.close()
+    return runner, metrics, calls
+
+
+test_loop.__test__ = False
+HOOK = dict(type='ExplainHook', explainer=dict(type='ODAM'), interval=1,
+            max_objects=2)
+
+
+def test_metrics_are_unchanged_and_backends_get_pictures(tmp_path):
+    _, plain, calls = test_loop(tmp_path, 'plain')
+    assert len(calls) == 3
+    runner, explained, calls = test_loop(
+        tmp_path, 'explained', dict(HOOK, out_dir='pictures'))
+    assert explained == plain
+    assert len(calls) == 6  # a pass more for each image
+    assert not any(calls)  # nothing before the target layer is recorded
+    assert not runner.model.training
+    names = [f'{index}_explained' for index in range(3)]
+    for folder, suffix in (('vis_data/vis_image', '_0'), ('pictures', '')):
+        found = sorted(p.name for p in tmp_path.rglob(f'{folder}/*.png'))
+        assert found == [f'{name}{suffix}.png' for name in names]
+    first, second = (np.asarray(Image.open(next(tmp_path.rglob(pattern))))
+                     for pattern in ('0_explained.png', '0_explained_0.png'))
+    np.testing.assert_array_equal(first, second)
+    assert picture_tags(tmp_path / 'explained') == names
+
+
+def picture_tags(folder):
+    from tensorboard.backend.event_processing.event_accumulator import (
+        EventAccumulator)
+    (events, ) = folder.rglob('events.out.tfevents*')
+    accumulator = EventAccumulator(str(events))
+    accumulator.Reload()
+    return sorted(accumulator.Tags()['images'])
+
+
+def test_skipped_batches_cost_nothing(tmp_path):
+    _, _, calls = test_loop(
+        tmp_path, 'skipped', dict(HOOK, interval=2), images=5, batch_size=2)
+    assert len(calls) == 3 + 2  # three batches, the second one explained
+    found = sorted(p.name for p in tmp_path.rglob('vis_image/*.png'))
+    assert found == ['2_explained_0.png', '3_explained_0.png']
+
+
+def test_model_is_left_as_it_was(tmp_path):
+    runner, _, _ = test_loop(tmp_path, 'state', HOOK)
+    fresh = torch.load(WEIGHTS)['state_dict']
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value.float(), fresh[name].float())
+    assert all(p.grad is None and p.requires_grad
+               for p in runner.model.parameters())
+
+
+def test_outputs_are_left_as_they_are(tmp_path):
+    seen = []
+
+    class Spy(ExplainHook):
+
+        def after_test_iter(self, runner, batch_idx, data_batch, outputs):
+            before = copy.deepcopy(outputs)
+            super().after_test_iter(runner, batch_idx, data_batch, outputs)
+            seen.append((before, outputs))
+
+    from mmengine.registry import HOOKS
+    HOOKS.register_module(name='SpyHook', module=Spy, force=True)
+    test_loop(tmp_path, 'spy', dict(HOOK, type='SpyHook'), images=1)
+    ((before, ), (after, )), = seen
+    assert before.keys() == after.keys()
+    for field in before.pred_instances.keys():  # noqa: SIM118
+        assert torch.equal(before.pred_instances[field],
+                           after.pred_instances[field])
+
+
+def test_mistakes():
+    with pytest.raises(ValueError, match='interval must be at least 1'):
+        ExplainHook(interval=0)
+    with pytest.raises(ValueError, match="unknown explainer 'x'"):
+        ExplainHook(explainer='x')

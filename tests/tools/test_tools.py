@@ -1,0 +1,121 @@
+"""The programs as a user starts them."""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from demo import CONFIG, ROOT, WEIGHTS
+
+
+def run(*arguments, cwd=None, expect=0):
+    env = dict(os.environ, PYTHONWARNINGS='ignore')
+    result = subprocess.run([sys.executable, *map(str, arguments)],
+                            cwd=cwd, env=env, capture_output=True, text=True)
+    assert result.returncode == expect, result.stdout + result.stderr
+    return result
+
+
+def explain(*arguments, **options):
+    return run(ROOT / 'tools/explain.py', *arguments, **options)
+
+
+def test_photo_with_every_option(tmp_path):
+    result = explain(
+        'scene://0/2', 'scene://0/13', CONFIG, '--weights', WEIGHTS,
+        '--explainer', 'difference-map', '--explainer-options', 'extents=True',
+        '--target-layer', 'neck[0]', '--score-thr', '0.4', '--max-objects',
+        '3', '--out-dir', 'o', '--save-maps', '--device', 'cpu',
+        '--cfg-options', 'model.test_cfg.max_per_img=2', cwd=tmp_path)
+    assert '2 of 2 images explained' in result.stdout
+    maps = np.load(tmp_path / 'o/maps/2.npz')
+    assert len(maps['scores']) == 2 and maps['scores'].min() > 0.4
+    assert (tmp_path / 'o/vis/13.png').is_file()
+    assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['missing.jpg', CONFIG, '--weights', WEIGHTS],
+     'image missing.jpg does not exist'),
+    (['empty', CONFIG, '--weights', WEIGHTS], 'folder empty holds no image'),
+    (['scene://0/1', 'no.py'], 'config no.py does not exist'),
+    (['scene://0/1', CONFIG, '--weights', 'text.pth'],
+     'text.pth are truncated, or no PyTorch checkpoint'),
+    (['scene://0/1', ROOT / 'configs/pvt/retinanet_pvt-s_coco.py',
+      '--weights', WEIGHTS], 'do not fit the config'),
+    (['scene://0/1', CONFIG, '--weights', WEIGHTS, '--explainer', 'x'],
+     "unknown explainer 'x'; there are"),
+    (['scene://0/1', CONFIG, '--weights', WEIGHTS, '--target-layer', 'x'],
+     "target layer 'x' does not exist: FCOS has"),
+    (['scene://0/1', CONFIG, '--weights', WEIGHTS, '--out-dir', 'text.pth'],
+     'output folder text.pth cannot be made'),
+])
+def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'text.pth').write_text('hello')
+    result = explain(*arguments, cwd=tmp_path, expect=1)
+    assert message in result.stderr
+    assert 'Traceback' not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_model_is_missing(tmp_path):
+    result = explain('scene://0/1', cwd=tmp_path, expect=2)
+    assert 'give images and a MODEL' in result.stderr
+
+
+def test_real_photographs(real, tmp_path):
+    photos = sorted((real / 'images').iterdir())[:3]
+    result = explain(
+        *photos, real / 'yolox_nano_coco.py', '--weights',
+        real / 'yolox_nano_coco.pth', '--save-maps', cwd=tmp_path)
+    assert '3 of 3 images explained' in result.stdout
+    for photo in photos:
+        maps = np.load(tmp_path / f'outputs/maps/{photo.stem}.npz')
+        assert maps['heatmaps'].shape == maps['difference_maps'].shape
+        assert (tmp_path / f'outputs/vis/{photo.stem}.png').is_file()
+
+
+def test_test_runs_the_hosts_test_with_the_hook(tmp_path):
+    config = tmp_path / 'hooked.py'
+    config.write_text(
+        f"_base_ = [{str(CONFIG)!r}]\n"
+        "custom_hooks = [dict(type='ExplainHook', interval=1, "
+        "explainer=dict(type='ODAM'), max_objects=2, out_dir='explained')]\n"
+        "test_dataloader = dict(batch_size=2, num_workers=0, "
+        "persistent_workers=False, dataset=dict(num_images=3))\n")
+    result = run(ROOT / 'tools/test.py', config, WEIGHTS, '--work-dir',
+                 tmp_path / 'work', cwd=tmp_path)
+    assert 'coco/bbox_mAP_50' in result.stdout + result.stderr
+    pictures = sorted(p.name for p in tmp_path.rglob('explained/*.png'))
+    assert pictures == ['0_explained.png', '1_explained.png',
+                        '2_explained.png']
+
+
+def test_train_demo_publishes_what_it_measured(tmp_path):
+    run(ROOT / 'tools/train_demo.py', CONFIG, '--work-dir', tmp_path / 'work',
+        '--out', tmp_path / 'out.pth', '--cfg-options',
+        'train_cfg.max_iters=2', 'train_cfg.val_interval=10',
+        'default_hooks.logger.interval=1', 'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'train_dataloader.batch_size=2', 'val_dataloader.dataset.num_images=2',
+        'test_dataloader.dataset.num_images=2',
+        f'load_from={WEIGHTS}', cwd=tmp_path)
+    record = json.loads((tmp_path / 'out.json').read_text())
+    assert record['metrics']['coco/bbox_mAP_50'] > 0.5
+    assert [row['step'] for row in record['log']][:2] == [1, 2]
+    explain('scene://0/2', CONFIG, '--weights', tmp_path / 'out.pth',
+            cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_bundled_detector_reaches_its_published_precision(tmp_path):
+    published = json.loads(WEIGHTS.with_suffix('.json').read_text())
+    result = run(ROOT / 'tools/test.py', CONFIG, WEIGHTS, '--work-dir',
+                 tmp_path, '--out', tmp_path / 'p.pkl', cwd=tmp_path)
+    (line, ) = [line for line in (result.stdout + result.stderr).splitlines()
+                if 'Iter(test)' in line or 'coco/bbox_mAP_50:' in line][-1:]
+    measured = float(line.split('coco/bbox_mAP_50: ')[1].split()[0])
+    assert measured >= 0.90
+    assert abs(measured - published['metrics']['coco/bbox_mAP_50']) < 0.005
