@@ -10,8 +10,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdet_diffmap.checkpoint import (READS_MARKED, history_method,
-                                      load_weights, read_checkpoint)
+from mmdet_diffmap.checkpoint import (
+    READS_MARKED,
+    history_method,
+    load_weights,
+    read_checkpoint,
+)
 
 CONFIG = 'configs/demo/fcos_scenes.py'
 
@@ -134,7 +138,7 @@ def test_missing_file():
 
 def test_download_that_fails(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    with pytest.raises(OSError, match='cannot be downloaded .* put it at'):
+    with pytest.raises(OSError, match=r'cannot be downloaded .* put it at'):
         read_checkpoint('http://127.0.0.1:9/none.pth')
     assert not list(tmp_path.rglob('none*'))
 

@@ -3,8 +3,13 @@ import copy
 
 import pytest
 import torch
-from families import (DETECTIONS, FAMILIES, batch_of, random_detector,
-                      random_image)
+from families import (
+    DETECTIONS,
+    FAMILIES,
+    batch_of,
+    random_detector,
+    random_image,
+)
 
 from mmdet_diffmap.apis import explain_batch
 from mmdet_diffmap.detector import DetectorAdapter, find_head

@@ -3,8 +3,13 @@ import sys
 
 import pytest
 import torch
-from families import (DETECTIONS, FAMILIES, batch_of, random_detector,
-                      random_image)
+from families import (
+    DETECTIONS,
+    FAMILIES,
+    batch_of,
+    random_detector,
+    random_image,
+)
 from torch import nn
 
 from mmdet_diffmap.detector import DetectorAdapter, find_head

@@ -1,8 +1,11 @@
 import pytest
 import torch
 
-from mmdet_diffmap.heatmaps import (image_heatmaps, min_max_normalize,
-                                    normalize_levels)
+from mmdet_diffmap.heatmaps import (
+    image_heatmaps,
+    min_max_normalize,
+    normalize_levels,
+)
 from mmdet_diffmap.image_frame import ImageFrame
 
 

@@ -1,5 +1,4 @@
 import cv2
-import mmdet_diffmap  # noqa: F401
 import numpy as np
 import pytest
 import torch
@@ -7,6 +6,7 @@ import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose
 
+import mmdet_diffmap  # noqa: F401
 from mmdet_diffmap.image_frame import ImageFrame, covered_length
 
 RESIZE = dict(type='Resize', scale=(333, 200), keep_ratio=True)

@@ -3,8 +3,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from mmdet_diffmap.image_frame import ImageFrame
-from mmdet_diffmap.trace import (OUTPUTS, LevelGradient, OutputGradient,
-                                 Trace)
+from mmdet_diffmap.trace import OUTPUTS, LevelGradient, OutputGradient, Trace
 
 
 @pytest.fixture

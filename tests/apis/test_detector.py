@@ -22,7 +22,7 @@ def test_loads_the_bundled_detector():
 def test_config_object_and_options():
     model = load_detector(
         Config.fromfile(CONFIG), WEIGHTS, 'cpu',
-        dict({'model.test_cfg.max_per_img': 2}))
+        {'model.test_cfg.max_per_img': 2})
     assert model.test_cfg.max_per_img == 2
 
 

@@ -1,7 +1,11 @@
 import pytest
 
-from mmdet_diffmap.explainers import (ODAM, DifferenceMap, Explainer,
-                                      build_explainer)
+from mmdet_diffmap.explainers import (
+    ODAM,
+    DifferenceMap,
+    Explainer,
+    build_explainer,
+)
 from mmdet_diffmap.registry import EXPLAINERS
 
 

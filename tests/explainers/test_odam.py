@@ -3,9 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import DETECTIONS, FAMILIES, batch_of, random_detector, random_image
+from families import (
+    DETECTIONS,
+    FAMILIES,
+    batch_of,
+    random_detector,
+    random_image,
+)
 from mmengine.structures import InstanceData
 from naive import odam as naive_odam
+from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
 from mmdet_diffmap.detector import DetectorAdapter
@@ -13,8 +20,7 @@ from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.explainers.odam import smooth
 from mmdet_diffmap.gradients import DenseGradients
 from mmdet_diffmap.image_frame import ImageFrame
-from mmdet_diffmap.trace import (OUTPUTS, LevelGradient, OutputGradient,
-                                 Trace)
+from mmdet_diffmap.trace import OUTPUTS, LevelGradient, OutputGradient, Trace
 
 
 @pytest.mark.parametrize('size', [(75, 130), (131, 61)])
@@ -65,14 +71,14 @@ def leaf_trace(gradient, feature):
 
 
 def test_linear_head_by_hand(linear):
-    np.testing.assert_allclose(
+    assert_allclose(
         run(leaf_trace(*linear)), expected_map(*linear), atol=1e-12)
 
 
 @pytest.mark.parametrize('column, output', enumerate(OUTPUTS))
 def test_single_outputs(linear, column, output):
     gradient, feature = linear
-    np.testing.assert_allclose(
+    assert_allclose(
         run(leaf_trace(*linear), outputs=[output]),
         expected_map(gradient[column:column + 1], feature), atol=1e-12)
 
@@ -81,7 +87,7 @@ def test_outputs_are_normalized_on_demand(linear):
     gradient, feature = linear
     gradient = gradient * torch.tensor([1., 1e3, 10, 10, 10])[:, None, None,
                                                               None]
-    np.testing.assert_allclose(
+    assert_allclose(
         run(leaf_trace(gradient, feature), normalize_outputs=True),
         expected_map(gradient, feature, normalized), atol=1e-12)
 
@@ -89,7 +95,7 @@ def test_outputs_are_normalized_on_demand(linear):
 def test_extents_turn_the_left_and_top_sides_round(linear):
     gradient, feature = linear
     turned = gradient * torch.tensor([1., -1, -1, 1, 1])[:, None, None, None]
-    np.testing.assert_allclose(
+    assert_allclose(
         run(leaf_trace(gradient, feature), extents=True),
         expected_map(turned, feature), atol=1e-12)
     assert np.abs(expected_map(turned, feature) -
@@ -103,7 +109,7 @@ def test_smoothing_is_a_gaussian_of_the_gradient(linear, sigma):
     smoothed = gaussian_filter(
         gradient.numpy(), (0, 0, sigma, sigma), mode='mirror',
         radius=(0, 0, radius, radius))
-    np.testing.assert_allclose(
+    assert_allclose(
         run(leaf_trace(gradient, feature), smoothing=sigma),
         expected_map(torch.from_numpy(smoothed), feature), atol=1e-6)
 
@@ -127,7 +133,7 @@ def test_window_of_a_gradient_is_enough(linear):
     whole = leaf_trace(gradient, feature)
     window = replace(whole, source=windows)
     for options in (dict(), dict(smoothing=0.7), dict(normalize_outputs=True)):
-        np.testing.assert_allclose(
+        assert_allclose(
             run(window, **options), run(whole, **options), atol=1e-12)
 
 

@@ -59,7 +59,8 @@ def test_metrics_are_unchanged_and_backends_get_pictures(tmp_path):
 
 def picture_tags(folder):
     from tensorboard.backend.event_processing.event_accumulator import (
-        EventAccumulator)
+        EventAccumulator,
+    )
     (events, ) = folder.rglob('events.out.tfevents*')
     accumulator = EventAccumulator(str(events))
     accumulator.Reload()

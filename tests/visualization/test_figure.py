@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData
+
+from mmdet_diffmap.visualization import draw_explanations
+from mmdet_diffmap.visualization.figure import (
+    GAP,
+    HEADER,
+    PANEL,
+    TARGET,
+    TITLE,
+    overlay,
+    title,
+)
+
+
+def instances_of(count, height, width):
+    instances = InstanceData(
+        bboxes=torch.tensor([[.2, .2, .6, .6]]).repeat(count, 1) *
+        torch.tensor([width, height] * 2),
+        scores=torch.linspace(.9, .5, count),
+        labels=torch.zeros(count, dtype=torch.long),
+        heatmaps=torch.zeros(count, height, width),
+        difference_maps=torch.zeros(count, height, width))
+    return instances
+
+
+def panel(figure, row, column, size):
+    left = GAP + column * (max(size[0], 150) + GAP)
+    top = HEADER + row * (TITLE + size[1] + GAP) + TITLE
+    return figure[top:top + size[1], left:left + size[0]].astype(int)
+
+
+@pytest.mark.parametrize('count, rows', [(0, 1), (1, 1), (3, 3)])
+def test_one_row_an_object(count, rows):
+    figure = draw_explanations(
+        np.zeros((90, 120, 3), np.uint8), instances_of(count, 90, 120),
+        ['cat'])
+    assert figure.dtype == np.uint8
+    assert figure.shape == (HEADER + rows * (TITLE + PANEL * 90 // 120 + GAP),
+                            GAP + 4 * (PANEL + GAP), 3)
+
+
+def test_colours_mean_what_they_should():
+    """Red where only this object matters, blue where only others do, the grey
+    photo where neither does."""
+    photo = np.full((PANEL, PANEL, 3), (90, 120, 60), np.uint8)
+    instances = instances_of(1, PANEL, PANEL)
+    instances.difference_maps[0, :100, :100] = 1
+    instances.difference_maps[0, :100, 250:] = -1
+    instances.heatmaps[0, 300:, 300:] = 1
+    figure = draw_explanations(photo, instances, ['cat'])
+    size = (PANEL, PANEL)
+    image, heat, signed, positive = (
+        panel(figure, 0, column, size) for column in range(4))
+    assert (image[20, 20] == (90, 120, 60)).all()
+    red, blue, neither = signed[20, 20], signed[20, 330], signed[300, 150]
+    assert red[0] > red[1] + 100 and red[0] > red[2] + 100
+    assert blue[2] > blue[0] + 100 and blue[2] > blue[1] + 100
+    assert neither.max() - neither.min() <= 1
+    assert heat[340, 340].max() - heat[340, 340].min() > 50
+    assert np.ptp(heat[20, 20]) <= 1
+    assert np.ptp(positive[20, 330]) <= 1  # blue has no positive part
+    assert np.ptp(positive[20, 20]) > 50
+
+
+def test_box_is_drawn_where_it_is():
+    instances = instances_of(1, 90, 180)
+    figure = draw_explanations(
+        np.zeros((90, 180, 3), np.uint8), instances, ['cat'])
+    first = panel(figure, 0, 0, (PANEL, PANEL // 2))
+    rows, columns = np.nonzero((first == TARGET).all(axis=-1))
+    box = instances.bboxes[0] * PANEL / 180
+    np.testing.assert_allclose(
+        [columns.min(), rows.min(), columns.max(), rows.max()], box, atol=1.5)
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 8000), (8000, 1), (500, 31)])
+def test_extreme_shapes(shape):
+    figure = draw_explanations(
+        np.zeros((*shape, 3), np.uint8), instances_of(2, *shape), ['cat'])
+    assert figure.shape[0] < 2000 and figure.shape[1] < 2000
+
+
+def test_more_objects_than_one_picture_of_matplotlib_could_show():
+    figure = draw_explanations(
+        np.zeros((60, 20, 3), np.uint8), instances_of(200, 60, 20), ['cat'])
+    assert figure.shape[0] > 2**16
+
+
+def test_overlay_of_an_empty_map_is_the_grey_photo():
+    photo = np.full((4, 4, 3), (10, 200, 100), np.uint8)
+    drawn = overlay(photo, np.zeros((4, 4), np.float32), 'bwr', -1, 1)
+    assert np.ptp(drawn) == 0
+
+
+def test_title():
+    assert title(instances_of(2, 4, 4), 1, ['cat']) == '2  cat  0.50'
