@@ -24,11 +24,11 @@ env-test: .venv/installed-tests
 
 .venv/installed: .venv/bin/python setup.py requirements.txt
 	$(BIN)/pip install --quiet -r requirements.txt
-	$(BIN)/pip install --quiet --no-build-isolation -e .
+	$(BIN)/pip install --quiet -e .
 	touch $@
 
 .venv/installed-tests: .venv/installed
-	$(BIN)/pip install --quiet --no-build-isolation -e '.[tests]'
+	$(BIN)/pip install --quiet -e '.[tests]'
 	touch $@
 
 clean:

@@ -8,6 +8,9 @@ import sys
 import warnings
 from pathlib import Path
 
+# remarks of the host's packages about each other; ours are errors or logged
+warnings.simplefilter('ignore')
+
 from mmengine.config import DictAction
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
@@ -100,6 +103,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    # what mmengine, mmdet and torch say of their own future
-    warnings.simplefilter('ignore', (FutureWarning, DeprecationWarning))
     sys.exit(main())

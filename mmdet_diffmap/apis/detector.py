@@ -8,7 +8,7 @@ import torch
 from mmdet.apis import DetInferencer
 from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
@@ -47,21 +47,31 @@ def load_detector(model: str | os.PathLike | Config,
     if not weights:
         raise ValueError(f'no weights for {model}: neither given, nor named '
                          'by the config (load_from)')
-    detector = build_detector(cfg)
+    target = available_device(device)
     checkpoint = read_checkpoint(weights)
+    detector = build_detector(cfg)
     load_weights(detector, checkpoint, weights)
     meta: Any = dataset_meta(checkpoint, cfg)
     detector.dataset_meta = meta
-    return detector.to(device or default_device()).eval()
+    return detector.to(target).eval()
 
 
 def build_detector(cfg: Config) -> nn.Module:
     """The detector of a config with no weights loaded, as one process runs
-    it."""
+    it.
+
+    Raises:
+        ValueError: If the config names a module that does not exist, or gives
+            it arguments that it does not take.
+    """
     register_all_modules(init_default_scope=False)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model_cfg = without_pretrained(cfg.model)
-    detector = revert_sync_batchnorm(MODELS.build(model_cfg))
+    try:
+        detector = MODELS.build(cfg.model)
+    except (KeyError, TypeError) as error:
+        raise ValueError('the config\'s model cannot be built: '
+                         f'{first_line(error)}') from error
+    detector = revert_sync_batchnorm(detector)
     detector.cfg = cfg
     return detector
 
@@ -76,7 +86,7 @@ def load_config(
     if Path(name).suffix == '.py' and '::' not in name:
         if not Path(name).is_file():
             raise FileNotFoundError(f'config {name} does not exist')
-        return checked(Config.fromfile(name), name), None
+        return read_config(name), None
     try:
         if '::' in name:
             cfg = get_config(name, pretrained=True)
@@ -90,34 +100,21 @@ def load_config(
 
 def find_in_zoo(name: str) -> tuple[Config, str]:
     """Config and weights by a name of mmdet's model zoo."""
-    finder = DetInferencer.__new__(DetInferencer)  # builds no model
+    finder = DetInferencer.__new__(DetInferencer)  # __init__ loads a model
     finder.scope = 'mmdet'
     return finder._load_model_from_metafile(name)
 
 
-def checked(cfg: Config, name: str) -> Config:
-    """The config, if it describes a detector."""
+def read_config(name: str) -> Config:
+    """The config in a file, if it describes a model."""
+    try:
+        cfg = Config.fromfile(name)
+    except Exception as error:  # a config is a program: it can raise anything
+        raise ValueError(f'config {name} cannot be read: '
+                         f'{first_line(error)}') from error
     if 'model' not in cfg:
         raise ValueError(f'config {name} describes no model')
     return cfg
-
-
-def without_pretrained(cfg: Any) -> Any:
-    """A copy of a model's config that loads no pre-trained backbone, which
-    the weights replace."""
-    if isinstance(cfg, dict):
-        return ConfigDict({
-            key: without_pretrained(value)
-            for key, value in cfg.items() if not is_pretrained(key, value)
-        })
-    if isinstance(cfg, (list, tuple)):
-        return type(cfg)(without_pretrained(value) for value in cfg)
-    return cfg
-
-
-def is_pretrained(key: str, value: Any) -> bool:
-    return key == 'init_cfg' and isinstance(
-        value, dict) and value.get('type') == 'Pretrained'
 
 
 def dataset_meta(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
@@ -141,5 +138,21 @@ def class_names(model: nn.Module) -> list[str]:
     return list(meta['classes'])
 
 
-def default_device() -> str:
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
+def available_device(name: str | None) -> torch.device:
+    """The device of that name; with none, the GPU where there is one.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
+    if name is None:
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f'device {name} cannot be used: '
+                         f'{first_line(error)}') from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

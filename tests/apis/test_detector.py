@@ -7,7 +7,7 @@ from torch import nn
 
 from mmdet_diffmap import load_detector
 from mmdet_diffmap.apis import class_names
-from mmdet_diffmap.apis.detector import load_config, without_pretrained
+from mmdet_diffmap.apis.detector import load_config
 
 
 def test_loads_the_bundled_detector():
@@ -84,12 +84,30 @@ def test_config_without_a_model(tmp_path):
         load_detector(tmp_path / 'a.py')
 
 
-def test_pretrained_backbones_are_not_loaded():
-    cfg = without_pretrained(dict(
-        backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='x'), a=1),
-        heads=[dict(init_cfg=dict(type='Normal'))]))
-    assert cfg == dict(backbone=dict(a=1),
-                       heads=[dict(init_cfg=dict(type='Normal'))])
+@pytest.mark.parametrize('text, message', [
+    ('x = (', 'cannot be read'),
+    ('raise KeyError("oops")', 'cannot be read: .*oops'),
+    ("_base_ = ['missing.py']", 'cannot be read: .*missing'),
+])
+def test_config_that_cannot_be_read(text, message, tmp_path):
+    (tmp_path / 'a.py').write_text(text)
+    with pytest.raises(ValueError, match=rf'a\.py {message}'):
+        load_detector(tmp_path / 'a.py')
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'model.neck.type': 'NoNeck'}, 'NoNeck is not in the'),
+    ({'model.neck.colour': 1}, "unexpected keyword argument 'colour'"),
+])
+def test_model_that_cannot_be_built(options, message):
+    with pytest.raises(ValueError, match=f'cannot be built: .*{message}'):
+        load_detector(CONFIG, WEIGHTS, cfg_options=options)
+
+
+@pytest.mark.parametrize('device', ['cuda:77', 'toaster'])
+def test_device_that_is_not_there(device):
+    with pytest.raises(ValueError, match=f'device {device} cannot be used'):
+        load_detector(CONFIG, WEIGHTS, device)
 
 
 def test_model_without_class_names():
