@@ -18,7 +18,7 @@ from mmdet_diffmap.apis import explain_files, find_images, load_detector
 from mmdet_diffmap.explainers import build_explainer
 
 DEMO = Path(__file__).resolve().parents[1] / 'configs/demo/fcos_scenes.py'
-DEMO_IMAGES = ['scene://0/2', 'scene://0/13', 'scene://0/21']
+DEMO_IMAGES = ['scene://0/2', 'scene://0/17', 'scene://0/35']
 
 
 def parse_args() -> argparse.Namespace:
