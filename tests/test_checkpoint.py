@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from server import serving
 from torch import nn
 
 from mmdet_diffmap.checkpoint import (
@@ -144,20 +145,12 @@ def test_download_that_fails(tmp_path, monkeypatch):
 
 
 def test_download_is_kept(tmp_path, monkeypatch):
-    import http.server
-    import threading
     torch.save(dict(w=torch.ones(2)), tmp_path / 'w.pth')
-    handler = type('Quiet', (http.server.SimpleHTTPRequestHandler, ), dict(
-        log_message=lambda *args: None))
-    server = http.server.ThreadingHTTPServer(
-        ('127.0.0.1', 0),
-        lambda *args: handler(*args, directory=str(tmp_path)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f'http://127.0.0.1:{server.server_port}/w.pth'
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-    assert read_checkpoint(url)['state_dict']['w'].tolist() == [1, 1]
-    server.shutdown()
-    server.server_close()
+    with serving(tmp_path) as address:
+        url = f'{address}/w.pth'
+        assert read_checkpoint(url)['state_dict']['w'].tolist() == [1, 1]
+    # the server is gone
     assert read_checkpoint(url)['state_dict']['w'].tolist() == [1, 1]
 
 

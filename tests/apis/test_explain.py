@@ -1,12 +1,14 @@
 import copy
 import re
 
+import cv2
 import numpy as np
 import psutil
 import pytest
 import torch
 from demo import SCENE, demo_detector
 from mmdet.apis import inference_detector
+from server import serving
 
 from mmdet_diffmap import difference_map, explain
 from mmdet_diffmap.apis import read_image
@@ -40,6 +42,16 @@ def test_file_and_array_give_the_same():
     first, second = (explain(demo_detector(), i).pred_instances
                      for i in (SCENE, image))
     assert torch.equal(first.heatmaps, second.heatmaps)
+
+
+def test_url(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), read_image(SCENE))
+    with serving(tmp_path) as address:
+        found = explain(demo_detector(), f'{address}/a.png').pred_instances
+        with pytest.raises(OSError, match=r'b\.png cannot be downloaded'):
+            explain(demo_detector(), f'{address}/b.png')
+    expected = explain(demo_detector(), SCENE).pred_instances
+    assert torch.equal(found.heatmaps, expected.heatmaps)
 
 
 def test_heat_maps_sit_on_their_objects():

@@ -109,7 +109,6 @@ def test_train_demo_publishes_what_it_measured(tmp_path):
             cwd=tmp_path)
 
 
-@pytest.mark.slow
 def test_bundled_detector_reaches_its_published_precision(tmp_path):
     published = json.loads(WEIGHTS.with_suffix('.json').read_text())
     result = run(ROOT / 'tools/test.py', CONFIG, WEIGHTS, '--work-dir',
