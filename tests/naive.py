@@ -17,14 +17,17 @@ def preprocess(model: nn.Module, data: dict) -> tuple[Tensor, list]:
     return data['inputs'], data['data_samples']
 
 
-def forward(model: nn.Module, data: dict) -> tuple[list[Tensor], InstanceData,
-                                                   dict, tuple]:
-    """Features (leaves), detections with a graph to them, meta information
-    and the size of the padded input, of a batch of one image."""
+def forward(model: nn.Module, data: dict, layer: str
+            ) -> tuple[list[Tensor], InstanceData, dict, tuple]:
+    """The layer's maps (leaves), detections with a graph to them, meta
+    information and the size of the padded input, of a batch of one image."""
     with torch.no_grad():
         inputs, samples = preprocess(model, data)
-        features = model.extract_feat(inputs)
-    features = [feature.requires_grad_() for feature in features]
+        leaves = model.backbone(inputs)
+        if layer == 'neck':
+            leaves = model.neck(leaves)
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    features = leaves if layer == 'neck' else model.neck(leaves)
     metas = [sample.metainfo for sample in samples]
     if hasattr(model, 'roi_head'):
         results = two_stage(model, features, samples, metas)
@@ -35,7 +38,7 @@ def forward(model: nn.Module, data: dict) -> tuple[list[Tensor], InstanceData,
             *outs, batch_img_metas=metas, rescale=True)[0]
     else:
         results = one_stage(model, features, metas)
-    return features, results, metas[0], tuple(inputs.shape[-2:])
+    return leaves, results, metas[0], tuple(inputs.shape[-2:])
 
 
 def two_stage(model, features, samples, metas):
@@ -67,10 +70,10 @@ def one_stage(model, features, metas):
         *outs, priors, metas[0], head.test_cfg, rescale=True)
 
 
-def odam(model: nn.Module, data: dict,
-         count: int) -> tuple[InstanceData, Tensor]:
+def odam(model: nn.Module, data: dict, count: int,
+         layer: str = 'neck') -> tuple[InstanceData, Tensor]:
     """The first detections and their ODAM heat maps (count, H, W)."""
-    features, results, meta, input_shape = forward(model, data)
+    features, results, meta, input_shape = forward(model, data, layer)
     results = results[:count]
     strides = [stride_of(input_shape, feature) for feature in features]
     scale = results.bboxes.new_tensor(meta['scale_factor'] * 2)

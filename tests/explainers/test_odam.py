@@ -38,6 +38,16 @@ def test_equals_one_backward_per_output(family, size):
     torch.testing.assert_close(heatmaps, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('family', FAMILIES)
+def test_layer_with_paths_through_several_levels(family):
+    model = random_detector(family)
+    data = batch_of(model, random_image(75, 130))
+    _, expected = naive_odam(model, data, DETECTIONS, 'backbone')
+    trace = DetectorAdapter(model, 'backbone').trace(data)
+    heatmaps = ODAM()(trace.select(slice(DETECTIONS)))
+    torch.testing.assert_close(heatmaps, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.fixture
 def linear():
     torch.manual_seed(0)
