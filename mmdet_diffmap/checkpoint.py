@@ -1,7 +1,10 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Reading checkpoints safely, and loading weights that fit."""
+import hashlib
 import pickle
+import re
 import zipfile
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -72,19 +75,25 @@ def read_checkpoint(path: str) -> dict[str, Any]:
                 f'{torch.__version__} cannot read safely: upgrade to torch '
                 '2.6, or strip them with mmdet\'s '
                 'tools/model_converters/publish_model.py') from error
-        raise unreadable(path, error) from error
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, file, error) from error
+    except Exception as error:  # a damaged file fails in any way
+        raise unreadable(path, file, error) from error
     if isinstance(checkpoint, dict) and 'state_dict' not in checkpoint:
         checkpoint = dict(state_dict=checkpoint)
     weights = isinstance(checkpoint, dict) and checkpoint['state_dict']
-    if not isinstance(weights, dict) or not any(
-            isinstance(value, torch.Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not weights or not all(
+            isinstance(name, str) for name in weights) or not any(
+                isinstance(value, torch.Tensor)
+                for value in weights.values()):
         raise ValueError(f'weights {path} hold no state_dict of tensors')
     return checkpoint
 
 
-def unreadable(path: str, error: Exception) -> ValueError:
+def unreadable(path: str, file: Path, error: Exception) -> ValueError:
+    """What to say of a file that cannot be read. A downloaded one is removed,
+    so that the next call fetches it anew."""
+    if is_url(path):
+        file.unlink()
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return ValueError(f'weights {path} are truncated, or no PyTorch '
                       f'checkpoint: {reason}')
@@ -95,17 +104,27 @@ def is_url(path: str) -> bool:
 
 
 def download(url: str) -> Path:
-    """The file of a URL in torch's cache, downloaded if it is not there."""
-    file = Path(torch.hub.get_dir(), 'checkpoints', Path(url).name)
+    """The file of a URL in torch's cache, downloaded if it is not there.
+
+    A name that ends in the content's hash, as mmdet's zoo has them, is checked
+    against it; another gets the URL's hash, since many files have the name
+    ``epoch_12.pth``.
+    """
+    name = Path(url).name
+    content_hash = re.search(r'-([0-9a-f]{8})\.pth$', name)
+    if not content_hash:
+        name = f'{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}'
+    file = Path(torch.hub.get_dir(), 'checkpoints', name)
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(url, str(file))
-        except URLError as error:
+            torch.hub.download_url_to_file(
+                url, str(file), content_hash and content_hash[1])
+        except (URLError, HTTPException, RuntimeError) as error:
             raise OSError(
-                f'{url} cannot be downloaded ({error.reason}): get it on a '
-                f'machine with a network and put it at {file}, or give its '
-                'path') from error
+                f'{url} cannot be downloaded ({error}): get it on a machine '
+                f'with a network and put it at {file}, or give its path'
+            ) from error
     return file
 
 

@@ -71,7 +71,7 @@ class DetectorAdapter:
             frame = ImageFrame.of_sample(sample, (height, width))
             with recording():
                 outputs = differentiable_outputs(predictions, frame)
-        self.target.check(features)
+        self.target.check(features, [outputs, *raw])
         if len(outputs) and not outputs.requires_grad:
             raise RuntimeError(
                 f'the predictions of {type(self.head).__name__} carry no '
@@ -90,6 +90,9 @@ class DetectorAdapter:
                     index: int) -> tuple[Tensor, DetDataSample]:
         """The normalised input (1, 3, H, W) and a data sample of one image,
         padded as in its batch."""
+        count = len(data['data_samples'])
+        if not 0 <= index < count:
+            raise ValueError(f'index {index} is none of a batch of {count}')
         data = dict(data, data_samples=copy.deepcopy(data['data_samples']))
         data = self.model.data_preprocessor(data, False)
         # a clone of an inference tensor can take part in a graph
@@ -116,9 +119,10 @@ def find_head(model: BaseDetector) -> nn.Module:
 def differentiable_outputs(predictions: InstanceData,
                            frame: ImageFrame) -> Tensor:
     """Score and box (x1, y1, x2, y2) in input pixels, shape (N, 5)."""
-    scale = predictions.bboxes.new_tensor(frame.scale * 2)
-    return torch.cat(
-        [predictions.scores[:, None], predictions.bboxes * scale], dim=1)
+    return torch.cat([
+        predictions.scores[:, None],
+        frame.to_input(predictions.bboxes),
+    ], dim=1)
 
 
 @contextmanager
@@ -179,8 +183,9 @@ def attached_selection(head: nn.Module) -> Iterator[None]:
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put a model in evaluation mode; each module gets its own mode back."""
     training = [module for module in model.modules() if module.training]
-    model.eval()
     try:
+        for module in training:  # backbones freeze parameters in eval()
+            module.training = False
         yield
     finally:
         for module in training:

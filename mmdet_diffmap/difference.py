@@ -29,19 +29,23 @@ def difference_map(heatmaps: Tensor, positive: bool = False) -> Tensor:
     if heatmaps.dim() != 3 or not heatmaps.is_floating_point():
         raise ValueError('heatmaps must be floating point of shape (N, H, W), '
                          f'not {heatmaps.dtype} of {tuple(heatmaps.shape)}')
+    heatmaps = heatmaps.detach()
     differences = heatmaps.clone()
     if len(heatmaps) > 1:
         first, second = two_largest(heatmaps)
         for difference, heatmap in zip(differences, heatmaps):
             difference -= torch.where(heatmap == first, second, first)
-    return positive_part(differences) if positive else differences
+    if positive:
+        for difference in differences:  # one at a time: they are large
+            difference.copy_(positive_part(difference))
+    return differences
 
 
 def positive_part(differences: Tensor) -> Tensor:
     """The difference map without its negative values.
 
     Args:
-        differences (Tensor): Signed difference maps, shape (N, H, W).
+        differences (Tensor): Signed difference maps, shape (..., H, W).
 
     Returns:
         Tensor: ``ReLU(differences)``, each map min-max normalised to [0, 1].

@@ -55,10 +55,17 @@ def image_heatmaps(detections: Sequence[LevelMaps], frame: ImageFrame,
 
     Returns:
         Tensor: Shape (N, H, W), in [0, 1].
+
+    Raises:
+        FloatingPointError: If a map is not finite.
     """
     heatmaps = like.new_zeros((len(detections), *frame.image_shape))
-    for heatmap, levels in zip(heatmaps, detections):
+    for index, (heatmap, levels) in enumerate(zip(heatmaps, detections)):
         for level_map in levels.values():  # one at a time: they are large
             torch.maximum(heatmap, frame.to_image(level_map), out=heatmap)
+        if not heatmap.isfinite().all():
+            raise FloatingPointError(
+                f'the heat map of detection {index} is not finite: the '
+                'detector\'s features or gradients overflow')
         heatmap.copy_(min_max_normalize(heatmap))
     return heatmaps

@@ -16,17 +16,19 @@ Shape = tuple[int, int]  # height, width
 class ImageFrame:
     """Where the original image lies in the network's input.
 
-    The image is resized to ``content_shape`` and fills the input's top left
-    corner; the rest is padding.
+    The image is resized to ``content_shape``; all around it is padding, most
+    often to the right and below only.
 
     Args:
         input_shape (tuple): Height and width of the padded input.
         content_shape (tuple): Height and width of the image inside it.
         image_shape (tuple): Height and width of the original image.
+        corner (tuple): Row and column of the image's first pixel.
     """
     input_shape: Shape
     content_shape: Shape
     image_shape: Shape
+    corner: Shape = (0, 0)
 
     @classmethod
     def of_sample(cls, sample: DetDataSample,
@@ -38,13 +40,23 @@ class ImageFrame:
         height, width = sample.ori_shape[:2]
         scale_w, scale_h = sample.metainfo.get('scale_factor', (1., 1.))[:2]
         content = round(height * scale_h), round(width * scale_w)
-        return cls(input_shape, content, (height, width))
+        # CenterNet and CornerNet pad on all sides, and note it here
+        top, _, left, _ = sample.metainfo.get('border', (0, 0, 0, 0))
+        corner = int(top), int(left)
+        return cls(input_shape, content, (height, width), corner)
 
     @property
     def scale(self) -> tuple[float, float]:
         """Input pixels for one original pixel, along x and along y."""
         return (self.content_shape[1] / self.image_shape[1],
                 self.content_shape[0] / self.image_shape[0])
+
+    def to_input(self, boxes: Tensor) -> Tensor:
+        """Boxes (N, 4), last dim (x1, y1, x2, y2), from pixels of the original
+        image to pixels of the input."""
+        top, left = self.corner
+        return boxes * boxes.new_tensor(self.scale * 2) + boxes.new_tensor(
+            (left, top) * 2)
 
     def to_image(self, maps: Tensor) -> Tensor:
         """Enlarge maps from a grid over the padded input.
@@ -69,7 +81,8 @@ class ImageFrame:
         covered = covered_length(self.input_shape[axis], cells)
         weights = torch.eye(cells)[None]  # (1, cells, cells)
         weights = F.interpolate(weights, size=covered, mode='linear')
-        weights = weights[..., :self.content_shape[axis]]
+        first = self.corner[axis]
+        weights = weights[..., first:first + self.content_shape[axis]]
         weights = F.interpolate(
             weights, size=self.image_shape[axis], mode='linear')
         return weights[0].T

@@ -68,8 +68,9 @@ class TargetLayer:
         finally:
             handle.remove()
 
-    def check(self, features: list[Tensor]) -> None:
-        """Raise a ValueError unless ``features`` are maps (1, C, H, W)."""
+    def check(self, features: list[Tensor], results: list[Tensor]) -> None:
+        """Raise a ValueError unless ``features`` are maps (1, C, H, W) that
+        some of ``results`` depend on."""
         shapes = [tuple(feature.shape) for feature in features]
         if not shapes:
             raise ValueError(f'target layer {self.name!r} has no such output, '
@@ -78,6 +79,25 @@ class TargetLayer:
             raise ValueError(
                 f'target layer {self.name!r} gives {shapes}, not feature maps '
                 'of shape (1, channels, height, width)')
+        if not depend(results, features):
+            raise ValueError('no detection depends on target layer '
+                             f'{self.name!r}')
+
+
+def depend(results: list[Tensor], leaves: list[Tensor]) -> bool:
+    """Whether the graph leads from some result to some leaf."""
+    waiting = [result.grad_fn for result in results]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, 'variable', None)  # of a leaf's node
+        if any(variable is leaf for leaf in leaves):
+            return True
+        waiting += [parent for parent, _ in node.next_functions]
+    return False
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pickle
 import warnings
@@ -125,7 +126,8 @@ def test_foreign_file(content, message, tmp_path):
 
 
 @pytest.mark.parametrize('content', [
-    dict(epoch=3), torch.ones(3), dict(state_dict=None), [1, 2]])
+    dict(epoch=3), torch.ones(3), dict(state_dict=None), [1, 2],
+    dict(state_dict={}), {1: torch.ones(1)}])
 def test_file_without_weights(content, tmp_path):
     torch.save(content, tmp_path / 'a.pth')
     with pytest.raises(ValueError, match='no state_dict'):
@@ -152,6 +154,42 @@ def test_download_is_kept(tmp_path, monkeypatch):
         assert read_checkpoint(url)['state_dict']['w'].tolist() == [1, 1]
     # the server is gone
     assert read_checkpoint(url)['state_dict']['w'].tolist() == [1, 1]
+
+
+def test_files_of_one_name_are_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    for number, folder in enumerate('ab'):
+        (tmp_path / folder).mkdir()
+        torch.save(dict(w=torch.tensor(number)), tmp_path / folder / 'm.pth')
+    with serving(tmp_path) as address:
+        found = [read_checkpoint(f'{address}/{folder}/m.pth')
+                 for folder in 'ab']
+    assert [one['state_dict']['w'].item() for one in found] == [0, 1]
+
+
+def test_broken_download_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    torch.save(dict(w=torch.ones(1)), tmp_path / 'm.pth')
+    whole = (tmp_path / 'm.pth').read_bytes()
+    with serving(tmp_path) as address:
+        (tmp_path / 'm.pth').write_bytes(whole[:len(whole) // 2])
+        with pytest.raises(ValueError, match='truncated'):
+            read_checkpoint(f'{address}/m.pth')
+        (tmp_path / 'm.pth').write_bytes(whole)
+        assert read_checkpoint(f'{address}/m.pth')['state_dict']
+
+
+def test_hash_in_a_name_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    torch.save(dict(w=torch.ones(1)), tmp_path / 'm.pth')
+    content = (tmp_path / 'm.pth').read_bytes()
+    good = f'm-{hashlib.sha256(content).hexdigest()[:8]}.pth'
+    for name in (good, 'm-00000000.pth'):
+        (tmp_path / name).write_bytes(content)
+    with serving(tmp_path) as address:
+        assert read_checkpoint(f'{address}/{good}')['state_dict']
+        with pytest.raises(OSError, match='invalid hash value'):
+            read_checkpoint(f'{address}/m-00000000.pth')
 
 
 def net():

@@ -84,6 +84,8 @@ def test_gradient_mode_does_not_matter(family, name):
 def test_model_is_left_as_it_was(family, name):
     model = copy.deepcopy(random_detector(family))
     model.train()
+    for parameter in model.parameters():  # unfrozen, if it was frozen
+        parameter.requires_grad_(True)
     list(model.children())[1].eval()  # a mode for each module
     next(model.parameters()).requires_grad_(False)
     before, values = state(model), weights(model)

@@ -63,6 +63,14 @@ def test_image_of_a_batch_keeps_the_padding_of_the_batch(family):
             model.data_preprocessor(copy.deepcopy(data))['inputs'].shape[-2:])
 
 
+@pytest.mark.parametrize('index', [-1, 1])
+def test_image_that_is_not_in_the_batch(index):
+    model = random_detector('fcos')
+    with pytest.raises(ValueError, match=f'index {index} is none of a batch'):
+        DetectorAdapter(model).trace(
+            batch_of(model, random_image(75, 130)), index)
+
+
 def test_data_is_left_as_it_is():
     model = random_detector('fcos')
     data = batch_of(model, random_image(75, 130))

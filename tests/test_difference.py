@@ -78,6 +78,11 @@ def test_order_of_objects_does_not_matter(maps, random):
         rtol=0, atol=0)
 
 
+def test_input_with_a_graph():
+    maps = torch.rand(2, 4, 4, requires_grad=True)
+    assert not difference_map(maps).requires_grad
+
+
 def test_input_is_left_as_it_is():
     maps = torch.rand(3, 4, 4)
     copy = maps.clone()

@@ -33,6 +33,14 @@ def test_levels_are_normalized_together():
     assert normalize_levels({}) == {}
 
 
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_map_that_is_not_finite(value):
+    frame = ImageFrame((4, 4), (4, 4), (4, 4))
+    maps = [{0: torch.ones(4, 4)}, {0: torch.full((4, 4), value)}]
+    with pytest.raises(FloatingPointError, match='detection 1 is not finite'):
+        image_heatmaps(maps, frame, torch.ones(1))
+
+
 def test_levels_are_joined_by_the_maximum():
     frame = ImageFrame((4, 4), (4, 4), (4, 4))
     fine = torch.zeros(4, 4)

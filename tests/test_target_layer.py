@@ -62,6 +62,12 @@ def test_layer_that_is_not_used(layer, message):
         trace(layer)
 
 
+@pytest.mark.parametrize('layer', ['rpn_head', 'neck[4]'])
+def test_layer_that_no_detection_depends_on(layer):
+    with pytest.raises(ValueError, match='no detection depends on target la'):
+        trace(layer, 'faster_rcnn')
+
+
 def test_layer_that_gives_no_maps():
     with pytest.raises(ValueError, match='not feature maps'):
         trace('backbone.layers.3.1.0', 'pvt')

@@ -8,7 +8,6 @@ weights reach on the validation set, how they were trained, and the log).
 import argparse
 import json
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def publish(runner: Runner, out: Path, minutes: float) -> None:
+def publish(runner: Runner, out: Path, revision: str) -> None:
     """Store the model's weights in half precision with what they reach."""
     weights = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).cpu()
@@ -55,15 +54,16 @@ def publish(runner: Runner, out: Path, minutes: float) -> None:
             state_dict=weights,
             meta=dict(dataset_meta=runner.test_dataloader.dataset.metainfo)),
         out)
+    log = read_log(Path(runner.work_dir))
     record = dict(
         metrics={name: round(value, 4) for name, value in metrics.items()},
         parameters=sum(p.numel() for p in runner.model.parameters()),
-        minutes=round(minutes),
+        minutes=round(sum(row.pop('seconds', 0) for row in log) / 60),
         cores=torch.get_num_threads(),
         seed=runner.seed,
-        commit=commit(),
+        commit=revision,
         versions=dict(torch=torch.__version__, mmengine=mmengine.__version__),
-        log=read_log(Path(runner.log_dir) / 'vis_data/scalars.json'))
+        log=log)
     out.with_suffix('.json').write_text(json.dumps(record, indent=1) + '\n')
     print(f'{out}: {out.stat().st_size / 1e6:.2f} MB, {record["metrics"]}')
 
@@ -77,10 +77,21 @@ def commit() -> str:
                           check=True).stdout.strip()
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The logged losses and validation results, one dict a step."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    kept = ('step', 'loss', 'lr', 'coco/bbox_mAP', 'coco/bbox_mAP_50')
+def read_log(work_dir: Path) -> list[dict[str, Any]]:
+    """The logged losses and validation results, one dict a step, of a training
+    and of all that it went on from; with the seconds since the last one."""
+    rows = [
+        json.loads(line)
+        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in path.read_text().splitlines()
+    ]
+    last = 0
+    for row in rows:
+        if 'loss' in row:
+            row['seconds'] = row['time'] * max(row['step'] - last, 0)
+            last = row['step']
+    kept = ('step', 'seconds', 'loss', 'lr', 'coco/bbox_mAP',
+            'coco/bbox_mAP_50')
     found = [{key: row[key] for key in kept if key in row} for row in rows]
     return [row for row in found if len(row) > 1]
 
@@ -94,10 +105,10 @@ def main() -> None:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     out = Path(args.out) if args.out else config.with_suffix('.pth')
+    revision = commit()  # fails before the training, not after it
     runner = Runner.from_cfg(cfg)
-    start = time.time()
     runner.train()
-    publish(runner, out, (time.time() - start) / 60)
+    publish(runner, out, revision)
 
 
 if __name__ == '__main__':

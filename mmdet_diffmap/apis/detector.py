@@ -1,5 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """A detector from its config and weights."""
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def load_detector(model: str | os.PathLike | Config,
     """
     cfg, zoo_weights = load_config(model)
     if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+        cfg = overridden(cfg, cfg_options)
     weights = os.fspath(weights or cfg.get('load_from') or zoo_weights or '')
     if not weights:
         raise ValueError(f'no weights for {model}: neither given, nor named '
@@ -68,7 +69,7 @@ def build_detector(cfg: Config) -> nn.Module:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     try:
         detector = MODELS.build(cfg.model)
-    except (KeyError, TypeError) as error:
+    except Exception as error:  # each module checks its arguments its own way
         raise ValueError('the config\'s model cannot be built: '
                          f'{first_line(error)}') from error
     detector = revert_sync_batchnorm(detector)
@@ -88,14 +89,22 @@ def load_config(
             raise FileNotFoundError(f'config {name} does not exist')
         return read_config(name), None
     try:
-        if '::' in name:
-            cfg = get_config(name, pretrained=True)
-            return cfg, cfg.model_path
-        return find_in_zoo(name)
-    except (ValueError, FileNotFoundError, AssertionError) as error:
+        found = find_in_wheel(name) if '::' in name else find_in_zoo(name)
+    except (ValueError, FileNotFoundError) as error:
         raise ValueError(
             f'{name} is no config file, no config of mmdet\'s wheel (mmdet::…)'
             ' and no name of its model zoo') from error
+    check_describes_model(found[0], name)
+    return found
+
+
+def find_in_wheel(name: str) -> tuple[Config, str | None]:
+    """A config of mmdet's wheel, and the weights that the zoo has for it."""
+    try:
+        cfg = get_config(name, pretrained=True)
+    except AssertionError:  # how mmengine says that there are none
+        cfg = get_config(name)
+    return cfg, cfg.get('model_path')
 
 
 def find_in_zoo(name: str) -> tuple[Config, str]:
@@ -105,22 +114,38 @@ def find_in_zoo(name: str) -> tuple[Config, str]:
     return finder._load_model_from_metafile(name)
 
 
+def overridden(cfg: Config, options: dict[str, Any]) -> Config:
+    """A copy of the config with some settings replaced."""
+    cfg = copy.deepcopy(cfg)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, AssertionError) as error:
+        raise ValueError(f'the config has no place for {options}: '
+                         f'{first_line(error)}') from error
+    return cfg
+
+
 def read_config(name: str) -> Config:
-    """The config in a file, if it describes a model."""
+    """The config in a file."""
     try:
         cfg = Config.fromfile(name)
     except Exception as error:  # a config is a program: it can raise anything
         raise ValueError(f'config {name} cannot be read: '
                          f'{first_line(error)}') from error
+    check_describes_model(cfg, name)
+    return cfg
+
+
+def check_describes_model(cfg: Config, name: str) -> None:
+    """Raise a ValueError for a config without a model."""
     if 'model' not in cfg:
         raise ValueError(f'config {name} describes no model')
-    return cfg
 
 
 def dataset_meta(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
     """What the checkpoint, else the config's test data set, says of the
     classes."""
-    meta = checkpoint.get('meta', {})
+    meta = checkpoint.get('meta') or {}
     if 'dataset_meta' in meta:  # its keys were upper case once
         return {k.lower(): v for k, v in meta['dataset_meta'].items()}
     if 'CLASSES' in meta:  # mmdet 2
@@ -155,4 +180,4 @@ def available_device(name: str | None) -> torch.device:
 
 def first_line(error: Exception) -> str:
     """What an error says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).splitlines() or [f'a failed {type(error).__name__}'])[0]

@@ -112,8 +112,11 @@ def run_test_pipeline(model: nn.Module, image: str | np.ndarray) -> dict:
     """The model's own test pipeline on an image that has no annotation.
 
     Raises:
-        ValueError: If the pipeline cannot take the image.
+        ValueError: If there is no pipeline, or it cannot take the image.
     """
+    if not hasattr(model, 'cfg'):
+        raise ValueError('the model does not know its test pipeline: set '
+                         'model.cfg to its config')
     pipeline = [
         transform
         for transform in copy.deepcopy(get_test_pipeline_cfg(model.cfg))

@@ -66,17 +66,24 @@ def explain_files(model: nn.Module,
                 save_picture(picture, out / 'vis' / f'{name}.png')
                 if save_npz:
                     save_maps(sample, names, out / 'maps' / f'{name}.npz')
-            except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            except (OSError, ValueError, ArithmeticError, RuntimeError,
+                    MemoryError) as error:
                 failures[path] = str(error)
-                console.print(f'{path}: failed: {error}', markup=False)
+                console.print(
+                    printable(f'{path}: failed: {error}'), markup=False)
                 continue
             count = len(sample.pred_instances)
             console.print(
-                f'{path}: {count} object{"s" * (count != 1)}, '
-                f'{time.perf_counter() - start:.1f} s, '
-                f'{out / "vis" / name}.png',
+                printable(f'{path}: {count} object{"s" * (count != 1)}, '
+                          f'{time.perf_counter() - start:.1f} s, '
+                          f'{out / "vis" / name}.png'),
                 markup=False)
     return failures
+
+
+def printable(text: str) -> str:
+    """The text without the bytes of file names that are no text."""
+    return os.fsencode(text).decode('utf-8', 'replace')
 
 
 def writable_folder(folder: Path) -> Path:
@@ -93,10 +100,16 @@ def writable_folder(folder: Path) -> Path:
 
 def result_names(paths: Sequence[str]) -> list[str]:
     """A file name for the results of each image: its own without the
-    extension; where two would be the same, the whole path in one word."""
+    extension; where two would be the same, the whole path in one word, and a
+    number where those are the same too."""
     stems = [Path(path).stem for path in paths]
     count = Counter(stems)
-    return [
-        stem if count[stem] == 1 else path.replace('://', '_').replace(
-            os.sep, '_').replace('.', '_') for path, stem in zip(paths, stems)
-    ]
+    names: list[str] = []
+    for path, stem in zip(paths, stems):
+        word = path.replace('://', '_').replace(os.sep, '_').replace('.', '_')
+        name = base = stem if count[stem] == 1 else word
+        number = 2
+        while name in names:
+            name, number = f'{base}_{number}', number + 1
+        names.append(name)
+    return names

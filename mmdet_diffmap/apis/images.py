@@ -4,9 +4,11 @@ import glob
 import io
 import warnings
 from collections.abc import Iterable
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
+import cv2
 import mmcv
 import numpy as np
 from mmengine.fileio import get
@@ -65,11 +67,16 @@ def read_image(path: str) -> np.ndarray:
         content = get(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f'image {path} does not exist') from error
-    except URLError as error:
-        raise OSError(
-            f'image {path} cannot be downloaded: {error.reason}') from error
+    except (URLError, HTTPException) as error:
+        raise OSError(f'image {path} cannot be downloaded: {error}') from error
+    except (KeyError, ImportError) as error:  # of mmengine's file backends
+        raise OSError(f'image {path} cannot be read: there is no file backend '
+                      f'for it ({error})') from error
     check_complete(content, path)
-    image = mmcv.imfrombytes(content, backend='cv2') if content else None
+    try:
+        image = mmcv.imfrombytes(content, backend='cv2') if content else None
+    except cv2.error as error:
+        raise OSError(f'image {path} is damaged: {error.err}') from error
     if image is None:
         raise OSError(f'image {path} is damaged, or of no known format')
     return image
@@ -84,5 +91,5 @@ def check_complete(content: bytes, path: str) -> None:
             im.load()
     except UnidentifiedImageError:
         return  # OpenCV knows more formats
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file fails in any way
         raise OSError(f'image {path} is damaged: {error}') from error

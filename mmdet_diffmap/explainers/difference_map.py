@@ -25,6 +25,9 @@ class DifferenceMap(Explainer):
                  positive: bool = False,
                  **options: Any) -> None:
         self.explainer = build_explainer(explainer, **options)
+        if isinstance(self.explainer, DifferenceMap):
+            raise ValueError('the explainer of a difference map makes heat '
+                             'maps, not difference maps')
         self.positive = positive
         super().__init__(self.explainer.target_layer)
 

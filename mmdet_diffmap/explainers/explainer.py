@@ -56,7 +56,10 @@ def build_explainer(explainer: ExplainerLike, **options: Any) -> Explainer:
     if isinstance(explainer, str):
         explainer = dict(type=explainer)
     explainer = dict(explainer, **options)
-    name = explainer.get('type')
+    if 'type' not in explainer:
+        raise ValueError(f'explainer {explainer} has no type; there are '
+                         f'{", ".join(registered_explainers())}')
+    name = explainer['type']
     if isinstance(name, str):
         plain = {plain_name(key): key for key in registered_explainers()}
         if plain_name(name) not in plain:

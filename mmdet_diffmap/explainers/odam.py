@@ -1,4 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,8 +52,8 @@ class ODAM(Explainer):
     A_k)``; the heat map is their elementwise maximum on the grid.
 
     Args:
-        outputs (Sequence[str]): Which of ``score``, ``x1``, ``y1``, ``x2``
-            and ``y2`` to explain. Defaults to all five.
+        outputs (Sequence[str] | str): Which of ``score``, ``x1``, ``y1``,
+            ``x2`` and ``y2`` to explain. Defaults to all five.
         normalize_outputs (bool): Min-max normalise the map of each output
             before they are joined. The paper joins them as they are.
         extents (bool): Explain ``-x1`` and ``-y1`` in place of ``x1`` and
@@ -64,16 +65,18 @@ class ODAM(Explainer):
     """
 
     def __init__(self,
-                 outputs: Sequence[str] = OUTPUTS,
+                 outputs: Sequence[str] | str = OUTPUTS,
                  normalize_outputs: bool = False,
                  extents: bool = False,
                  smoothing: float = 0,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if isinstance(outputs, str):
+            outputs = (outputs, )
         if not outputs or not set(outputs) <= set(OUTPUTS):
             raise ValueError(f'outputs must be some of {OUTPUTS}, '
                              f'not {tuple(outputs)}')
-        if smoothing < 0:
+        if not 0 <= smoothing < math.inf:
             raise ValueError(f'smoothing must be 0 or more, not {smoothing}')
         self.outputs = tuple(outputs)
         self.normalize_outputs = normalize_outputs

@@ -14,7 +14,8 @@ class DenseGradients:
 
     Works for every detector. The chain is cut at the head's raw maps ``R``:
     ``∂Y/∂R`` is cheap and is zero in all maps but a few, and only those are
-    pushed through the head to the features.
+    pushed through the head to the features. What reaches the features past
+    the head, as in a head with a second branch, is added.
 
     Args:
         features (list[Tensor]): The target layer's maps ``A``, leaves of the
@@ -40,19 +41,34 @@ class DenseGradients:
                 ]
                 yield OutputGradient(i, OUTPUTS[column], levels)
 
-    def _backward(self, output: Tensor) -> tuple[Tensor | None, ...]:
+    def _backward(self, output: Tensor) -> list[Tensor | None]:
         """``∂Y/∂A`` of each level; None where there is no path."""
-        cotangents = torch.autograd.grad(
-            output, self.cut, retain_graph=True, allow_unused=True)
+        found = [
+            None if gradient is None or not gradient.any() else gradient
+            for gradient in torch.autograd.grad(
+                output, [*self.cut, *self.features],
+                retain_graph=True,
+                allow_unused=True)
+        ]
+        cotangents, direct = found[:len(self.cut)], found[len(self.cut):]
         used = [(raw, cotangent)
                 for raw, cotangent in zip(self.raw, cotangents)
-                if cotangent is not None and cotangent.any()]
+                if cotangent is not None]
         if not used:
-            return (None, ) * len(self.features)
+            return direct
         raw, cotangents = zip(*used)
-        return torch.autograd.grad(
+        through_head = torch.autograd.grad(
             raw,
             self.features,
             cotangents,
             retain_graph=True,
             allow_unused=True)
+        return list(map(add_gradients, through_head, direct))
+
+
+def add_gradients(first: Tensor | None,
+                  second: Tensor | None) -> Tensor | None:
+    """The sum of two gradients, None where there is neither."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second

@@ -19,8 +19,8 @@ class ExplainHook(Hook):
     """Explains images while the test loop runs.
 
     The pictures (see :func:`draw_explanations`) go to the runner's
-    visualizer, and so to all its backends. Detections, metrics and the model
-    are left as they are.
+    visualizer, and so to all its backends, under the name IMG_ID_FILENAME.
+    Detections, metrics and the model are left as they are.
 
     Args:
         explainer (Explainer | dict | str): The method; see
@@ -74,7 +74,8 @@ class ExplainHook(Hook):
             read_image(sample.img_path)[..., ::-1].copy(),
             sample.pred_instances,
             runner.test_dataloader.dataset.metainfo['classes'])
-        name = f'{Path(sample.img_path).stem}_explained'
+        # two folders may hold images of one name
+        name = f'{sample.img_id}_{Path(sample.img_path).stem}'
         # a detector that is tested as it learns is drawn at each step
         runner.visualizer.add_image(name, picture, step=runner.iter)
         if self.out_dir is not None:

@@ -77,7 +77,8 @@ def draw_explanations(image: np.ndarray, instances: InstanceData,
 def title(instances: InstanceData, index: int,
           class_names: Sequence[str]) -> str:
     """Number, class and score of an object."""
-    name = class_names[int(instances.labels[index])]
+    label = int(instances.labels[index])
+    name = class_names[label] if label < len(class_names) else f'class {label}'
     return f'{index + 1}  {name}  {float(instances.scores[index]):.2f}'
 
 
@@ -88,7 +89,7 @@ def object_panels(photo: np.ndarray, instances: InstanceData,
     maps = {
         1: instances.heatmaps[index],
         2: signed,
-        3: positive_part(signed[None])[0]
+        3: positive_part(signed)
     }
     return [photo] + [
         overlay(photo, values.float().numpy(), *SCALES[column])

@@ -26,6 +26,12 @@ def test_config_object_and_options():
     assert model.test_cfg.max_per_img == 2
 
 
+def test_config_of_the_caller_is_left_as_it_is():
+    cfg = Config.fromfile(CONFIG)
+    load_detector(cfg, WEIGHTS, 'cpu', {'model.test_cfg.max_per_img': 2})
+    assert cfg.model.test_cfg.max_per_img == 50
+
+
 def test_weights_named_by_the_config():
     cfg = Config.fromfile(CONFIG)
     cfg.load_from = str(WEIGHTS)
@@ -46,6 +52,9 @@ def test_weights_of_another_detector(tmp_path):
     ('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', '821213aa.pth'),
     ('detr_r50_8xb2-150e_coco', '436d03e8.pth'),
     ('configs/fcos/fcos_r50_coco.py', None),
+    # the wheel has these, and the zoo no weights for them
+    ('mmdet::dino/dino-4scale_r50_8xb2-24e_coco.py', None),
+    ('mmdet::faster_rcnn/faster-rcnn_r18_fpn_8xb8-amp-lsj-200e_coco.py', None),
 ])
 def test_zoo(name, weights):
     cfg, found = load_config(name)
@@ -80,8 +89,15 @@ def test_missing_config():
 
 def test_config_without_a_model(tmp_path):
     (tmp_path / 'a.py').write_text('x = 1\n')
-    with pytest.raises(ValueError, match='describes no model'):
-        load_detector(tmp_path / 'a.py')
+    for name in (tmp_path / 'a.py', 'mmdet::_base_/default_runtime.py'):
+        with pytest.raises(ValueError, match='describes no model'):
+            load_detector(name)
+
+
+def test_option_without_a_place():
+    with pytest.raises(ValueError, match='the config has no place for'):
+        load_detector(CONFIG, WEIGHTS, cfg_options={
+            'test_dataloader.dataset.pipeline.99.scale': 1})
 
 
 @pytest.mark.parametrize('text, message', [
@@ -98,6 +114,7 @@ def test_config_that_cannot_be_read(text, message, tmp_path):
 @pytest.mark.parametrize('options, message', [
     ({'model.neck.type': 'NoNeck'}, 'NoNeck is not in the'),
     ({'model.neck.colour': 1}, "unexpected keyword argument 'colour'"),
+    ({'model.neck.num_outs': 1}, 'a failed AssertionError'),
 ])
 def test_model_that_cannot_be_built(options, message):
     with pytest.raises(ValueError, match=f'cannot be built: .*{message}'):

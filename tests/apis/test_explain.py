@@ -127,6 +127,11 @@ def test_wrong_array(image):
         explain(demo_detector(), image)
 
 
+def test_model_without_a_config():
+    with pytest.raises(ValueError, match=r'set model\.cfg to its config'):
+        explain(torch.nn.Linear(1, 1), SCENE)
+
+
 def test_image_of_which_resizing_leaves_nothing():
     with pytest.raises(ValueError, match='test pipeline cannot resize'):
         explain(demo_detector(), np.zeros((1, 500, 3), np.uint8))

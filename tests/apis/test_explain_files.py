@@ -6,7 +6,7 @@ import pytest
 from demo import SCENE, demo_detector
 
 from mmdet_diffmap.apis import explain_files, read_image
-from mmdet_diffmap.apis.explain_files import result_names
+from mmdet_diffmap.apis.explain_files import printable, result_names
 from mmdet_diffmap.datasets import render_scene
 
 
@@ -76,3 +76,15 @@ def test_results_have_names_of_their_own():
         'x_a_jpg', 'y_a_jpg', 'x_a_png', 'b']
     assert result_names(['scene://0/1', 'scene://2/1']) == [
         'scene_0_1', 'scene_2_1']
+    assert result_names(['s.1/a.jpg', 's_1/a.jpg']) == [
+        's_1_a_jpg', 's_1_a_jpg_2']
+    assert result_names(['x/a.jpg', 'y/a.jpg', 'x_a_jpg.png']) == [
+        'x_a_jpg', 'y_a_jpg', 'x_a_jpg_2']
+
+
+def test_name_that_is_no_text(images, tmp_path, capsys):
+    name = os.fsdecode(os.fsencode(images) + b'/a\xff.png')
+    os.rename(images / 'good.png', name)
+    assert not explain_files(demo_detector(), [name], tmp_path / 'out')
+    assert printable(name).encode()
+    assert '5 objects' in capsys.readouterr().out

@@ -115,6 +115,32 @@ def test_no_such_scene(path):
         read_image(path)
 
 
+@pytest.mark.parametrize('path', ['foo://a.jpg', 's3://a/b.jpg'])
+def test_no_backend_for_a_path(path):
+    with pytest.raises(OSError, match='there is no file backend for it'):
+        read_image(path)
+
+
+def test_no_such_address():
+    with pytest.raises(OSError, match='cannot be downloaded'):
+        read_image('http://127.0.0.1:9/a b.jpg')
+
+
+def test_damage_that_upsets_the_readers(tmp_path):
+    image = RNG.integers(0, 255, (32, 32, 3), np.uint8)
+    content = bytearray(cv2.imencode('.tiff', image)[1].tobytes())
+    seen = 0
+    for place in RNG.integers(0, len(content), 300):
+        damaged = content.copy()
+        damaged[place:place + 4] = bytes(RNG.integers(0, 256, 4, np.uint8))
+        (tmp_path / 'a.tiff').write_bytes(damaged)
+        try:
+            assert read_image(str(tmp_path / 'a.tiff')).ndim == 3
+        except OSError as error:
+            seen += 'a.tiff is damaged' in str(error)
+    assert seen
+
+
 def test_url_without_a_server():
     with pytest.raises(OSError, match='cannot be downloaded'):
         read_image('http://127.0.0.1:9/a.jpg')

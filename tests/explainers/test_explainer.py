@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from mmdet_diffmap.explainers import (
@@ -32,6 +34,10 @@ def test_options_reach_the_explainer_of_a_difference_map():
     assert difference.explainer.extents
 
 
+def test_single_output_as_a_word():
+    assert build_explainer(dict(type='ODAM', outputs='x1')).outputs == ('x1', )
+
+
 def test_config_is_left_as_it_is():
     config = dict(type='odam')
     build_explainer(config, extents=True)
@@ -44,7 +50,12 @@ def test_config_is_left_as_it_is():
     (dict(type='ODAM', colour=1), "cannot be built: .*'colour'"),
     (dict(type='ODAM', outputs=('area', )), "outputs must be some of"),
     (dict(type='ODAM', outputs=()), "outputs must be some of"),
+    (dict(type='ODAM', outputs='area'), "outputs must be some of"),
     (dict(type='ODAM', smoothing=-1), 'smoothing must be 0 or more'),
+    (dict(type='ODAM', smoothing=math.inf), 'smoothing must be 0 or more'),
+    (dict(type='ODAM', smoothing=math.nan), 'smoothing must be 0 or more'),
+    (dict(extents=True), 'has no type'),
+    (dict(type='DifferenceMap', explainer='difference-map'), 'heat maps, not'),
 ])
 def test_mistakes(explainer, message):
     with pytest.raises(ValueError, match=message):

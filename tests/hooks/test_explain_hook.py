@@ -47,12 +47,12 @@ def test_metrics_are_unchanged_and_backends_get_pictures(tmp_path):
     assert len(calls) == 6  # a pass more for each image
     assert not any(calls)  # nothing before the target layer is recorded
     assert not runner.model.training
-    names = [f'{index}_explained' for index in range(3)]
+    names = [f'{index}_{index}' for index in range(3)]
     for folder, suffix in (('vis_data/vis_image', '_0'), ('pictures', '')):
         found = sorted(p.name for p in tmp_path.rglob(f'{folder}/*.png'))
         assert found == [f'{name}{suffix}.png' for name in names]
     first, second = (np.asarray(Image.open(next(tmp_path.rglob(pattern))))
-                     for pattern in ('0_explained.png', '0_explained_0.png'))
+                     for pattern in ('0_0.png', '0_0_0.png'))
     np.testing.assert_array_equal(first, second)
     assert picture_tags(tmp_path / 'explained') == names
 
@@ -72,7 +72,7 @@ def test_skipped_batches_cost_nothing(tmp_path):
         tmp_path, 'skipped', dict(HOOK, interval=2), images=5, batch_size=2)
     assert len(calls) == 3 + 2  # three batches, the second one explained
     found = sorted(p.name for p in tmp_path.rglob('vis_image/*.png'))
-    assert found == ['2_explained_0.png', '3_explained_0.png']
+    assert found == ['2_2_0.png', '3_3_0.png']
 
 
 def test_model_is_left_as_it_was(tmp_path):

@@ -89,8 +89,7 @@ def test_test_runs_the_hosts_test_with_the_hook(tmp_path):
                  tmp_path / 'work', cwd=tmp_path)
     assert 'coco/bbox_mAP_50' in result.stdout + result.stderr
     pictures = sorted(p.name for p in tmp_path.rglob('explained/*.png'))
-    assert pictures == ['0_explained.png', '1_explained.png',
-                        '2_explained.png']
+    assert pictures == ['0_0.png', '1_1.png', '2_2.png']
 
 
 def test_train_demo_publishes_what_it_measured(tmp_path):

@@ -96,4 +96,6 @@ def test_overlay_of_an_empty_map_is_the_grey_photo():
 
 
 def test_title():
-    assert title(instances_of(2, 4, 4), 1, ['cat']) == '2  cat  0.50'
+    instances = instances_of(2, 4, 4)
+    assert title(instances, 1, ['cat']) == '2  cat  0.50'
+    assert title(instances, 0, []) == '1  class 0  0.90'
