@@ -56,11 +56,11 @@ class DenseGradients:
                 if cotangent is not None]
         if not used:
             return direct
-        raw, cotangents = zip(*used)
+        reached, pushed = zip(*used)
         through_head = torch.autograd.grad(
-            raw,
+            reached,
             self.features,
-            cotangents,
+            pushed,
             retain_graph=True,
             allow_unused=True)
         return list(map(add_gradients, through_head, direct))
