@@ -9,10 +9,9 @@ import re, sys
 import cv2, numpy as np, torch
 sys.path.insert(0, 'tests')
 from demo import CONFIG, WEIGHTS
-from mmengine.dataset import pseudo_collate
 from mmdet_diffmap import load_detector
 from mmdet_diffmap.apis import explain_batch
-from mmdet_diffmap.apis.explain import run_test_pipeline
+from mmdet_diffmap.apis.explain import single_batch
 from mmdet_diffmap.datasets import render_scene
 
 model = load_detector(CONFIG, WEIGHTS, 'cpu', {
@@ -22,7 +21,7 @@ model = load_detector(CONFIG, WEIGHTS, 'cpu', {
 scenes = [render_scene(0, i).image for i in range(12)]
 image = np.vstack([np.hstack(scenes[i:i + 4]) for i in (0, 4, 8)])
 image = cv2.resize(image, (640, 480))
-data = pseudo_collate([run_test_pipeline(model, image)])
+data = single_batch(model, image)
 assert data['inputs'][0].shape == (3, 800, 1333)
 
 

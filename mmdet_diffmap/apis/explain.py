@@ -60,8 +60,8 @@ def explain(model: nn.Module,
     else:
         image = os.fspath(image)
         read_image(image)  # says what is wrong with it before the pipeline
-    data = pseudo_collate([run_test_pipeline(model, image)])
-    return explain_batch(model, data, 0, explainer, score_thr, max_objects)
+    return explain_batch(model, single_batch(model, image), 0, explainer,
+                         score_thr, max_objects)
 
 
 def explain_batch(model: nn.Module,
@@ -108,8 +108,12 @@ def select_objects(trace: Trace, score_thr: float,
     return trace.select(order[scores[order] > score_thr][:max_objects])
 
 
-def run_test_pipeline(model: nn.Module, image: str | np.ndarray) -> dict:
-    """The model's own test pipeline on an image that has no annotation.
+def single_batch(model: nn.Module, image: str | np.ndarray) -> dict:
+    """A batch of one image, as the model's own test pipeline makes it.
+
+    Args:
+        model (nn.Module): A detector with its ``cfg``.
+        image (str | np.ndarray): Path or URL, or uint8 BGR (H, W, 3).
 
     Raises:
         ValueError: If there is no pipeline, or it cannot take the image.
@@ -128,7 +132,7 @@ def run_test_pipeline(model: nn.Module, image: str | np.ndarray) -> dict:
         source = dict(img=image, img_id=0)
         pipeline[0]['type'] = 'mmdet.LoadImageFromNDArray'
     try:
-        return Compose(pipeline)(source)
+        return pseudo_collate([Compose(pipeline)(source)])
     except cv2.error as error:  # no pixel left of a side, for example
         raise ValueError('the config\'s test pipeline cannot resize this '
                          f'image: {error.err}') from error

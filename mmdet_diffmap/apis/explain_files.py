@@ -15,7 +15,7 @@ from ..explainers import ExplainerLike, build_explainer
 from ..files import save_maps, save_picture
 from ..visualization import draw_explanations
 from .detector import class_names
-from .explain import explain
+from .explain import explain_batch, single_batch
 from .images import read_image
 
 
@@ -58,11 +58,11 @@ def explain_files(model: nn.Module,
                 description='explaining'):
             start = time.perf_counter()
             try:
-                sample = explain(model, path, explainer, score_thr,
-                                 max_objects)
-                picture = draw_explanations(
-                    read_image(path)[..., ::-1].copy(), sample.pred_instances,
-                    names)
+                image = read_image(path)
+                sample = explain_batch(model, single_batch(model, path), 0,
+                                       explainer, score_thr, max_objects)
+                picture = draw_explanations(image[..., ::-1].copy(),
+                                            sample.pred_instances, names)
                 save_picture(picture, out / 'vis' / f'{name}.png')
                 if save_npz:
                     save_maps(sample, names, out / 'maps' / f'{name}.npz')
