@@ -106,21 +106,19 @@ def is_url(path: str) -> bool:
 def download(url: str) -> Path:
     """The file of a URL in torch's cache, downloaded if it is not there.
 
-    A name that ends in the content's hash, as mmdet's zoo has them, is checked
-    against it; another gets the URL's hash, since many files have the name
+    A name that ends in a hash of the content, as in mmdet's zoo, is kept;
+    another gets the URL's hash, since many files have the name
     ``epoch_12.pth``.
     """
     name = Path(url).name
-    content_hash = re.search(r'-([0-9a-f]{8})\.pth$', name)
-    if not content_hash:
+    if not re.search(r'-[0-9a-f]{8}\.pth$', name):
         name = f'{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}'
     file = Path(torch.hub.get_dir(), 'checkpoints', name)
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(
-                url, str(file), content_hash and content_hash[1])
-        except (URLError, HTTPException, RuntimeError) as error:
+            torch.hub.download_url_to_file(url, str(file))
+        except (URLError, HTTPException) as error:
             raise OSError(
                 f'{url} cannot be downloaded ({error}): get it on a machine '
                 f'with a network and put it at {file}, or give its path'

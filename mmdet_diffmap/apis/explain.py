@@ -124,7 +124,7 @@ def single_batch(model: nn.Module, image: str | np.ndarray) -> dict:
     pipeline = [
         transform
         for transform in copy.deepcopy(get_test_pipeline_cfg(model.cfg))
-        if transform['type'] != 'LoadAnnotations'
+        if not type_name(transform).endswith('Annotations')
     ]
     if isinstance(image, str):
         source = dict(img_path=image, img_id=0)
@@ -136,6 +136,12 @@ def single_batch(model: nn.Module, image: str | np.ndarray) -> dict:
     except cv2.error as error:  # no pixel left of a side, for example
         raise ValueError('the config\'s test pipeline cannot resize this '
                          f'image: {error.err}') from error
+
+
+def type_name(transform: dict) -> str:
+    """The type of a transform's config, which is a name or a class."""
+    kind = transform['type']
+    return kind if isinstance(kind, str) else kind.__name__
 
 
 def check_memory(trace: Trace) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from demo import SCENE, demo_detector
 from mmdet.apis import inference_detector
+from mmdet.datasets.transforms import LoadPanopticAnnotations
 from server import serving
 
 from mmdet_diffmap import difference_map, explain
@@ -125,6 +126,16 @@ def test_any_shape(shape):
 def test_wrong_array(image):
     with pytest.raises(ValueError, match=re.escape('(H, W, 3), not')):
         explain(demo_detector(), image)
+
+
+@pytest.mark.parametrize('loader', [
+    'mmdet.LoadAnnotations', LoadPanopticAnnotations])
+def test_annotations_are_not_loaded(loader):
+    model = copy.copy(demo_detector())
+    model.cfg = copy.deepcopy(model.cfg)
+    pipeline = model.cfg.test_dataloader.dataset.pipeline
+    pipeline[2] = dict(type=loader)
+    assert len(explain(model, SCENE).pred_instances) >= 4
 
 
 def test_model_without_a_config():
