@@ -87,7 +87,7 @@ def check_complete(content: bytes, path: str) -> None:
     what is missing with grey."""
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as im:
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            warnings.simplefilter('ignore')  # of odd metadata and size
             im.load()
     except UnidentifiedImageError:
         return  # OpenCV knows more formats
