@@ -86,9 +86,10 @@ def check_complete(content: bytes, path: str) -> None:
     """Raise an OSError for an image file that breaks off: OpenCV would fill
     what is missing with grey."""
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as im:
+        with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of odd metadata and size
-            im.load()
+            with Image.open(io.BytesIO(content)) as image:
+                image.load()
     except UnidentifiedImageError:
         return  # OpenCV knows more formats
     except Exception as error:  # a damaged file fails in any way
