@@ -94,7 +94,13 @@ def unreadable(path: str, file: Path, error: Exception) -> ValueError:
     so that the next call fetches it anew."""
     if is_url(path):
         file.unlink()
+    unsafe = re.search(r'Unsupported global: GLOBAL (\S+)', str(error))
+    if unsafe:
+        return ValueError(f'weights {path} ask for {unsafe[1]}, which is not '
+                          'safe to load')
     reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, pickle.UnpicklingError):
+        reason = 'no tensors saved by torch.save'  # torch's own is a page
     return ValueError(f'weights {path} are truncated, or no PyTorch '
                       f'checkpoint: {reason}')
 

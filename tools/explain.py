@@ -43,7 +43,8 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         action=DictAction,
         default={},
-        help='options of the explainer, such as extents=True')
+        help='options of the explainer, such as extents=True; docs/methods.md '
+        'lists them')
     parser.add_argument(
         '--target-layer',
         help='module whose features are explained, such as backbone.layer4; '
@@ -70,7 +71,12 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         action=DictAction,
         help='override settings of the config, as key=value')
-    args = parser.parse_args()
+    try:
+        args = parser.parse_args()
+    except ValueError:  # mmengine's DictAction splits at '='
+        parser.error('options are given as KEY=VALUE')
+    if args.max_objects is not None and args.max_objects < 0:
+        parser.error(f'--max-objects {args.max_objects} is negative')
     if len(args.paths) == 1:
         parser.error(f'{args.paths[0]} alone: give images and a MODEL')
     return args
@@ -95,8 +101,9 @@ def main() -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     done = len(images) - len(failures)
-    print(f'{done} of {len(images)} images explained, pictures in '
-          f'{Path(args.out_dir, "vis").resolve()}')
+    pictures = Path(args.out_dir, 'vis').resolve()
+    print(f'{done} of {len(images)} images explained' +
+          (f', pictures in {pictures}' if done else ''))
     for path, reason in failures.items():
         print(f'failed: {path}: {reason}', file=sys.stderr)
     return 1 if failures else 0

@@ -49,6 +49,8 @@ def explain_files(model: nn.Module,
     explainer = build_explainer(explainer)
     DetectorAdapter(model, explainer.target_layer)  # raises before the work
     out = writable_folder(Path(out_dir))
+    for folder in ('vis', 'maps') if save_npz else ('vis', ):
+        writable_folder(out / folder)
     names = class_names(model)
     failures: dict[str, str] = {}
     console = Console(highlight=False, soft_wrap=True)

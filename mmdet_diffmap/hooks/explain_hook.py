@@ -46,6 +46,11 @@ class ExplainHook(Hook):
         self.score_thr = score_thr
         self.max_objects = max_objects
         self.out_dir = out_dir
+        self.explained = 0
+
+    def before_test(self, runner: Runner) -> None:
+        """Begin to count anew."""
+        self.explained = 0
 
     def after_test_iter(self,
                         runner: Runner,
@@ -65,9 +70,21 @@ class ExplainHook(Hook):
         if self.out_dir is None and not is_main_process():
             return  # the visualizer draws in the main process only
         for index in range(len(data_batch['data_samples'])):
-            self._explain(runner, data_batch, index)
+            self._explain(runner, batch_idx, data_batch, index)
+            self.explained += 1
 
-    def _explain(self, runner: Runner, data_batch: dict, index: int) -> None:
+    def after_test(self, runner: Runner) -> None:
+        """Say how many images were explained, and why none was."""
+        runner.logger.info(
+            f'ExplainHook: {self.explained} images explained, of every '
+            f'{self.interval}. batch')
+        if not self.explained:
+            runner.logger.warning(
+                'ExplainHook: the test has fewer batches than interval='
+                f'{self.interval}; a smaller one explains some')
+
+    def _explain(self, runner: Runner, batch_idx: int, data_batch: dict,
+                 index: int) -> None:
         sample = explain_batch(runner.model, data_batch, index, self.explainer,
                                self.score_thr, self.max_objects)
         picture = draw_explanations(
@@ -76,8 +93,8 @@ class ExplainHook(Hook):
             runner.test_dataloader.dataset.metainfo['classes'])
         # two folders may hold images of one name
         name = f'{sample.img_id}_{Path(sample.img_path).stem}'
-        # a detector that is tested as it learns is drawn at each step
-        runner.visualizer.add_image(name, picture, step=runner.iter)
+        # not runner.iter, which builds the training data set to tell
+        runner.visualizer.add_image(name, picture, step=batch_idx)
         if self.out_dir is not None:
             folder = Path(runner.work_dir, runner.timestamp, self.out_dir)
             save_picture(picture, folder / f'{name}.png')

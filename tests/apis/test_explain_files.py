@@ -63,6 +63,12 @@ def test_output_folder_is_a_file(tmp_path):
         explain_files(demo_detector(), [SCENE], tmp_path / 'out/inner')
 
 
+def test_folder_of_the_pictures_is_a_file(tmp_path):
+    (tmp_path / 'vis').write_text('')
+    with pytest.raises(OSError, match=r'vis cannot be made'):
+        explain_files(demo_detector(), [SCENE], tmp_path)
+
+
 def test_output_folder_is_read_only(tmp_path, monkeypatch):
     # the administrator may write anywhere, so that access itself is asked
     monkeypatch.setattr(os, 'access', lambda path, mode: False)

@@ -20,6 +20,9 @@ def test_loop(tmp_path, name, *hooks, images=3, batch_size=1):
     cfg.load_from = str(WEIGHTS)
     cfg.test_dataloader.update(num_workers=0, batch_size=batch_size)
     cfg.test_dataloader.dataset.num_images = images
+    # a machine that tests need not have what was trained on
+    cfg.train_dataloader.dataset = dict(
+        type='CocoDataset', ann_file='missing.json')
     cfg.custom_hooks = list(hooks)
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'),
                                    dict(type='TensorboardVisBackend')]
@@ -48,9 +51,10 @@ def test_metrics_are_unchanged_and_backends_get_pictures(tmp_path):
     assert not any(calls)  # nothing before the target layer is recorded
     assert not runner.model.training
     names = [f'{index}_{index}' for index in range(3)]
-    for folder, suffix in (('vis_data/vis_image', '_0'), ('pictures', '')):
-        found = sorted(p.name for p in tmp_path.rglob(f'{folder}/*.png'))
-        assert found == [f'{name}{suffix}.png' for name in names]
+    for folder, found in (('vis_data/vis_image', ['0_0_0', '1_1_1', '2_2_2']),
+                          ('pictures', names)):
+        assert sorted(p.stem for p in tmp_path.rglob(f'{folder}/*.png')) \
+            == found
     first, second = (np.asarray(Image.open(next(tmp_path.rglob(pattern))))
                      for pattern in ('0_0.png', '0_0_0.png'))
     np.testing.assert_array_equal(first, second)
@@ -72,7 +76,15 @@ def test_skipped_batches_cost_nothing(tmp_path):
         tmp_path, 'skipped', dict(HOOK, interval=2), images=5, batch_size=2)
     assert len(calls) == 3 + 2  # three batches, the second one explained
     found = sorted(p.name for p in tmp_path.rglob('vis_image/*.png'))
-    assert found == ['2_2_0.png', '3_3_0.png']
+    assert found == ['2_2_1.png', '3_3_1.png']
+
+
+def test_says_when_no_batch_was_explained(tmp_path, capfd):
+    test_loop(tmp_path, 'none', dict(HOOK, interval=4))
+    log = next(tmp_path.rglob('*.log')).read_text()
+    assert '0 images explained' in log
+    assert 'fewer batches than interval=4' in log
+    assert not list(tmp_path.rglob('*.png'))
 
 
 def test_model_is_left_as_it_was(tmp_path):

@@ -60,6 +60,15 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize('arguments, message', [
+    (['--explainer-options', 'extents'], 'options are given as KEY=VALUE'),
+    (['--max-objects', '-1'], '--max-objects -1 is negative'),
+])
+def test_mistakes_in_options(arguments, message, tmp_path):
+    result = explain(*arguments, cwd=tmp_path, expect=2)
+    assert message in result.stderr and 'Traceback' not in result.stderr
+
+
 def test_model_is_missing(tmp_path):
     result = explain('scene://0/1', cwd=tmp_path, expect=2)
     assert 'give images and a MODEL' in result.stderr
