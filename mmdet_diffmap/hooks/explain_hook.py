@@ -76,8 +76,8 @@ class ExplainHook(Hook):
     def after_test(self, runner: Runner) -> None:
         """Say how many images were explained, and why none was."""
         runner.logger.info(
-            f'ExplainHook: {self.explained} images explained, of every '
-            f'{self.interval}. batch')
+            f'ExplainHook: {self.explained} images explained '
+            f'(interval={self.interval} batches)')
         if not self.explained:
             runner.logger.warning(
                 'ExplainHook: the test has fewer batches than interval='
