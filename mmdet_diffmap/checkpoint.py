@@ -98,11 +98,16 @@ def unreadable(path: str, file: Path, error: Exception) -> ValueError:
     if unsafe:
         return ValueError(f'weights {path} ask for {unsafe[1]}, which is not '
                           'safe to load')
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     if isinstance(error, pickle.UnpicklingError):
         reason = 'no tensors saved by torch.save'  # torch's own is a page
     return ValueError(f'weights {path} are truncated, or no PyTorch '
                       f'checkpoint: {reason}')
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [f'a failed {type(error).__name__}'])[0]
 
 
 def is_url(path: str) -> bool:

@@ -101,7 +101,11 @@ def depend(results: list[Tensor], leaves: list[Tensor]) -> bool:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The module at ``path``; what stands there instead, if it is missing."""
+    """The module at ``path``.
+
+    Raises:
+        ValueError: If there is none; it says what stands there instead.
+    """
     module = model
     parts = path.split('.')
     for depth, part in enumerate(parts):

@@ -41,7 +41,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def publish(runner: Runner, out: Path, revision: str) -> None:
+def publish(runner: Runner, out: Path, revision: str,
+            log: list[dict[str, Any]]) -> None:
     """Store the model's weights in half precision with what they reach."""
     weights = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).cpu()
@@ -54,7 +55,6 @@ def publish(runner: Runner, out: Path, revision: str) -> None:
             state_dict=weights,
             meta=dict(dataset_meta=runner.test_dataloader.dataset.metainfo)),
         out)
-    log = read_log(Path(runner.work_dir))
     record = dict(
         metrics={name: round(value, 4) for name, value in metrics.items()},
         parameters=sum(p.numel() for p in runner.model.parameters()),
@@ -77,13 +77,12 @@ def commit() -> str:
                           check=True).stdout.strip()
 
 
-def read_log(work_dir: Path) -> list[dict[str, Any]]:
-    """The logged losses and validation results, one dict a step, of a training
-    and of all that it went on from; with the seconds since the last one."""
+def read_log(runs: list[Path]) -> list[dict[str, Any]]:
+    """The logged losses and validation results of the runs of one training,
+    one dict a step, with the seconds since the last one."""
     rows = [
-        json.loads(line)
-        for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
-        for line in path.read_text().splitlines()
+        json.loads(line) for run in runs
+        for line in (run / 'vis_data/scalars.json').read_text().splitlines()
     ]
     last = 0
     for row in rows:
@@ -104,11 +103,16 @@ def main() -> None:
     cfg.resume = args.resume
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    if args.resume:
+        cfg.load_from = None  # or mmengine goes on from there
     out = Path(args.out) if args.out else config.with_suffix('.pth')
     revision = commit()  # fails before the training, not after it
     runner = Runner.from_cfg(cfg)
     runner.train()
-    publish(runner, out, revision)
+    last = Path(runner.log_dir)
+    runs = sorted(last.parent.glob('*/vis_data')) if args.resume else []
+    publish(runner, out, revision,
+            read_log([run.parent for run in runs] or [last]))
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from ..checkpoint import load_weights, read_checkpoint
+from ..checkpoint import first_line, load_weights, read_checkpoint
 
 
 def load_detector(model: str | os.PathLike | Config,
@@ -176,8 +176,3 @@ def available_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f'device {name} cannot be used: '
                          f'{first_line(error)}') from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return (str(error).splitlines() or [f'a failed {type(error).__name__}'])[0]

@@ -95,10 +95,10 @@ class ODAM(Explainer):
 
     def output_maps(self, gradient: OutputGradient) -> LevelMaps:
         """The map of one output on each level that it depends on."""
-        inward = self.extents and gradient.output in ('x1', 'y1')
+        turned = self.extents and gradient.output in ('x1', 'y1')
         maps = {}
         for level in gradient.levels:
-            weights = -level.gradient if inward else level.gradient
+            weights = -level.gradient if turned else level.gradient
             if self.smoothing:
                 weights = smooth(level.place(weights), self.smoothing)
                 maps[level.level] = odam_map(weights, level.feature)

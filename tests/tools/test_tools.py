@@ -101,20 +101,31 @@ def test_test_runs_the_hosts_test_with_the_hook(tmp_path):
     assert pictures == ['0_0.png', '1_1.png', '2_2.png']
 
 
-def test_train_demo_publishes_what_it_measured(tmp_path):
-    run(ROOT / 'tools/train_demo.py', CONFIG, '--work-dir', tmp_path / 'work',
-        '--out', tmp_path / 'out.pth', '--cfg-options',
-        'train_cfg.max_iters=2', 'train_cfg.val_interval=10',
-        'default_hooks.logger.interval=1', 'train_dataloader.num_workers=0',
+def train(folder, *arguments, steps):
+    run(ROOT / 'tools/train_demo.py', CONFIG, '--work-dir', folder / 'work',
+        '--out', folder / 'out.pth', *arguments, '--cfg-options',
+        f'train_cfg.max_iters={steps}', 'train_cfg.val_interval=10',
+        'default_hooks.logger.interval=1',
+        'default_hooks.checkpoint.interval=2',
+        'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
         'train_dataloader.batch_size=2', 'val_dataloader.dataset.num_images=2',
         'test_dataloader.dataset.num_images=2',
-        f'load_from={WEIGHTS}', cwd=tmp_path)
-    record = json.loads((tmp_path / 'out.json').read_text())
+        f'load_from={WEIGHTS}', cwd=folder)
+    record = json.loads((folder / 'out.json').read_text())
+    return record, [row['step'] for row in record['log'] if 'loss' in row]
+
+
+def test_train_demo_publishes_what_it_measured(tmp_path):
+    record, steps = train(tmp_path, steps=2)
     assert record['metrics']['coco/bbox_mAP_50'] > 0.5
-    assert [row['step'] for row in record['log']][:2] == [1, 2]
+    assert steps == [1, 2]
     explain('scene://0/2', CONFIG, '--weights', tmp_path / 'out.pth',
             cwd=tmp_path)
+    # it goes on from the last checkpoint, and the log is that of both runs
+    assert train(tmp_path, '--resume', steps=4)[1] == [1, 2, 3, 4]
+    # another training in the same folder is not part of the first
+    assert train(tmp_path, steps=1)[1] == [1]
 
 
 def test_bundled_detector_reaches_its_published_precision(tmp_path):
