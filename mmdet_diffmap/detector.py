@@ -1,10 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The detector adapter: the only place that knows mmdet's internals."""
 import copy
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -13,9 +10,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .gradients import DenseGradients
+from .evaluation import evaluation_mode
+from .heads import HeadRun, head_run
 from .image_frame import ImageFrame
-from .nested import map_tensors
 from .target_layer import TargetLayer
 from .trace import Trace, recording
 
@@ -32,19 +29,28 @@ class DetectorAdapter:
         target_layer (str): The module whose maps are explained, as a path
             from the model: ``neck``, ``backbone.layer4``; ``neck[0]`` is the
             first of several maps.
+        statistics (str): ``exact`` or ``frozen``, see
+            :class:`~mmdet_diffmap.explainers.Explainer`.
     """
 
-    def __init__(self, model: nn.Module, target_layer: str = 'neck') -> None:
+    def __init__(self,
+                 model: nn.Module,
+                 target_layer: str = 'neck',
+                 statistics: str = 'exact') -> None:
         if is_model_wrapper(model):
             model = model.get_submodule('module')
         if not isinstance(model, BaseDetector):
             raise TypeError('model must be a detector of mmdet, not '
                             f'{type(model).__name__}')
         self.model = model
-        self.head = find_head(model)
+        head_run(model, statistics)  # says at once if there is none
+        self.statistics = statistics
         self.target = TargetLayer(model, target_layer)
 
-    def trace(self, data: dict, index: int = 0) -> Trace:
+    def trace(self,
+              data: dict,
+              index: int = 0,
+              run: HeadRun | None = None) -> Trace:
         """Detect the objects of one image.
 
         Args:
@@ -53,28 +59,29 @@ class DetectorAdapter:
                 ``data_samples``. It is left as it is.
             index (int): Which image of the batch. The others are only there
                 for the padding.
+            run (HeadRun, optional): Another way to treat the head.
 
         Returns:
             Trace: All final detections, in mmdet's order.
         """
+        run = run or head_run(self.model, self.statistics)
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())  # until the target layer
             stack.enter_context(evaluation_mode(self.model))
             inputs, sample = self._preprocess(data, index)
-            features = stack.enter_context(self.target.capture())
-            raw, cut = stack.enter_context(cut_graph(self.head))
-            stack.enter_context(attached_selection(self.head))
+            captured = stack.enter_context(self.target.capture())
+            stack.enter_context(run.hooks())
             (sample, ) = self.model.predict(inputs, [sample])
             predictions = sample.pred_instances
             height, width = inputs.shape[-2:]
             frame = ImageFrame.of_sample(sample, (height, width))
             with recording():
                 outputs = differentiable_outputs(predictions, frame)
-        self.target.check(features, [outputs, *raw])
+        self.target.check(captured.leaves, [outputs, *run.reached])
         if len(outputs) and not outputs.requires_grad:
             raise RuntimeError(
-                f'the predictions of {type(self.head).__name__} carry no '
+                f'the predictions of {type(run.head).__name__} carry no '
                 'gradient: its post-processing detaches them')
         return Trace(
             detections=InstanceData(
@@ -82,9 +89,9 @@ class DetectorAdapter:
                 scores=predictions.scores.detach(),
                 labels=predictions.labels),
             outputs=outputs,
-            features=[feature.detach()[0] for feature in features],
+            features=[feature.detach()[0] for feature in captured.leaves],
             frame=frame,
-            source=DenseGradients(features, raw, cut))
+            source=run.source(captured))
 
     def _preprocess(self, data: dict,
                     index: int) -> tuple[Tensor, DetDataSample]:
@@ -100,22 +107,6 @@ class DetectorAdapter:
                 data['data_samples'][index])
 
 
-def find_head(model: BaseDetector) -> nn.Module:
-    """The module whose outputs become the final detections: the box head of a
-    two-stage detector, the only head of another.
-
-    Raises:
-        TypeError: If the detector has no such module.
-    """
-    head = getattr(getattr(model, 'roi_head', model), 'bbox_head', None)
-    if not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList):
-        raise TypeError(
-            f'{type(model).__name__} has no single box head (bbox_head or '
-            'roi_head.bbox_head); supported are one-stage, two-stage and '
-            'DETR detectors')
-    return head
-
-
 def differentiable_outputs(predictions: InstanceData,
                            frame: ImageFrame) -> Tensor:
     """Score and box (x1, y1, x2, y2) in input pixels, shape (N, 5)."""
@@ -123,70 +114,3 @@ def differentiable_outputs(predictions: InstanceData,
         predictions.scores[:, None],
         frame.to_input(predictions.bboxes),
     ], dim=1)
-
-
-@contextmanager
-def cut_graph(
-        head: nn.Module) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """Cut the graph at a head's outputs for the time of the context.
-
-    Yields:
-        tuple: Two lists that fill as the head runs: its raw maps, and the
-        leaves that take their place in what follows.
-    """
-    raw: list[Tensor] = []
-    cut: list[Tensor] = []
-
-    def replace(tensor: Tensor) -> Tensor:
-        if not tensor.requires_grad:
-            return tensor
-        leaf = tensor.detach().requires_grad_()
-        raw.append(tensor)
-        cut.append(leaf)
-        return leaf.clone()  # a leaf may not be changed in place
-
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        return map_tensors(replace, output)
-
-    handle = head.register_forward_hook(hook)
-    try:
-        yield raw, cut
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def attached_selection(head: nn.Module) -> Iterator[None]:
-    """Let gradients through mmdet's ``select_single_mlvl``.
-
-    Dense heads pick an image's maps out of the batch with this function, and
-    tell it to detach them.
-    """
-    name = 'select_single_mlvl'
-    modules = {sys.modules[base.__module__] for base in type(head).__mro__}
-    originals = {m: vars(m)[name] for m in modules if name in vars(m)}
-
-    def attached(select: Any) -> Any:
-        return lambda maps, index, detach=True: select(
-            maps, index, detach=False)
-
-    try:
-        for module, select in originals.items():
-            setattr(module, name, attached(select))
-        yield
-    finally:
-        for module, select in originals.items():
-            setattr(module, name, select)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode; each module gets its own mode back."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        for module in training:  # backbones freeze parameters in eval()
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -2,8 +2,11 @@
 """From the grid of a feature map to the pixels of the original image."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmdet.structures import DetDataSample
@@ -72,20 +75,89 @@ class ImageFrame:
         Returns:
             Tensor: Shape (..., H, W), of the original image.
         """
-        rows, columns = (
-            self._axis(axis, maps.shape[axis - 2]).to(maps) for axis in (0, 1))
-        return rows @ maps @ columns.T
+        return self.part_to_image(maps, (0, 0), maps.shape[-2:])[0]
 
-    def _axis(self, axis: int, cells: int) -> Tensor:
-        """Weights (original pixels, cells) of one axis."""
-        covered = covered_length(self.input_shape[axis], cells)
-        weights = torch.eye(cells)[None]  # (1, cells, cells)
-        weights = F.interpolate(weights, size=covered, mode='linear')
-        first = self.corner[axis]
-        weights = weights[..., first:first + self.content_shape[axis]]
-        weights = F.interpolate(
-            weights, size=self.image_shape[axis], mode='linear')
-        return weights[0].T
+    def part_to_image(
+            self, maps: Tensor, corner: Shape,
+            grid: Sequence[int]) -> tuple[Tensor, tuple[slice, slice]]:
+        """Enlarge maps that are zero but in one part of the grid.
+
+        Args:
+            maps (Tensor): The part, shape (..., h, w).
+            corner (tuple): Row and column of its first cell.
+            grid (Sequence[int]): Height and width of the grid.
+
+        Returns:
+            tuple: The part of the image that the part of the grid reaches,
+            shape (..., H, W), and its rows and columns.
+        """
+        matrices, reached = [], []
+        for axis in (0, 1):
+            weights = axis_weights(self.input_shape[axis],
+                                   self.content_shape[axis],
+                                   self.image_shape[axis], self.corner[axis],
+                                   grid[axis])
+            last = corner[axis] + maps.shape[axis - 2]
+            pixels = weights.reached(corner[axis], last)
+            matrices.append(
+                weights.on(maps.device, maps.dtype)[pixels,
+                                                    corner[axis]:last])
+            reached.append(pixels)
+        rows, columns = matrices
+        return rows @ maps @ columns.T, (reached[0], reached[1])
+
+
+class AxisWeights:
+    """How pixels of the image are weighted means of grid cells, along one
+    axis.
+
+    Args:
+        weights (Tensor): Shape (pixels, cells), on the CPU.
+    """
+
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+        known = (weights != 0).numpy()
+        # the pixels that see a cell stand together, and move on with the cell
+        seen = known.any(axis=0)
+        pixels = len(weights)
+        self.first = np.where(seen, known.argmax(axis=0), pixels)
+        self.last = np.where(seen, pixels - known[::-1].argmax(axis=0), 0)
+        self._copies: dict[tuple, Tensor] = {}
+
+    def reached(self, first: int, last: int) -> slice:
+        """The pixels that see cells ``first`` to ``last - 1``."""
+        begin = int(self.first[first:last].min(initial=len(self.weights)))
+        end = int(self.last[first:last].max(initial=0))
+        return slice(min(begin, end), end)
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """The weights on a device."""
+        key = device, dtype
+        if key not in self._copies:
+            self._copies[key] = self.weights.to(device, dtype)
+        return self._copies[key]
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def axis_weights(input_length: int, content: int, pixels: int, first: int,
+                 cells: int) -> AxisWeights:
+    """The weights of one axis.
+
+    Args:
+        input_length (int): Pixels of the padded input.
+        content (int): Pixels of the image inside it.
+        pixels (int): Pixels of the original image.
+        first (int): The image's first pixel in the input.
+        cells (int): Cells of the grid.
+    """
+    weights = torch.eye(cells)[None]  # (1, cells, cells)
+    weights = F.interpolate(
+        weights, size=covered_length(input_length, cells), mode='linear')
+    weights = weights[..., first:first + content]
+    weights = F.interpolate(weights, size=pixels, mode='linear')
+    return AxisWeights(weights[0].T.contiguous())
 
 
 def covered_length(length: int, cells: int) -> int:

@@ -15,3 +15,17 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(map_tensors(function, v) for v in value)
     return value
+
+
+def flat_tensors(value: Any) -> list[Tensor]:
+    """The floating-point tensors in nested tuples, lists and dicts, in the
+    order of :func:`map_tensors`."""
+    tensors: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.is_floating_point():
+            tensors.append(tensor)
+        return tensor
+
+    map_tensors(keep, value)
+    return tensors

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,6 +12,26 @@ from torch import Tensor, nn
 from .nested import map_tensors
 
 PATH = re.compile(r'(?P<path>[\w.]+)(\[(?P<index>\d+)\])?')
+
+
+@dataclass
+class CapturedLayer:
+    """The outputs of the target layer in one run of the detector.
+
+    Args:
+        leaves (list[Tensor]): The maps ``A``, leaves of the graph, one a
+            level and call.
+        handed (list[Tensor]): Their copies that the detector went on with.
+    """
+    leaves: list[Tensor] = field(default_factory=list)
+    handed: list[Tensor] = field(default_factory=list)
+
+    def index_of(self, tensor: Tensor) -> int | None:
+        """Which of the maps a tensor of the detector is, unchanged."""
+        for index, (leaf, handed) in enumerate(zip(self.leaves, self.handed)):
+            if tensor is leaf or (tensor is handed and tensor._version == 0):
+                return index
+        return None
 
 
 class TargetLayer:
@@ -36,17 +57,16 @@ class TargetLayer:
         self.module = find_module(model, match['path'])
 
     @contextmanager
-    def capture(self) -> Iterator[list[Tensor]]:
+    def capture(self) -> Iterator[CapturedLayer]:
         """Cut the graph at the module's outputs, and record what follows.
 
         Gradients are on from the module's first call, so that nothing before
         it is recorded.
 
         Yields:
-            list[Tensor]: Fills with the leaves that take the place of the
-            outputs in what follows, one a level and call.
+            CapturedLayer: Fills with the outputs.
         """
-        leaves: list[Tensor] = []
+        captured = CapturedLayer()
         seen = 0
 
         def replace(tensor: Tensor) -> Tensor:
@@ -55,8 +75,9 @@ class TargetLayer:
             if self.index not in (None, seen - 1):
                 return tensor
             leaf = tensor.detach().requires_grad_()
-            leaves.append(leaf)
-            return leaf.clone()  # a leaf may not be changed in place
+            captured.leaves.append(leaf)
+            captured.handed.append(leaf.clone())  # may be changed in place
+            return captured.handed[-1]
 
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             torch.set_grad_enabled(True)  # the caller's context puts it back
@@ -64,7 +85,7 @@ class TargetLayer:
 
         handle = self.module.register_forward_hook(hook)
         try:
-            yield leaves
+            yield captured
         finally:
             handle.remove()
 

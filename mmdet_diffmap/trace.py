@@ -10,6 +10,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .heatmaps import GridMap
 from .image_frame import ImageFrame
 
 #: The outputs of a detection that can be explained, in the order of the
@@ -42,18 +43,19 @@ class LevelGradient:
     top: int = 0
     left: int = 0
 
-    def place(self, window_map: Tensor) -> Tensor:
-        """Put a map (..., h, w) of the window on an empty level (..., H,
-        W)."""
-        height, width = window_map.shape[-2:]
-        level_shape = self.feature.shape[-2:]
-        if (height, width) == tuple(level_shape):
-            return window_map
-        level_map = window_map.new_zeros((*window_map.shape[:-2],
-                                          *level_shape))
+    def whole(self) -> Tensor:
+        """The gradient on the whole level, shape (C, H, W)."""
+        if self.gradient.shape == self.feature.shape:
+            return self.gradient
+        whole = torch.zeros_like(self.feature)
         rows, columns = self.window
-        level_map[..., rows, columns] = window_map
-        return level_map
+        whole[:, rows, columns] = self.gradient
+        return whole
+
+    def grid_map(self, values: Tensor) -> GridMap:
+        """A map (h, w) of the window, on the level's grid."""
+        height, width = self.feature.shape[-2:]
+        return GridMap(values, (height, width), (self.top, self.left))
 
     @property
     def window(self) -> tuple[slice, slice]:

@@ -12,9 +12,10 @@ from families import (
 )
 
 from mmdet_diffmap.apis import explain_batch
-from mmdet_diffmap.detector import DetectorAdapter, find_head
+from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.explainers import build_explainer
 from mmdet_diffmap.explainers.explainer import registered_explainers
+from mmdet_diffmap.heads import head_run
 
 SIZE = (75, 130)
 
@@ -32,6 +33,10 @@ def explained(family, name, count=DETECTIONS):
     return explainer(trace.select(slice(count)))
 
 
+def head_of(model):
+    return head_run(model, 'exact').head
+
+
 def state(model):
     """All that a call could leave changed behind it."""
     return dict(
@@ -39,12 +44,14 @@ def state(model):
         hooks=[(len(module._forward_hooks), len(module._forward_pre_hooks),
                 len(module._backward_hooks)) for module in model.modules()],
         attributes=[sorted(vars(module)) for module in model.modules()],
+        paddings=[getattr(module, 'padding', None)
+                  for module in model.modules()],
         requires_grad=[p.requires_grad for p in model.parameters()],
         grad=[p.grad for p in model.parameters()],
         patched=[
             getattr(module, 'select_single_mlvl', None)
             for module in map(__import__('sys').modules.get, {
-                base.__module__ for base in type(find_head(model)).__mro__})
+                base.__module__ for base in type(head_of(model)).__mro__})
         ])
 
 
@@ -108,9 +115,9 @@ def test_nothing_is_left_behind_after_a_failure(family, place, monkeypatch):
 
     if place == 'predict':
         monkeypatch.setattr(
-            type(find_head(model)), 'predict_by_feat', fail)
+            type(head_of(model)), 'predict_by_feat', fail)
     else:
-        module = find_head(model) if place == 'head' else getattr(model, place)
+        module = head_of(model) if place == 'head' else getattr(model, place)
         monkeypatch.setattr(module, 'forward', fail)
     before = state(model)
     grad = torch.is_grad_enabled()

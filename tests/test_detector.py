@@ -12,7 +12,7 @@ from families import (
 )
 from torch import nn
 
-from mmdet_diffmap.detector import DetectorAdapter, find_head
+from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.trace import OUTPUTS
 
 
@@ -106,7 +106,7 @@ def test_detector_without_a_box_head():
     model._modules = {name: module for name, module in model._modules.items()
                       if name != 'bbox_head'}
     with pytest.raises(TypeError, match='FCOS has no single box head'):
-        find_head(model)
+        DetectorAdapter(model)
 
 
 def test_head_that_detaches_is_named(monkeypatch):

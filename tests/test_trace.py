@@ -14,15 +14,17 @@ def level():
 
 def test_window_of_a_level(level):
     assert torch.equal(level.activation, level.feature[:, 1:4, 4:6])
-    placed = level.place(level.gradient)
+    placed = level.whole()
     assert placed.shape == level.feature.shape
     assert placed.sum() == level.gradient.sum()
     assert torch.equal(placed[:, 1:4, 4:6], level.gradient)
+    ones = level.grid_map(torch.ones(3, 2)).whole()
+    assert torch.equal(ones, placed[0])
 
 
 def test_whole_level_is_its_own_place():
     whole = LevelGradient(0, torch.rand(2, 5, 6), torch.rand(2, 5, 6))
-    assert whole.place(whole.gradient) is whole.gradient
+    assert whole.whole() is whole.gradient
     assert torch.equal(whole.activation, whole.feature)
 
 

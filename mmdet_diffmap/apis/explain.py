@@ -1,7 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Explaining the detections of an image."""
 import copy
-import math
 import os
 
 import cv2
@@ -84,9 +83,11 @@ def explain_batch(model: nn.Module,
     difference = build_explainer(explainer)
     if not isinstance(difference, DifferenceMap):
         difference = DifferenceMap(difference)
-    trace = DetectorAdapter(model, difference.target_layer).trace(data, index)
+    adapter = DetectorAdapter(model, difference.target_layer,
+                              difference.statistics)
+    trace = adapter.trace(data, index)
     trace = select_objects(trace, score_thr, max_objects)
-    check_memory(trace)
+    check_memory(trace, 2 if difference.half else 4)
     heatmaps = difference.explainer(trace)
     sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
     sample.pred_instances = InstanceData(
@@ -144,7 +145,7 @@ def type_name(transform: dict) -> str:
     return kind if isinstance(kind, str) else kind.__name__
 
 
-def check_memory(trace: Trace) -> None:
+def check_memory(trace: Trace, bytes_per_value: int) -> None:
     """Raise a MemoryError if two sets of maps are more than there is room
     for."""
     device = trace.outputs.device
@@ -152,8 +153,7 @@ def check_memory(trace: Trace) -> None:
         else psutil.virtual_memory().available
     height, width = trace.frame.image_shape
     spare = 4  # maps at work beside the finished ones
-    needed = (2 * len(trace) + spare) * math.prod((height, width)) * \
-        trace.outputs.element_size()
+    needed = (2 * len(trace) + spare) * height * width * bytes_per_value
     if needed > free:
         raise MemoryError(
             f'the maps of {len(trace)} objects at {width}x{height} pixels '

@@ -1,9 +1,12 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ..heatmaps import LevelMaps, image_heatmaps
 from ..registry import EXPLAINERS
 from ..trace import Trace
 
@@ -18,10 +21,25 @@ class Explainer(ABC):
         target_layer (str): The module whose feature maps are explained, as a
             path from the model; see
             :class:`~mmdet_diffmap.target_layer.TargetLayer`.
+        statistics (str): How gradients treat the GroupNorm layers of a
+            one-stage detector's head. ``exact``, the default: each value of a
+            level counts in the layer's mean and variance, so that every cell
+            has some influence on every detection. ``frozen``: mean and
+            variance are constants; maps are local, and many times faster on
+            heads with such layers. Both are the same for heads without.
+        half (bool): Maps in float16, for half of their memory.
     """
 
-    def __init__(self, target_layer: str = 'neck') -> None:
+    def __init__(self,
+                 target_layer: str = 'neck',
+                 statistics: str = 'exact',
+                 half: bool = False) -> None:
+        if statistics not in ('exact', 'frozen'):
+            raise ValueError('statistics must be exact or frozen, not '
+                             f'{statistics}')
         self.target_layer = target_layer
+        self.statistics = statistics
+        self.half = half
 
     @abstractmethod
     def __call__(self, trace: Trace) -> Tensor:
@@ -31,6 +49,14 @@ class Explainer(ABC):
             Tensor: Shape (N, H, W), of the original image's size: heat maps
             in [0, 1], or signed maps in [-1, 1].
         """
+
+    def image_heatmaps(self, detections: Sequence[LevelMaps],
+                       trace: Trace) -> Tensor:
+        """Heat maps from maps on grids; see
+        :func:`~mmdet_diffmap.heatmaps.image_heatmaps`."""
+        return image_heatmaps(
+            detections, trace.frame, trace.outputs.device,
+            torch.float16 if self.half else trace.outputs.dtype)
 
 
 ExplainerLike = Explainer | dict[str, Any] | str

@@ -1,13 +1,13 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from ..heatmaps import LevelMaps, image_heatmaps, normalize_levels
+from ..heatmaps import GridMap, LevelMaps, normalize_levels
 from ..registry import EXPLAINERS
 from ..trace import OUTPUTS, OutputGradient, Trace
 from .explainer import Explainer
@@ -61,7 +61,7 @@ class ODAM(Explainer):
             left, top, right and bottom distances of a box amount to.
         smoothing (float): Standard deviation of the Gaussian ``Φ`` in grid
             cells. Defaults to 0, no smoothing, as difference maps want it.
-        target_layer (str): See :class:`Explainer`.
+        **kwargs: See :class:`Explainer`.
     """
 
     def __init__(self,
@@ -85,13 +85,13 @@ class ODAM(Explainer):
 
     def __call__(self, trace: Trace) -> Tensor:
         """Heat maps of all detections, shape (N, H, W), in [0, 1]."""
-        joined: list[dict[int, Tensor]] = [{} for _ in range(len(trace))]
+        joined: list[dict[int, GridMap]] = [{} for _ in range(len(trace))]
         for gradient in trace.gradients(self.outputs):
             levels = joined[gradient.detection]
             for level, output_map in self.output_maps(gradient).items():
-                levels[level] = torch.maximum(output_map, levels[level]) \
+                levels[level] = output_map.maximum(levels[level]) \
                     if level in levels else output_map
-        return image_heatmaps(joined, trace.frame, like=trace.outputs)
+        return self.image_heatmaps(joined, trace)
 
     def output_maps(self, gradient: OutputGradient) -> LevelMaps:
         """The map of one output on each level that it depends on."""
@@ -100,9 +100,9 @@ class ODAM(Explainer):
         for level in gradient.levels:
             weights = -level.gradient if turned else level.gradient
             if self.smoothing:
-                weights = smooth(level.place(weights), self.smoothing)
-                maps[level.level] = odam_map(weights, level.feature)
-            else:
-                maps[level.level] = level.place(
-                    odam_map(weights, level.activation))
+                level = replace(level, gradient=weights)
+                weights = smooth(level.whole(), self.smoothing)
+                level = replace(level, gradient=weights, top=0, left=0)
+            maps[level.level] = level.grid_map(
+                odam_map(weights, level.activation))
         return normalize_levels(maps) if self.normalize_outputs else maps

@@ -1,6 +1,14 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Strategies for ``∂Y/∂A``: one file each, all of them a
-:data:`~mmdet_diffmap.trace.GradientSource`. The detector adapter chooses."""
+:data:`~mmdet_diffmap.trace.GradientSource`. ``heads.py`` chooses."""
 from .dense import DenseGradients
+from .group_norm import FrozenStatistics
+from .receptive_field import ReceptiveField, receptive_field
+from .roi import RoIGradients, RoIStage
+from .upstream import Upstream
+from .window import WindowGradients
 
-__all__ = ['DenseGradients']
+__all__ = [
+    'DenseGradients', 'FrozenStatistics', 'ReceptiveField', 'RoIGradients',
+    'RoIStage', 'Upstream', 'WindowGradients', 'receptive_field'
+]

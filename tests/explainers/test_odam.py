@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from naive import odam as naive_odam
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
+from torch import nn
 
 from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.explainers import ODAM
@@ -77,7 +78,7 @@ def leaf_trace(gradient, feature):
     return Trace(
         InstanceData(scores=torch.ones(1)), cut.clone(), [feature],
         ImageFrame((6, 7), (6, 7), (6, 7)),
-        DenseGradients([leaf], [raw], [cut]))
+        DenseGradients(nn.Identity(), [leaf], [raw], [cut]))
 
 
 def test_linear_head_by_hand(linear):

@@ -1,0 +1,18 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in evaluation mode; each module gets its own mode back."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:  # backbones freeze parameters in eval()
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True

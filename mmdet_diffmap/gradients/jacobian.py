@@ -1,0 +1,193 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""``∂Y/∂R``: how each output depends on the head's raw maps."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..trace import recording
+
+Row = tuple[int, int]  # detection, column of the outputs
+
+# Columns of the outputs (score, x1, y1, x2, y2) that depend on different
+# elements in most heads, so that they can be differentiated together.
+INDEPENDENT_COLUMNS = ((0, 1, 2), (3, 4))
+BASE = 20  # of the numbers that tell rows apart
+
+
+@dataclass(frozen=True)
+class SparseJacobian:
+    """``∂Y/∂R`` by its elements that are not zero.
+
+    An output depends on few elements of the raw maps: on the class score or
+    the box of one location, one proposal or one query.
+
+    Args:
+        rows (dict): For each row (detection, column), the raw maps that it
+            depends on, and where their elements stand in what follows.
+        indices (list[int]): Flat index of each element in its raw map.
+        values (Tensor): The derivative of the row by each element.
+    """
+    rows: dict[Row, dict[int, slice]]
+    indices: list[int]
+    values: Tensor
+
+    @classmethod
+    def of(cls, outputs: Tensor, raw: Sequence[Tensor],
+           columns: Sequence[int]) -> SparseJacobian:
+        """Differentiate the outputs of all detections together.
+
+        One backward pass for each output would go through the detector's
+        whole post-processing each time. Outputs that share no element are
+        differentiated as one sum instead, and the sum's gradient is taken
+        apart (the compressed Jacobian of Curtis, Powell & Reid, 1974). Which
+        of them an element belongs to is found by weighting the outputs with
+        powers of two: where an element belongs to one alone, the weight comes
+        out of the gradient to the last bit. A group that turns out to share
+        elements is halved.
+
+        Args:
+            outputs (Tensor): With a graph to ``raw``, shape (N, 5).
+            raw (Sequence[Tensor]): Leaves of the graph, of any shape.
+            columns (Sequence[int]): The columns of ``outputs`` wanted.
+        """
+        found: list[tuple[Row, int, int]] = []  # row, raw map, index
+        values = [outputs.new_zeros(0).detach()]
+        waiting = first_groups(outputs, columns) if outputs.requires_grad \
+            else []
+        while waiting:
+            group = waiting.pop()
+            elements = Elements.of(outputs, raw, group)
+            if elements is None:
+                middle = len(group) // 2
+                waiting += [group[:middle], group[middle:]]
+                continue
+            found += zip(elements.owners, elements.maps, elements.indices)
+            values.append(elements.values)
+            without = sorted(set(group) - set(elements.owners))
+            if 0 < len(without) < len(group):  # they may have been outshone
+                waiting.append(without)
+        order = sorted(range(len(found)), key=found.__getitem__)
+        rows: dict[Row, dict[int, slice]] = {
+            (detection, column): {}
+            for detection in range(len(outputs)) for column in columns
+        }
+        for place, element in enumerate(order):
+            row, number, _ = found[element]
+            start = rows[row].get(number, slice(place, place)).start
+            rows[row][number] = slice(start, place + 1)
+        return cls(rows, [found[element][2] for element in order],
+                   torch.cat(values)[order])
+
+    @cached_property
+    def _indices(self) -> Tensor:
+        return torch.tensor(
+            self.indices, dtype=torch.int64, device=self.values.device)
+
+    def cotangent(self, row: Row, number: int, raw: Tensor) -> Tensor:
+        """``∂Y/∂R`` of one row and raw map, of the raw map's shape."""
+        part = self.rows[row][number]
+        cotangent = torch.zeros_like(raw)
+        cotangent.view(-1)[self._indices[part]] = self.values[part]
+        return cotangent
+
+    def raw_elements(self, detection: int,
+                     columns: Iterable[int]) -> set[tuple[int, int]]:
+        """The elements (raw map, flat index) that some columns of a detection
+        depend on."""
+        return {(number, index)
+                for column in columns
+                for number, part in self.rows[detection, column].items()
+                for index in self.indices[part]}
+
+
+@dataclass(frozen=True)
+class Elements:
+    """The elements of the raw maps that a group of rows depends on.
+
+    Args:
+        maps (list[int]): The raw map of each.
+        indices (list[int]): Its flat index.
+        owners (list[Row]): The one row that depends on it.
+        values (Tensor): The derivative.
+    """
+    maps: list[int]
+    indices: list[int]
+    owners: list[Row]
+    values: Tensor
+
+    @classmethod
+    def of(cls, outputs: Tensor, raw: Sequence[Tensor],
+           group: list[Row]) -> Elements | None:
+        """Differentiate a group; None if two of its rows share an element."""
+        rows = tuple(torch.tensor(group, device=outputs.device).T)
+
+        def gradients(weights: Tensor) -> list[Tensor | None]:
+            cotangent = torch.zeros_like(outputs)
+            cotangent[rows] = weights
+            return backward(outputs, raw, cotangent)
+
+        places, parts = [], []
+        for number, gradient in enumerate(
+                gradients(outputs.new_ones(len(group)))):
+            if gradient is not None:
+                place = gradient.flatten().nonzero()[:, 0]
+                places.append((number, place))
+                parts.append(gradient.flatten()[place])
+        values = torch.cat([outputs.new_zeros(0).detach(), *parts])
+        owners = torch.zeros_like(values, dtype=torch.int64)
+        alone = torch.ones_like(values, dtype=torch.bool)
+        power = 1
+        order = torch.arange(len(group), device=outputs.device)
+        while power < len(group) and len(values):
+            digit = order // power % BASE
+            weighted = gradients(torch.exp2(digit.to(outputs)))
+            scaled = torch.cat([
+                weighted[number].flatten()[place]  # type: ignore[union-attr]
+                for number, place in places
+            ])
+            exponent = (scaled / values).log2().round().nan_to_num(0, 0, 0)
+            exponent = exponent.clamp(0, BASE - 1)
+            alone &= values * exponent.exp2() == scaled
+            owners += exponent.long() * power
+            power *= BASE
+        alone &= owners < len(group)
+        if len(group) > 1 and not alone.all():
+            return None
+        return cls([number for number, place in places for _ in place],
+                   [index for _, place in places for index in place.tolist()],
+                   [group[owner] for owner in owners.tolist()], values)
+
+
+def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
+    """Groups of rows that may share no element.
+
+    Two detections with the same box are kept apart: most often they are two
+    classes at one location.
+    """
+    boxes = outputs.detach()[:, 1:]
+    same = (boxes[:, None] == boxes[None]).all(dim=2)
+    earlier = same.tril(diagonal=-1).sum(dim=1).tolist()
+    groups = [[(detection, column) for column in independent
+               if column in columns
+               for detection, count in enumerate(earlier) if count == number]
+              for number in sorted(set(earlier))
+              for independent in INDEPENDENT_COLUMNS]
+    return [group for group in groups if group]
+
+
+def backward(outputs: Tensor, raw: Sequence[Tensor],
+             cotangent: Tensor) -> list[Tensor | None]:
+    """The gradient of ``Σ cotangent · outputs`` in each raw map; None where
+    there is no path."""
+    if not raw:
+        return []
+    with recording():
+        return list(
+            torch.autograd.grad(
+                outputs, raw, cotangent, retain_graph=True,
+                allow_unused=True))

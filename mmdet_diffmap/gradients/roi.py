@@ -1,0 +1,341 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..evaluation import evaluation_mode
+from ..nested import flat_tensors
+from ..trace import OUTPUTS, LevelGradient, OutputGradient, recording
+from .agreement import agree
+from .dense import DenseGradients
+from .jacobian import SparseJacobian
+
+CHUNK = 32  # detections in one run of the head
+MARGIN = 2  # cells around an RoI that bilinear sampling may read
+STEP = 8  # heights and widths of crops are multiples of it
+
+
+@dataclass
+class RoIStage:
+    """One stage of a two-stage detector's second part.
+
+    Args:
+        extractor (nn.Module): Pools RoIs from the levels, each from one; has
+            ``map_roi_levels`` and ``roi_layers``.
+        shared_head (nn.Module): Runs on the pooled features.
+        head (nn.Module): Runs on its result.
+        inputs (list[Tensor]): The levels that the extractor got, each (1, C,
+            H, W).
+        rois (Tensor): The RoIs that it got, shape (K, 5), last dim (image,
+            x1, y1, x2, y2) in input pixels.
+        raw (list[int]): The raw maps that the head gave, by their place among
+            those of all stages.
+    """
+    extractor: Any
+    shared_head: nn.Module
+    head: Any
+    inputs: list[Tensor] = field(default_factory=list)
+    rois: Tensor = field(default_factory=lambda: torch.zeros(0, 5))
+    raw: list[int] = field(default_factory=list)
+
+    def classify(self, pooled: Tensor) -> list[Tensor]:
+        """The raw maps of pooled features."""
+        return flat_tensors(self.head.forward(self.shared_head(pooled)))
+
+
+@dataclass
+class Crop:
+    """The part of a level in which RoIs of one detection lie.
+
+    Args:
+        detection (int): Index of the detection.
+        level (int): The level.
+        top, left, bottom, right (int): Cells; the last row and column are
+            outside.
+    """
+    detection: int
+    level: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+@dataclass(frozen=True)
+class RoIGradients:
+    """Gradients of the heads that run on pooled regions of interest.
+
+    The outputs for an RoI depend on its own pooled features only. So the head
+    runs again on the RoIs of the detections alone, pooled from crops of the
+    levels, and one backward pass for each column serves them all. Where
+    several stages refine a box and vote on its score, all of them take part.
+
+    Every run is checked: the head must give for each RoI what it gave before.
+    Where it does not, the detections take the dense way.
+
+    Args:
+        stages (list[RoIStage]): The stages, after a run.
+        cut (list[Tensor]): The raw maps of all stages, from which the outputs
+            were computed, leaves of the graph.
+    """
+    stages: list[RoIStage]
+    cut: list[Tensor]
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        return self.stages[-1].inputs
+
+    def __call__(self, outputs: Tensor,
+                 columns: Sequence[int]) -> Iterator[OutputGradient]:
+        jacobian = SparseJacobian.of(outputs, self.cut, columns)
+        elsewhere = []
+        rois: dict[int, list[int | None]] = {}
+        for detection in range(len(outputs)):
+            elements = jacobian.raw_elements(detection, columns)
+            own = self.rois_of(elements)
+            if own is None:
+                elsewhere.append(detection)
+            elif elements:
+                rois[detection] = own
+            else:
+                for column in columns:
+                    yield OutputGradient(detection, OUTPUTS[column], [])
+        found = list(rois)
+        for start in range(0, len(found), CHUNK):
+            chunk = found[start:start + CHUNK]
+            run = RoIRun.of(self, {i: rois[i] for i in chunk})
+            if run.agrees():
+                yield from run.differentiate(jacobian, columns)
+            else:
+                elsewhere += chunk
+        if elsewhere:
+            yield from self.dense(outputs, columns, elsewhere)
+
+    def rois_of(self,
+                elements: set[tuple[int, int]]) -> list[int | None] | None:
+        """The RoI in each stage on which elements of the raw maps depend,
+        None in stages without; None if there are several in a stage."""
+        found: list[int | None] = []
+        for stage in self.stages:
+            rois = set()
+            for number, index in elements:
+                if number in stage.raw:
+                    raw = self.cut[number]
+                    if len(raw) != len(stage.rois):
+                        return None
+                    rois.add(index // raw[0].numel())
+            if len(rois) > 1:
+                return None
+            found.append(rois.pop() if rois else None)
+        return found
+
+    def dense(self, outputs: Tensor, columns: Sequence[int],
+              detections: list[int]) -> Iterator[OutputGradient]:
+        """The gradients of some detections from whole levels and all RoIs."""
+        with recording():
+            leaves = [level.detach().requires_grad_() for level in self.inputs]
+            raw: list[Tensor] = []
+            for stage in self.stages:
+                with evaluation_mode(stage.head), \
+                        evaluation_mode(stage.shared_head):
+                    raw += stage.classify(
+                        stage.extractor(tuple(leaves), stage.rois))
+            some = outputs[detections]
+        source = DenseGradients(self.stages[-1].head, leaves, raw, self.cut)
+        for gradient in source(some, columns):
+            yield OutputGradient(detections[gradient.detection],
+                                 gradient.output, gradient.levels)
+
+
+@dataclass(frozen=True)
+class RoIRun:
+    """The stages run again on the RoIs of some detections.
+
+    Args:
+        gradients (RoIGradients): Whose stages they are.
+        rows (list[dict[int, int]]): For each stage, the RoI of each detection
+            that has one, in the order of the run.
+        batches (list[list[Crop]]): Crops of one level and size.
+        leaves (list[Tensor]): Their features, each (n, C, h, w), leaves of
+            the graph.
+        raw (dict[int, Tensor]): The raw maps.
+    """
+    gradients: RoIGradients
+    rows: list[dict[int, int]]
+    batches: list[list[Crop]]
+    leaves: list[Tensor]
+    raw: dict[int, Tensor]
+
+    @classmethod
+    def of(cls, gradients: RoIGradients,
+           detections: dict[int, list[int | None]]) -> RoIRun:
+        """Run on detections, given their RoI in each stage."""
+        stages = gradients.stages
+        rows: list[dict[int, int]] = [{
+            detection: roi
+            for detection, found in detections.items()
+            if (roi := found[number]) is not None
+        } for number in range(len(stages))]
+        rois = [
+            stage.rois[list(stage_rows.values())]
+            for stage, stage_rows in zip(stages, rows)
+        ]
+        levels = [levels_of(*each) for each in zip(stages, rois)]
+        batches = crop_batches(stages, rows, rois, levels)
+        with recording():
+            leaves = [
+                torch.cat([
+                    gradients.inputs[crop.level][..., crop.top:crop.bottom,
+                                                 crop.left:crop.right]
+                    for crop in batch
+                ]).detach().requires_grad_() for batch in batches
+            ]
+        raw: dict[int, Tensor] = {}
+        for stage, stage_rows, stage_rois, stage_levels in zip(
+                stages, rows, rois, levels):
+            with recording(), evaluation_mode(stage.head), \
+                    evaluation_mode(stage.shared_head):
+                pooled = pool(stage, list(stage_rows), stage_rois,
+                              stage_levels, batches, leaves)
+                raw.update(zip(stage.raw, stage.classify(pooled)))
+        return cls(gradients, rows, batches, leaves, raw)
+
+    def agrees(self) -> bool:
+        """Whether the raw maps are what they were."""
+        pairs = []
+        for stage, stage_rows in zip(self.gradients.stages, self.rows):
+            rows = list(stage_rows.values())
+            for number in stage.raw:
+                before = self.gradients.cut[number][rows]
+                if before.shape != self.raw[number].shape:
+                    return False
+                pairs.append((self.raw[number].flatten(1), before.flatten(1)))
+        return agree(pairs)
+
+    def differentiate(self, jacobian: SparseJacobian,
+                      columns: Sequence[int]) -> Iterator[OutputGradient]:
+        """One backward pass for each column."""
+        inputs = self.gradients.inputs
+        for column in columns:
+            reached, cotangents = [], []
+            for stage, stage_rows in zip(self.gradients.stages, self.rows):
+                for number in stage.raw:
+                    raw = self.raw[number]
+                    positions: list[int] = []
+                    places: list[int] = []
+                    for row, (detection, roi) in enumerate(stage_rows.items()):
+                        part = jacobian.rows[detection, column].get(number)
+                        if part is not None:
+                            shift = (row - roi) * raw[0].numel()
+                            positions += [
+                                index + shift
+                                for index in jacobian.indices[part]
+                            ]
+                            places += range(part.start, part.stop)
+                    if positions:
+                        cotangent = torch.zeros_like(raw)
+                        cotangent.view(-1)[positions] = \
+                            jacobian.values[places]
+                        reached.append(raw)
+                        cotangents.append(cotangent)
+            found: Sequence[Tensor | None] = [None] * len(self.leaves)
+            if reached:
+                with recording():
+                    found = torch.autograd.grad(
+                        reached,
+                        self.leaves,
+                        cotangents,
+                        retain_graph=True,
+                        allow_unused=True)
+            parts: dict[int, list[LevelGradient]] = {}
+            for batch, gradient in zip(self.batches, found):
+                for index, crop in enumerate(batch):
+                    levels = parts.setdefault(crop.detection, [])
+                    if gradient is not None:
+                        levels.append(
+                            LevelGradient(crop.level,
+                                          inputs[crop.level].detach()[0],
+                                          gradient[index], crop.top,
+                                          crop.left))
+            for detection, levels in parts.items():
+                yield OutputGradient(detection, OUTPUTS[column], levels)
+
+
+def levels_of(stage: RoIStage, rois: Tensor) -> list[int]:
+    """The level that each RoI is pooled from."""
+    count = len(stage.inputs)
+    if count == 1:
+        return [0] * len(rois)
+    return stage.extractor.map_roi_levels(rois, count).tolist()
+
+
+def crop_batches(stages: list[RoIStage], rows: list[dict[int, int]],
+                 rois: list[Tensor],
+                 levels: list[list[int]]) -> list[list[Crop]]:
+    """The crops in which the RoIs of all stages lie, by level and size."""
+    crops: dict[tuple[int, int], Crop] = {}
+    for stage, stage_rows, stage_rois, stage_levels in zip(
+            stages, rows, rois, levels):
+        for detection, box, level in zip(stage_rows,
+                                         stage_rois[:, 1:].tolist(),
+                                         stage_levels):
+            scale = stage.extractor.roi_layers[level].spatial_scale
+            left, top, right, bottom = (
+                math.floor(side * scale) for side in box)
+            crop = crops.setdefault(
+                (detection, level),
+                Crop(detection, level, top, left, bottom, right))
+            crop.top = min(crop.top, top)
+            crop.left = min(crop.left, left)
+            crop.bottom = max(crop.bottom, bottom)
+            crop.right = max(crop.right, right)
+    batches: dict[tuple[int, int, int], list[Crop]] = {}
+    for crop in crops.values():
+        height, width = stages[-1].inputs[crop.level].shape[-2:]
+        crop.top, crop.bottom = widened(crop.top, crop.bottom, height)
+        crop.left, crop.right = widened(crop.left, crop.right, width)
+        size = crop.bottom - crop.top, crop.right - crop.left
+        batches.setdefault((crop.level, *size), []).append(crop)
+    return list(batches.values())
+
+
+def widened(first: int, last: int, length: int) -> tuple[int, int]:
+    """A range of cells with what bilinear sampling may read around it, its
+    size a multiple of ``STEP`` or the whole length."""
+    size = last - first + 1 + 2 * MARGIN
+    size = min(-(-size // STEP) * STEP, length)
+    start = max(0, min(first - MARGIN, length - size))
+    return start, start + size
+
+
+def pool(stage: RoIStage, detections: list[int], rois: Tensor,
+         levels: list[int], batches: list[list[Crop]],
+         leaves: list[Tensor]) -> Tensor:
+    """The pooled features of RoIs, from crops."""
+    row = {
+        (detection, level): index
+        for index, (detection, level) in enumerate(zip(detections, levels))
+    }
+    pooled, order = [], []
+    for batch, leaf in zip(batches, leaves):
+        here = [(index, crop, row[crop.detection, crop.level])
+                for index, crop in enumerate(batch)
+                if (crop.detection, crop.level) in row]
+        if not here:
+            continue
+        layer = stage.extractor.roi_layers[batch[0].level]
+        images = rois.new_tensor([[index] for index, _, _ in here])
+        corners = rois.new_tensor(
+            [[crop.left, crop.top] * 2 for _, crop, _ in here])
+        boxes = rois[[place for _, _, place in here], 1:]
+        boxes = boxes - corners / layer.spatial_scale
+        pooled.append(layer(leaf, torch.cat([images, boxes], dim=1)))
+        order += [place for _, _, place in here]
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    return torch.cat(pooled)[inverse]
