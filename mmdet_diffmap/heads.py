@@ -23,6 +23,7 @@ from .gradients import (
     RoIStage,
     Upstream,
     WindowGradients,
+    fused_attention,
     receptive_field,
 )
 from .nested import map_tensors
@@ -55,7 +56,7 @@ def head_run(model: BaseDetector, statistics: str) -> HeadRun:
             f'{type(model).__name__} has no single box head (bbox_head or '
             'roi_head.bbox_head); supported are one-stage, two-stage, cascade '
             'and DETR detectors')
-    return LevelHeadRun(head, statistics)
+    return LevelHeadRun(model, head, statistics)
 
 
 class HeadRun(ABC):
@@ -123,12 +124,15 @@ class LevelHeadRun(HeadRun):
     gradients are found from windows; else the whole head is recorded.
 
     Args:
-        head (nn.Module): The head.
+        model (nn.Module): The detector.
+        head (nn.Module): Its head.
         statistics (str): See :func:`head_run`.
     """
 
-    def __init__(self, head: nn.Module, statistics: str) -> None:
+    def __init__(self, model: nn.Module, head: nn.Module,
+                 statistics: str) -> None:
         super().__init__(head)
+        self.model = model
         self.statistics = FrozenStatistics(head) if statistics == 'frozen' \
             else None
         self.inputs: list[Tensor] = []
@@ -162,6 +166,7 @@ class LevelHeadRun(HeadRun):
             self.running.close()
             return self._cut(output)
 
+        stack.enter_context(fused_attention(self.model))
         stack.callback(self.running.close)
         stack.callback(
             self.head.register_forward_pre_hook(

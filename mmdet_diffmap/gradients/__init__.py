@@ -1,6 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Strategies for ``∂Y/∂A``: one file each, all of them a
 :data:`~mmdet_diffmap.trace.GradientSource`. ``heads.py`` chooses."""
+from .attention import fused_attention
 from .dense import DenseGradients
 from .group_norm import FrozenStatistics
 from .receptive_field import ReceptiveField, receptive_field
@@ -10,5 +11,6 @@ from .window import WindowGradients
 
 __all__ = [
     'DenseGradients', 'FrozenStatistics', 'ReceptiveField', 'RoIGradients',
-    'RoIStage', 'Upstream', 'WindowGradients', 'receptive_field'
+    'RoIStage', 'Upstream', 'WindowGradients', 'fused_attention',
+    'receptive_field'
 ]

@@ -58,8 +58,7 @@ def receptive_field(head: nn.Module, inputs: Sequence[Tensor],
     known = known_fields.setdefault(head, {})
     key = (frozen, *(level.shape[1] for level in inputs))
     if key not in known:
-        known[key] = probe(head, inputs, frozen, shrink=True) or \
-            probe(head, inputs, frozen, shrink=False)
+        known[key] = Probe(head, inputs, frozen).field()
     return known[key]
 
 
@@ -69,49 +68,87 @@ def forget(head: nn.Module) -> None:
     known.update(dict.fromkeys(known))
 
 
-@torch.no_grad()
-def probe(head: nn.Module, inputs: Sequence[Tensor], frozen: bool,
-          shrink: bool) -> ReceptiveField | None:
-    """Put NaN into the middle cell of each level and see how far it spreads.
+class Probe:
+    """Finds a head's receptive field by seeing how far NaN spreads.
 
     NaN passes through every sum, whatever the weights. In double precision no
     convolution takes the way of Winograd, which spreads it over tiles.
+
+    Args:
+        head, inputs, frozen: See :func:`receptive_field`.
     """
-    head = copy.deepcopy(head).double()
-    side = 2 * LIMIT + 1
-    maps = []
-    for number, one in enumerate(inputs):  # each level has its own width
-        probe_map = torch.zeros(1, one.shape[1], side, side + 2 * number)
-        probe_map[..., LIMIT, LIMIT + number] = torch.nan
-        maps.append(probe_map.to(one.device, torch.float64))
-    try:
-        with ExitStack() as stack:
-            if frozen:
-                stack.enter_context(FrozenStatistics(head).skipped())
-            if shrink:
-                stack.enter_context(unpadded(head))
-            raw = flat_tensors(head.forward(tuple(maps)))
-    except RuntimeError:  # made for maps of other sizes or types
+
+    def __init__(self, head: nn.Module, inputs: Sequence[Tensor],
+                 frozen: bool) -> None:
+        self.head = copy.deepcopy(head).double()
+        self.inputs = inputs
+        self.frozen = frozen
+
+    def field(self) -> ReceptiveField | None:
+        """What :func:`receptive_field` returns."""
+        side = 2 * LIMIT + 1
+        raw = self.run(side, shrink=False)
+        if not raw or any(one.dim() != 4 for one in raw):
+            return None
+        # each level has its own width
+        levels = [(one.shape[3] - side) // 2 for one in raw]
+        if any(level not in range(len(self.inputs)) or one.shape[2:] != (
+                side, side + 2 * level) for level, one in zip(levels, raw)):
+            return None
+        radius = max(map(spread, raw))
+        if radius >= LIMIT:
+            return None
+        side = 2 * radius + 1
+        for shrinks in (True, False):
+            if all(
+                    self.is_apart(self.run(side, shrinks, number), levels,
+                                  number)
+                    for number in range(len(self.inputs))):
+                return ReceptiveField(radius, levels, shrinks)
         return None
-    radii, levels = [], []
-    for one in raw:
-        if one.dim() != 4:
+
+    @torch.no_grad()
+    def run(self,
+            side: int,
+            shrink: bool,
+            everywhere: int | None = None) -> list[Tensor] | None:
+        """The raw maps for levels of zeros, with NaN in the middle of each or
+        everywhere in one; None if the head does not take such levels."""
+        maps = []
+        for number, level in enumerate(self.inputs):
+            one = torch.zeros(1, level.shape[1], side, side + 2 * number)
+            if everywhere is None:
+                one[..., side // 2, side // 2 + number] = torch.nan
+            elif everywhere == number:
+                one.fill_(torch.nan)
+            maps.append(one.to(level.device, torch.float64))
+        try:
+            with ExitStack() as stack:
+                if self.frozen:
+                    stack.enter_context(FrozenStatistics(self.head).skipped())
+                if shrink:
+                    stack.enter_context(unpadded(self.head))
+                return flat_tensors(self.head.forward(tuple(maps)))
+        except (RuntimeError, ValueError):  # sizes that do not fit, NaN
             return None
-        height, width = one.shape[-2:]
-        level = (width - height) // 2
-        if level not in range(len(inputs)) or height % 2 == 0 or \
-                width % 2 == 0 or height > side or \
-                (not shrink and height != side):
-            return None
-        middle = torch.tensor([height // 2, width // 2], device=one.device)
-        offsets = one.isnan().any(dim=1)[0].nonzero() - middle
-        radii.append(int(offsets.abs().max()) if len(offsets) else 0)
-        levels.append(level)
-        if radii[-1] >= height // 2 and height > 1:
-            return None
-    if not radii:
-        return None
-    return ReceptiveField(max(radii), levels, shrink)
+
+    @staticmethod
+    def is_apart(raw: list[Tensor] | None, levels: list[int],
+                 number: int) -> bool:
+        """Whether raw maps have a middle, and only those of level ``number``
+        have NaN."""
+        return raw is not None and all(
+            one.shape[2] % 2 == one.shape[3] % 2 == 1 and
+            (level == number or not one.isnan().any())
+            for level, one in zip(levels, raw))
+
+
+def spread(raw: Tensor) -> int:
+    """How many cells NaN reaches from the middle of a map (1, C, h, w)."""
+    rows, columns = raw.isnan().any(dim=1)[0].nonzero(as_tuple=True)
+    middle_row, middle_column = raw.shape[2] // 2, raw.shape[3] // 2
+    offsets = torch.cat([rows - middle_row, columns - middle_column])
+    return int(offsets.abs().max()) if len(offsets) else 0
 
 
 @contextmanager
