@@ -25,21 +25,21 @@ DETECTIONS = 4
 INPUT_SCALE = (150, 110)  # width and height at most: no multiples of 32
 
 
-def small_config(family: str) -> Config:
+def small_config(name: str) -> Config:
     """The host's own config with fewer layers and detections."""
-    cfg = get_config(f'mmdet::{CONFIGS[family]}')
+    cfg = get_config(f'mmdet::{name}')
     model: Any = cfg.model
-    if model.backbone.type == 'ResNet':
+    if model.backbone.type == 'ResNet' and 'neck' in model:
         model.backbone.update(
             depth=18, norm_cfg=dict(type='BN'), init_cfg=None)
         model.neck.in_channels = [64, 128, 256, 512][-len(
             model.neck.in_channels):]
     model.backbone.init_cfg = None
-    if family == 'detr':
+    if model.type == 'DETR':
         model.encoder.num_layers = 1
         model.decoder.num_layers = 2
         model.num_queries = 12
-    if family == 'faster_rcnn':
+    if 'roi_head' in model:
         model.test_cfg.rpn.update(nms_pre=60, max_per_img=30)
         model.test_cfg.rcnn.score_thr = 0
     else:
@@ -57,7 +57,11 @@ def small_config(family: str) -> Config:
 @lru_cache
 def random_detector(family: str) -> nn.Module:
     """A detector with random weights, the same at every call."""
-    cfg = small_config(family)
+    return build(small_config(CONFIGS[family]))
+
+
+def build(cfg: Config) -> nn.Module:
+    """The detector of a config with random weights."""
     init_default_scope('mmdet')
     torch.manual_seed(0)
     with warnings.catch_warnings():

@@ -158,8 +158,9 @@ class Elements:
         alone &= owners < len(group)
         if len(group) > 1 and not alone.all():
             return None
-        return cls([number for number, place in places for _ in place],
-                   [index for _, place in places for index in place.tolist()],
+        indices = torch.cat([owners[:0], *[place for _, place in places]])
+        return cls([n for n, place in places for _ in range(len(place))],
+                   indices.tolist(),
                    [group[owner] for owner in owners.tolist()], values)
 
 

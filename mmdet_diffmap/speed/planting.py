@@ -88,7 +88,10 @@ def plant_in_levels(raw: list[Tensor], pixels: np.ndarray,
                     input_shape: tuple[int, int], head: Any) -> list[Tensor]:
     """Class maps of all levels come first, maps of one value for each place
     (centerness, objectness) last."""
-    levels = len({tuple(one.shape[2:]) for one in raw})
+    levels = 1  # the class maps get smaller, and the next output begins large
+    while raw[levels].shape[1] == raw[0].shape[1] and \
+            raw[levels].shape[2:].numel() <= raw[levels - 1].shape[2:].numel():
+        levels += 1
     outputs = [raw[start:start + levels]
                for start in range(0, len(raw), levels)]
     strides = [input_shape[0] / one.shape[2] for one in outputs[0]]

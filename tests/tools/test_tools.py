@@ -137,3 +137,57 @@ def test_bundled_detector_reaches_its_published_precision(tmp_path):
     measured = float(line.split('coco/bbox_mAP_50: ')[1].split()[0])
     assert measured >= 0.90
     assert abs(measured - published['metrics']['coco/bbox_mAP_50']) < 0.005
+
+
+def benchmark(*arguments, **options):
+    return run(ROOT / 'tools/benchmark_speed.py', *arguments, **options)
+
+
+def test_speed_of_the_bundled_detector(tmp_path):
+    (tmp_path / 'boxes.json').write_text(json.dumps(dict(
+        images=[dict(id=1, width=10, height=10)],
+        annotations=[dict(image_id=1, bbox=[1, i, 3, 4]) for i in range(4)])))
+    result = benchmark(
+        CONFIG, '--weights', WEIGHTS, '--num-objects', '1', '3',
+        '--explainers', 'odam', 'difference-map', '--explainer-options',
+        'extents=True', '--input-size', '96', '128', '--image-size',
+        '48', '64', '--annotations', 'boxes.json', '--repeat', '1',
+        '--naive-objects', '1', '--device', 'cpu', '--seed', '3', '--json',
+        'out/speed.json', '--cfg-options', 'model.test_cfg.score_thr=0.01',
+        cwd=tmp_path)
+    assert 'naive loop' in result.stdout and 'Traceback' not in result.stderr
+    record = json.loads((tmp_path / 'out/speed.json').read_text())
+    assert record['machine']['torch'] and record['arguments']['seed'] == 3
+    assert [one['objects'] for one in record['explainers']['odam']] == [1, 3]
+    for speeds in record['explainers'].values():
+        for speed in speeds:
+            assert speed['against_forward'] == pytest.approx(
+                speed['explain'] / speed['forward'])
+            assert speed['difference'] < 1e-5
+
+
+def test_speed_with_random_weights(tmp_path):
+    result = benchmark(
+        ROOT / 'configs/demo/fcos_scenes.py', '--num-objects', '2',
+        '--input-size', '64', '64', '--image-size', '32', '32', '--repeat',
+        '1', '--naive-objects', '0', cwd=tmp_path)
+    assert 'nan' in result.stdout  # no naive loop, no difference from it
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['no.py'], 'config no.py does not exist'),
+    ([CONFIG, '--explainers', 'x'], "unknown explainer 'x'; there are"),
+    ([CONFIG, '--annotations', 'no.json'], 'no.json'),
+    ([CONFIG, '--explainer-options', 'statistics=x'],
+     'statistics must be exact or frozen, not x'),
+])
+def test_mistakes_in_a_benchmark_get_one_clear_line(arguments, message,
+                                                    tmp_path):
+    result = benchmark(*arguments, cwd=tmp_path, expect=1)
+    assert message in result.stderr
+    assert 'Traceback' not in result.stderr
+
+
+def test_numbers_that_a_benchmark_cannot_use(tmp_path):
+    result = benchmark(CONFIG, '--num-objects', '0', cwd=tmp_path, expect=2)
+    assert 'numbers must be 1 or more' in result.stderr
