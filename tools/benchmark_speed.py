@@ -172,10 +172,10 @@ def print_speeds(console: Console, title: str, speeds: list[Speed]) -> None:
     for speed in speeds:
         scaled = '' if speed.naive_objects == speed.objects else '~'
         table.add_row(
-            str(speed.objects), f'{speed.forward:.2f} s',
-            f'{speed.trace:.2f} s', f'{speed.explain:.3f} s',
-            f'{speed.against_forward:.2f}', f'{scaled}{speed.naive:.1f} s',
-            f'{speed.against_naive:.0f} x', f'{speed.memory / 1e9:.2f} GB',
+            str(speed.objects), f'{speed.forward:.3g} s',
+            f'{speed.trace:.3g} s', f'{speed.explain:.3g} s',
+            f'{speed.against_forward:.2f}', f'{scaled}{speed.naive:.3g} s',
+            f'{speed.against_naive:.3g} x', f'{speed.memory / 1e9:.2f} GB',
             f'{speed.memory / speed.forward_memory:.2f}',
             f'{speed.difference:.1e}')
     console.print(table)

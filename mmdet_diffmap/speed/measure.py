@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
-from torch import Tensor
 
 from ..apis.explain import select_objects
 from ..detector import DetectorAdapter
@@ -40,8 +39,8 @@ class Speed:
         forward (float): The detector's own forward pass.
         memory (int): Bytes of all tensors, weights too, at the peak.
         forward_memory (int): The same for the detector's own forward pass.
-        difference (float): The largest difference between any pixel of a heat
-            map, in [0, 1], and that of the naive loop.
+        difference (float): The largest difference between any pixel of a map
+            and that of the naive loop, for ``naive_objects`` objects.
         differences (list[float]): The same for each object.
     """
     objects: int
@@ -99,19 +98,19 @@ class Bench:
                                   explainer.statistics)
         forward, _ = self._timed(self._forward)
         forward_memory = self._peak(self._forward)
-        naive_times: dict[int, tuple[float, Tensor]] = {}
+        naive: dict[int, tuple[float, list[float]]] = {
+            0: (float('nan'), [float('nan')])
+        }
         for count in counts:
             self._explain(adapter, explainer, count)  # probes and caches
             trace_time, trace = self._timed(self._trace, adapter, count)
-            time, maps = self._timed(explainer, trace)
+            time, _ = self._timed(explainer, trace)
+            del trace
             memory = self._peak(self._explain, adapter, explainer, count)
             few = min(count, self.naive_objects)
-            if few and few not in naive_times:
-                naive = self._trace(adapter, few, naive=True)
-                naive_times[few] = self._timed(explainer, naive)
-                del naive
-            naive_time, exact = naive_times.get(few, (float('nan'), maps[:0]))
-            differences = (maps[:few] - exact).abs().flatten(1)
+            if few not in naive:
+                naive[few] = self._naive(adapter, explainer, few)
+            naive_time, differences = naive[few]
             yield Speed(
                 objects=count,
                 trace=trace_time,
@@ -121,8 +120,17 @@ class Bench:
                 forward=forward,
                 memory=memory,
                 forward_memory=forward_memory,
-                difference=float(differences.max()) if few else float('nan'),
-                differences=differences.amax(dim=1).tolist() if few else [])
+                difference=max(differences),
+                differences=differences)
+
+    def _naive(self, adapter: DetectorAdapter, explainer: Explainer,
+               count: int) -> tuple[float, list[float]]:
+        """The time of the naive loop, and for each object the largest
+        difference between its map and ours."""
+        trace = self._trace(adapter, count, naive=True)
+        time, exact = self._timed(explainer, trace)
+        ours = explainer(self._trace(adapter, count))
+        return time, (ours - exact).abs().flatten(1).amax(dim=1).tolist()
 
     def _forward(self) -> None:
         with torch.no_grad():

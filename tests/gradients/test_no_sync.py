@@ -1,5 +1,6 @@
 """What would make a GPU wait for the processor, counted on the CPU."""
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_waits_do_not_grow_with_the_objects(planted_detector, explainer):
             model, 'bbox_head') else model.roi_head.bbox_head] = {
                 torch.device('cpu'): products.Measured(False, 1)}
         method(trace)
-        found[count] = waits(lambda: method(trace))
+        found[count] = waits(partial(method, trace))
     # less than one for each added object: a pass through the host's
     # post-processing, which has masks, may be one more
     assert sum(found[40].values()) - sum(found[12].values()) < 28, found

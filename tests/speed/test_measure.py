@@ -35,6 +35,7 @@ def test_without_the_naive_loop():
                   random_boxes(2), repeat=1, naive_objects=0)
     (speed, ) = bench.measure(build_explainer('odam'), [2])
     assert math.isnan(speed.naive) and math.isnan(speed.difference)
+    assert math.isnan(speed.against_naive)
 
 
 def test_input_is_of_the_size_that_is_asked_for():

@@ -168,7 +168,7 @@ def test_speed_of_the_bundled_detector(tmp_path):
 
 def test_speed_with_random_weights(tmp_path):
     result = benchmark(
-        ROOT / 'configs/demo/fcos_scenes.py', '--num-objects', '2',
+        'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py', '--num-objects', '2',
         '--input-size', '64', '64', '--image-size', '32', '32', '--repeat',
         '1', '--naive-objects', '0', cwd=tmp_path)
     assert 'nan' in result.stdout  # no naive loop, no difference from it
