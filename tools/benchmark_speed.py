@@ -137,8 +137,7 @@ def every_object_stays(cfg: Config, count: int) -> None:
 def without_pretrained(cfg: Any) -> None:
     """Leave out the weights that parts of a model would load."""
     if isinstance(cfg, ConfigDict):
-        if isinstance(cfg.get('init_cfg'), dict) and \
-                cfg.init_cfg.get('type') == 'Pretrained':
+        if 'checkpoint' in (cfg.get('init_cfg') or {}):
             cfg.init_cfg = None
         cfg = list(cfg.values())
     if isinstance(cfg, list):

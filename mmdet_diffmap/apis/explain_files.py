@@ -47,7 +47,8 @@ def explain_files(model: nn.Module,
         ValueError: If the explainer or its target layer does not exist.
     """
     explainer = build_explainer(explainer)
-    DetectorAdapter(model, explainer.target_layer)  # raises before the work
+    # raises before the work
+    DetectorAdapter(model, explainer.target_layer, explainer.statistics)
     out = writable_folder(Path(out_dir))
     for folder in ('vis', 'maps') if save_npz else ('vis', ):
         writable_folder(out / folder)

@@ -29,6 +29,32 @@ def test_result():
     assert sample.ori_shape == (192, 192)
 
 
+def test_half_precision():
+    exact = explain(demo_detector(), SCENE).pred_instances
+    half = explain(demo_detector(), SCENE,
+                   dict(type='ODAM', half=True)).pred_instances
+    for name in ('heatmaps', 'difference_maps'):
+        assert half[name].dtype == torch.float16
+        assert half[name].isfinite().all()
+        assert (half[name].float() - exact[name]).abs().max() <= 2**-10
+    positive = explain(demo_detector(), SCENE, dict(
+        type='DifferenceMap', positive=True, half=True)).pred_instances
+    assert positive.difference_maps.dtype == torch.float16
+    assert positive.difference_maps.amax(dim=(1, 2)).min() == 1
+
+
+def test_frozen_statistics_make_other_maps_of_the_same_detections():
+    exact = explain(demo_detector(), SCENE).pred_instances
+    frozen = explain(demo_detector(), SCENE,
+                     dict(type='ODAM', statistics='frozen')).pred_instances
+    assert torch.equal(frozen.bboxes, exact.bboxes)
+    apart = (frozen.heatmaps - exact.heatmaps).abs().amax(dim=(1, 2))
+    assert apart.min() > 1e-3
+    # local: most of an image is out of reach of any one detection
+    reached = (frozen.heatmaps > 0).float().mean(dim=(1, 2))
+    assert reached.max() < 0.9 < (exact.heatmaps > 0).float().mean()
+
+
 def test_detections_are_those_of_the_host():
     model = demo_detector()
     expected = inference_detector(model, SCENE).pred_instances

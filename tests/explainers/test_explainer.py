@@ -34,6 +34,16 @@ def test_options_reach_the_explainer_of_a_difference_map():
     assert difference.explainer.extents
 
 
+def test_options_of_every_method():
+    difference = build_explainer('difference-map', statistics='frozen',
+                                 half=True)
+    assert difference.statistics == 'frozen' and difference.half
+    assert difference.explainer.statistics == 'frozen'
+    assert difference.explainer.half
+    with pytest.raises(ValueError, match='exact or frozen, not approximate'):
+        build_explainer('odam', statistics='approximate')
+
+
 def test_single_output_as_a_word():
     assert build_explainer(dict(type='ODAM', outputs='x1')).outputs == ('x1', )
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from demo import CONFIG, ROOT, WEIGHTS
+from PIL import Image
 
 
 def run(*arguments, cwd=None, expect=0):
@@ -191,3 +192,59 @@ def test_mistakes_in_a_benchmark_get_one_clear_line(arguments, message,
 def test_numbers_that_a_benchmark_cannot_use(tmp_path):
     result = benchmark(CONFIG, '--num-objects', '0', cwd=tmp_path, expect=2)
     assert 'numbers must be 1 or more' in result.stderr
+
+
+def test_two_settings_compared(tmp_path):
+    result = run(
+        ROOT / 'tools/compare_explainers.py', 'scene://0/2', 'scene://0/3',
+        CONFIG, '--weights', WEIGHTS, '--explainer', 'odam', '--first',
+        'extents=True', '--second', 'extents=True', 'statistics=frozen',
+        '--score-thr', '0.5', '--max-objects', '2', '--device', 'cpu',
+        '--picture', 'o/p.png', '--json', 'o/t.json', cwd=tmp_path)
+    assert '4 objects' in result.stdout
+    table = json.loads((tmp_path / 'o/t.json').read_text())
+    for name, values in table['figures'].items():
+        ordered = [values[key] for key in ('min', '25 %', 'median', '75 %',
+                                           'max')]
+        assert ordered == sorted(ordered) and -1 <= ordered[0] <= ordered[4]
+        assert ordered[4] > 0, name
+    assert Image.open(tmp_path / 'o/p.png').size[0] > 5 * 240
+
+
+def test_a_setting_compared_with_itself(tmp_path):
+    run(ROOT / 'tools/compare_explainers.py', 'scene://0/2', CONFIG,
+        '--weights', WEIGHTS, '--second', 'statistics=exact', '--json',
+        't.json', cwd=tmp_path)
+    figures = json.loads((tmp_path / 't.json').read_text())['figures']
+    for name, values in figures.items():
+        same = 0 if name.endswith('difference') else 1
+        assert values['min'] == values['max'] == pytest.approx(same), name
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['no.jpg', CONFIG, '--weights', WEIGHTS, '--second', 'extents=True'],
+     'image no.jpg does not exist'),
+    (['scene://0/1', CONFIG, '--weights', WEIGHTS, '--second', 'x=1'],
+     'cannot be built'),
+    (['scene://0/1', CONFIG, '--weights', WEIGHTS, '--second', 'half=True',
+      '--score-thr', '1'], 'no object above the score threshold'),
+])
+def test_mistakes_in_a_comparison_get_one_clear_line(arguments, message,
+                                                     tmp_path):
+    result = run(ROOT / 'tools/compare_explainers.py', *arguments,
+                 cwd=tmp_path, expect=1)
+    assert message in result.stderr and 'Traceback' not in result.stderr
+
+
+def test_plot_of_speeds(tmp_path):
+    speeds = [dict(objects=n, explain=n / 10, naive=n, against_forward=n / 50)
+              for n in (1, 10)]
+    (tmp_path / 'a.json').write_text(json.dumps(
+        dict(explainers=dict(odam=speeds))))
+    run(ROOT / 'tools/plot_speed.py', 'first=a.json', 'second=a.json',
+        '--out', 'p.png', cwd=tmp_path)
+    assert np.asarray(Image.open(tmp_path / 'p.png')).std() > 10
+    (tmp_path / 'b.json').write_text('{}')
+    result = run(ROOT / 'tools/plot_speed.py', 'x=b.json', cwd=tmp_path,
+                 expect=1)
+    assert 'b.json is no file of benchmark_speed.py' in result.stderr

@@ -1,0 +1,232 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Compare the maps that two settings of an explainer give.
+
+Prints how far heat maps and difference maps of the same objects are apart,
+and draws the object of the median and that of the largest difference.
+"""
+import argparse
+import json
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# remarks of the host's packages about each other; ours are errors or logged
+warnings.simplefilter('ignore')
+
+import numpy as np
+from mmengine.config import DictAction
+from mmengine.structures import InstanceData
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy.stats import rankdata
+
+import mmdet_diffmap  # noqa: F401, makes mmdet importable
+from mmdet_diffmap.apis import find_images, load_detector, read_image
+from mmdet_diffmap.apis.explain import explain_batch, single_batch
+from mmdet_diffmap.explainers import build_explainer
+from mmdet_diffmap.files import replacing, save_picture
+from mmdet_diffmap.visualization.figure import font, overlay, resize
+
+TOP = 0.05  # share of an image's pixels that are its most important
+PANEL = 240
+
+
+@dataclass
+class Compared:
+    """One object with the maps of both settings."""
+    image: np.ndarray
+    box: np.ndarray
+    heatmaps: tuple[np.ndarray, np.ndarray]
+    difference_maps: tuple[np.ndarray, np.ndarray]
+
+    def figures(self) -> dict[str, float]:
+        """How far the maps are apart."""
+        found = {}
+        for kind, (first, second) in (('heat map', self.heatmaps),
+                                      ('difference map',
+                                       self.difference_maps)):
+            apart = np.abs(first - second)
+            found[f'{kind}: largest difference'] = float(apart.max())
+            found[f'{kind}: mean difference'] = float(apart.mean())
+            found[f'{kind}: rank correlation'] = rank_correlation(
+                first, second)
+            found[f'{kind}: overlap of the top 5 %'] = top_overlap(
+                first, second)
+        return found
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's coefficient of all pixels; nan for a flat map."""
+    ranks = [rankdata(one.ravel()) for one in (first, second)]
+    if any(one.min() == one.max() for one in ranks):
+        return float('nan')
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def top_overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """IoU of the most important pixels; ties go to the first pixels."""
+    count = max(1, round(TOP * first.size))
+    tops = []
+    for one in (first, second):
+        top = np.zeros(one.size, bool)
+        top[np.argsort(-one.ravel(), kind='stable')[:count]] = True
+        tops.append(top)
+    return float((tops[0] & tops[1]).sum() / (tops[0] | tops[1]).sum())
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Compare the maps that two settings of an explainer give '
+        'for the same objects.')
+    parser.add_argument(
+        'paths',
+        nargs='+',
+        metavar='INPUTS ... MODEL',
+        help='images and, last, the detector; see explain.py')
+    parser.add_argument(
+        '--weights',
+        help='checkpoint file or URL; default: the one that the config or '
+        'the model zoo names')
+    parser.add_argument('--explainer', default='odam', help='default: odam')
+    parser.add_argument(
+        '--first',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='options of the first setting; default: none')
+    parser.add_argument(
+        '--second',
+        nargs='+',
+        action=DictAction,
+        required=True,
+        metavar='KEY=VALUE',
+        help='options of the second, such as statistics=frozen')
+    parser.add_argument('--score-thr', type=float, default=0.3)
+    parser.add_argument('--max-objects', type=int)
+    parser.add_argument('--picture', help='write the picture into this file')
+    parser.add_argument('--json', help='write the table into this file')
+    parser.add_argument('--device')
+    try:
+        args = parser.parse_args()
+    except ValueError:  # mmengine's DictAction splits at '='
+        parser.error('options are given as KEY=VALUE')
+    if len(args.paths) == 1:
+        parser.error(f'{args.paths[0]} alone: give images and a MODEL')
+    return args
+
+
+def compare(args: argparse.Namespace) -> list[Compared]:
+    """Explain every object with both settings."""
+    *inputs, name = args.paths
+    explainers = [build_explainer(args.explainer, **options)
+                  for options in (args.first, args.second)]
+    images = find_images(inputs)
+    model = load_detector(name, args.weights, args.device)
+    found = []
+    console = Console(stderr=True)
+    for path in track(
+            images, 'comparing', console=console, transient=True):
+        image = read_image(path)[..., ::-1]
+        data = single_batch(model, path)
+        both: list[InstanceData] = [
+            explain_batch(model, data, 0, explainer, args.score_thr,
+                          args.max_objects).pred_instances.cpu()
+            for explainer in explainers
+        ]
+        for i in range(len(both[0])):
+            heatmaps, differences = (
+                tuple(one[key][i].float().numpy() for one in both)
+                for key in ('heatmaps', 'difference_maps'))
+            found.append(
+                Compared(image, both[0].bboxes[i].numpy(), heatmaps,
+                         differences))
+    return found
+
+
+def quartiles(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Smallest, quartiles and largest value of each figure."""
+    table = {}
+    for name in rows[0]:
+        values = np.array([row[name] for row in rows])
+        values = values[~np.isnan(values)]
+        table[name] = dict(
+            zip(('min', '25 %', 'median', '75 %', 'max'),
+                np.quantile(values, [0, .25, .5, .75, 1]).tolist()))
+    return table
+
+
+def draw(objects: list[Compared], names: tuple[str, str]) -> np.ndarray:
+    """One row an object: the image with its box, both heat maps, both
+    difference maps."""
+    columns = ('image', f'heat map, {names[0]}', f'heat map, {names[1]}',
+               f'difference map, {names[0]}', f'difference map, {names[1]}')
+    rows = []
+    for one in objects:
+        scale = PANEL / max(one.image.shape[:2])
+        size = (round(one.image.shape[1] * scale),
+                round(one.image.shape[0] * scale))
+        photo = resize(np.ascontiguousarray(one.image), size)
+        panels = [photo] + [
+            overlay(photo, values, *colours)
+            for values, colours in zip(
+                [*one.heatmaps, *one.difference_maps],
+                [('turbo', 0., 1.)] * 2 + [('bwr', -1., 1.)] * 2)
+        ]
+        row = Image.new('RGB', (len(columns) * (PANEL + 6), size[1] + 6),
+                        'white')
+        for i, panel in enumerate(panels):
+            picture = Image.fromarray(panel)
+            ImageDraw.Draw(picture).rectangle(
+                list(one.box * scale), outline=(0, 230, 64), width=2)
+            row.paste(picture, (i * (PANEL + 6), 0))
+        rows.append(np.asarray(row))
+    header = Image.new('RGB', (rows[0].shape[1], 24), 'white')
+    for i, name in enumerate(columns):
+        ImageDraw.Draw(header).text((i * (PANEL + 6), 3), name, (20, 20, 20),
+                                    font(14))
+    return np.concatenate([np.asarray(header), *rows])
+
+
+def describe(options: dict[str, Any]) -> str:
+    return ' '.join(f'{k}={v}' for k, v in options.items()) or 'default'
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        objects = compare(args)
+        if not objects:
+            raise ValueError('no object above the score threshold')
+        rows = [one.figures() for one in objects]
+        table = quartiles(rows)
+        names = describe(args.first), describe(args.second)
+        printed = Table(title=f'{names[0]} against {names[1]}, '
+                        f'{len(objects)} objects')
+        for column in ('', *next(iter(table.values()))):
+            printed.add_column(column, justify='right' if column else 'left')
+        for name, values in table.items():
+            printed.add_row(name, *(f'{v:.3f}' for v in values.values()))
+        Console(width=None if sys.stdout.isatty() else 100).print(printed)
+        if args.picture:
+            order = np.argsort(
+                [row['heat map: largest difference'] for row in rows])
+            chosen = [objects[order[len(order) // 2]], objects[order[-1]]]
+            save_picture(draw(chosen, names), Path(args.picture))
+        if args.json:
+            with replacing(Path(args.json)) as file:
+                file.write(
+                    json.dumps(dict(objects=len(objects), figures=table),
+                               indent=2).encode())
+    except (OSError, ValueError, TypeError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
