@@ -64,7 +64,8 @@ class DetectorAdapter:
         Returns:
             Trace: All final detections, in mmdet's order.
         """
-        run = run or head_run(self.model, self.statistics)
+        run = run or head_run(self.model, self.statistics,
+                              self.target.module)
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())  # until the target layer
@@ -78,7 +79,10 @@ class DetectorAdapter:
             frame = ImageFrame.of_sample(sample, (height, width))
             with recording():
                 outputs = differentiable_outputs(predictions, frame)
-        self.target.check(captured.leaves, [outputs, *run.reached])
+        results = [outputs, *run.reached]
+        if not run.cut and not len(outputs):  # nothing came to the head
+            results = captured.handed
+        self.target.check(captured.leaves, results)
         if len(outputs) and not outputs.requires_grad:
             raise RuntimeError(
                 f'the predictions of {type(run.head).__name__} carry no '

@@ -31,13 +31,16 @@ from .target_layer import CapturedLayer
 from .trace import GradientSource
 
 
-def head_run(model: BaseDetector, statistics: str) -> HeadRun:
+def head_run(model: BaseDetector,
+             statistics: str,
+             target: nn.Module | None = None) -> HeadRun:
     """What to do about a detector's head in one run of ``predict``.
 
     Args:
         model (BaseDetector): The detector.
         statistics (str): ``exact`` or ``frozen``, see
             :class:`~mmdet_diffmap.explainers.Explainer`.
+        target (nn.Module, optional): The target layer.
 
     Raises:
         TypeError: If the detector has no head whose outputs become the final
@@ -47,7 +50,7 @@ def head_run(model: BaseDetector, statistics: str) -> HeadRun:
     if any(
             isinstance(roi_head, kind)
             and type(roi_head)._bbox_forward is kind._bbox_forward
-            and all(map(pools_simply, modules(roi_head.bbox_roi_extractor)))
+            and all(map(pools_simply, as_list(roi_head.bbox_roi_extractor)))
             for kind in (StandardRoIHead, CascadeRoIHead)):
         return RoIHeadRun(model)
     head = getattr(model if roi_head is None else roi_head, 'bbox_head', None)
@@ -56,7 +59,7 @@ def head_run(model: BaseDetector, statistics: str) -> HeadRun:
             f'{type(model).__name__} has no single box head (bbox_head or '
             'roi_head.bbox_head); supported are one-stage, two-stage, cascade '
             'and DETR detectors')
-    return LevelHeadRun(model, head, statistics)
+    return LevelHeadRun(model, head, statistics, target)
 
 
 class HeadRun(ABC):
@@ -101,6 +104,9 @@ class HeadRun(ABC):
         self.recorded = False
         torch.set_grad_enabled(False)  # the caller's context puts it back
 
+    def _resume(self) -> None:
+        torch.set_grad_enabled(True)
+
     def _cut(self, output: Any) -> Any:
         """The head's output with leaves in place of its raw maps."""
 
@@ -113,7 +119,7 @@ class HeadRun(ABC):
             self.cut.append(leaf)
             return leaf.clone()  # a leaf may not be changed in place
 
-        torch.set_grad_enabled(True)
+        self._resume()
         return map_tensors(replace, output)
 
 
@@ -127,12 +133,18 @@ class LevelHeadRun(HeadRun):
         model (nn.Module): The detector.
         head (nn.Module): Its head.
         statistics (str): See :func:`head_run`.
+        target (nn.Module, optional): The target layer. If it lies in the
+            head, a run of the head on windows would say nothing about it.
     """
 
-    def __init__(self, model: nn.Module, head: nn.Module,
-                 statistics: str) -> None:
+    def __init__(self,
+                 model: nn.Module,
+                 head: nn.Module,
+                 statistics: str,
+                 target: nn.Module | None = None) -> None:
         super().__init__(head)
         self.model = model
+        self.inside = any(module is target for module in head.modules())
         self.statistics = FrozenStatistics(head) if statistics == 'frozen' \
             else None
         self.inputs: list[Tensor] = []
@@ -177,13 +189,16 @@ class LevelHeadRun(HeadRun):
 
     def _look(self, levels: Sequence[Tensor]) -> None:
         """Decide about the strategy, now that the levels are known."""
-        field = receptive_field(self.head, levels, self.statistics is not None)
-        if field is None:
-            return
-        self.field, self.inputs = field, list(levels)
-        self._pause()
-        if self.statistics is not None:
-            self.running.enter_context(self.statistics.record())
+        frozen = self.statistics is not None
+        self.field = None if self.inside else receptive_field(
+            self.head, levels, frozen)
+        if self.field is not None:
+            self.inputs = list(levels)
+            self._pause()
+            if self.statistics is not None:
+                self.running.enter_context(self.statistics.record())
+        elif self.statistics is not None:
+            self.running.enter_context(self.statistics.held())
 
 
 class RoIHeadRun(HeadRun):
@@ -198,10 +213,10 @@ class RoIHeadRun(HeadRun):
         self.stages = [
             RoIStage(extractor, shared_head, head)
             for extractor, shared_head, head in zip(
-                modules(roi_head.bbox_roi_extractor),
-                modules(getattr(roi_head, 'shared_head', None) or
-                        nn.Identity()) * len(modules(roi_head.bbox_head)),
-                modules(roi_head.bbox_head))
+                as_list(roi_head.bbox_roi_extractor),
+                as_list(getattr(roi_head, 'shared_head', None) or
+                        nn.Identity()) * len(as_list(roi_head.bbox_head)),
+                as_list(roi_head.bbox_head))
         ]
         self.proposer = getattr(model, 'rpn_head', None)
         super().__init__(self.stages[-1].head)
@@ -219,10 +234,15 @@ class RoIHeadRun(HeadRun):
         def hook_stage(stage: RoIStage) -> None:
 
             def before(module: nn.Module, args: Any) -> None:
+                if stage.raw:
+                    return  # a mask head may use the same extractor
                 self._pause()
-                stage.inputs, stage.rois = list(args[0]), args[1].detach()
+                stage.inputs = list(args[0])
+                stage.rois = args[1].detach().type_as(args[0][0])
 
             def after(module: nn.Module, args: Any, output: Any) -> Any:
+                if stage.raw:
+                    return output
                 first = len(self.cut)
                 output = self._cut(output)
                 stage.raw = list(range(first, len(self.cut)))
@@ -234,14 +254,18 @@ class RoIHeadRun(HeadRun):
                 stage.head.register_forward_hook(after, prepend=True).remove)
 
         if self.proposer is not None:
+            # proposals are constants
             stack.callback(
                 self.proposer.register_forward_pre_hook(
                     lambda module, args: self._pause()).remove)
+            stack.callback(
+                self.proposer.register_forward_hook(
+                    lambda module, args, output: self._resume()).remove)
         for stage in self.stages:
             hook_stage(stage)
 
 
-def modules(value: nn.Module) -> list[nn.Module]:
+def as_list(value: nn.Module) -> list[nn.Module]:
     """The modules of a list, or the module."""
     return list(value) if isinstance(value, nn.ModuleList) else [value]
 
@@ -259,14 +283,16 @@ def attached_selection(head: nn.Module) -> Iterator[None]:
 
     Dense heads pick an image's maps out of the batch with this function, and
     tell it to detach them. Here there is one image, and taking it out by
-    ``squeeze`` spares the backward pass a copy of each map.
+    ``squeeze`` spares the backward pass a copy of each map. The function
+    belongs to a module: no two threads may do this at one time.
     """
     name = 'select_single_mlvl'
     modules = {sys.modules[base.__module__] for base in type(head).__mro__}
     originals = {m: vars(m)[name] for m in modules if name in vars(m)}
 
     def attached(maps: Any, index: int, detach: bool = True) -> list[Tensor]:
-        return [one.squeeze(0) for one in maps]
+        return [one.squeeze(0) if len(one) == 1 else one[index]
+                for one in maps]
 
     try:
         for module in originals:

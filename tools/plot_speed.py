@@ -45,7 +45,8 @@ def main() -> int:
         objects = [speed['objects'] for speed in speeds]
         line, = left.plot(objects, [speed['explain'] for speed in speeds],
                           marker='o', markersize=3, label=name)
-        left.plot(objects, [speed['naive'] for speed in speeds], ':',
+        left.plot(objects, [speed['naive'] or float('nan')
+                            for speed in speeds], ':',
                   color=line.get_color())
         right.plot(objects, [speed['against_forward'] for speed in speeds],
                    marker='o', markersize=3, label=name)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..trace import OUTPUTS, OutputGradient
+from ..trace import OUTPUTS, OutputGradient, recording
+from .agreement import agree
 from .jacobian import Row, SparseJacobian
 from .products import Products
 from .upstream import level_gradients
@@ -40,6 +41,8 @@ class DenseGradients:
         kinds: dict[tuple[int, ...], list[Row]] = {}
         for row, parts in jacobian.rows.items():
             kinds.setdefault(tuple(parts), []).append(row)
+        for detection, column in kinds.pop((), []):
+            yield OutputGradient(detection, OUTPUTS[column], [])
         for used, rows in kinds.items():
             products = Products(self.head, [self.raw[m] for m in used],
                                 self.features)
@@ -51,3 +54,25 @@ class DenseGradients:
                 yield OutputGradient(
                     detection, OUTPUTS[column],
                     level_gradients(self.features, gradients))
+
+
+def again(source: DenseGradients, outputs: Tensor, columns: Sequence[int],
+          detections: list[int]) -> Iterator[OutputGradient]:
+    """The gradients of some detections, from a head that ran once more.
+
+    Raises:
+        RuntimeError: If it does not give what it gave before.
+    """
+    pairs = [(one.reshape(1, -1), before.reshape(1, -1))
+             for one, before in zip(source.raw, source.cut)]
+    if any(len(one[0]) != len(before[0]) for one, before in pairs) or \
+            not agree(pairs):
+        raise RuntimeError(
+            f'{type(source.head).__name__} does not give what it gave when '
+            'the objects were detected: detect them again after a change of '
+            'the model')
+    with recording():
+        some = outputs[detections]
+    for gradient in source(some, columns):
+        yield OutputGradient(detections[gradient.detection], gradient.output,
+                             gradient.levels)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .attention import ValueOf
+
 Replace = Callable[[nn.GroupNorm, Tensor, Tensor], Tensor]
 
 
@@ -51,6 +53,21 @@ class FrozenStatistics:
             return torch.addcmul(shift, x, scale)
 
         with self._hooks(replace):
+            yield
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let gradients take the scales and shifts of each call for
+        constants; the outputs keep their bits."""
+
+        def hold(layer: nn.GroupNorm, x: Tensor, output: Tensor) -> Tensor:
+            if not x.requires_grad:
+                return output
+            scale, shift = scale_and_shift(layer, x.detach())
+            return ValueOf.apply(
+                torch.addcmul(shift, x, scale), output.detach())
+
+        with self._hooks(hold):
             yield
 
     @contextmanager

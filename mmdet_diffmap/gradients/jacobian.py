@@ -48,7 +48,8 @@ class SparseJacobian:
         of them an element belongs to is found by weighting the outputs with
         powers of two: where an element belongs to one alone, the weight comes
         out of the gradient to the last bit. A group that turns out to share
-        elements is halved.
+        elements is halved. What an output shares with another of more than
+        2^24 times its derivative can be lost.
 
         Args:
             outputs (Tensor): With a graph to ``raw``, shape (N, 5).
@@ -141,22 +142,29 @@ class Elements:
         values = torch.cat([outputs.new_zeros(0).detach(), *parts])
         owners = torch.zeros_like(values, dtype=torch.int64)
         alone = torch.ones_like(values, dtype=torch.bool)
+        shown = [owners.sum()]
         power = 1
         order = torch.arange(len(group), device=outputs.device)
-        while power < len(group) and len(values):
+        while power < len(group):
             digit = order // power % BASE
             weighted = gradients(torch.exp2(digit.to(outputs)))
             scaled = torch.cat([
-                weighted[number].flatten()[place]  # type: ignore[union-attr]
-                for number, place in places
+                values[:0], *(
+                    weighted[number].flatten()[place]  # type: ignore
+                    for number, place in places)
             ])
+            shown += [one.count_nonzero() for one in weighted
+                      if one is not None]
+            shown.append(-scaled.count_nonzero())
             exponent = (scaled / values).log2().round().nan_to_num(0, 0, 0)
             exponent = exponent.clamp(0, BASE - 1)
             alone &= values * exponent.exp2() == scaled
             owners += exponent.long() * power
             power *= BASE
         alone &= owners < len(group)
-        if len(group) > 1 and not alone.all():
+        # what the weights alone have shown had cancelled out
+        complete = alone.all() & (torch.stack(shown).sum() == 0)
+        if len(group) > 1 and not complete:
             return None
         indices = torch.cat([owners[:0], *[place for _, place in places]])
         return cls([n for n, place in places for _ in range(len(place))],

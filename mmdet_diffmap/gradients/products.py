@@ -15,9 +15,10 @@ from ..trace import recording
 
 Gradients = list[Tensor | None]
 
-MEMORY_BUDGET = 2**30  # bytes that the products of one batch may take
+MEMORY_BUDGET = 2**28  # bytes that the products of one batch may take
 TRIAL = 4  # products that are timed both ways
 WORTH_A_TRIAL = 4 * TRIAL
+CLEARLY_FASTER = 0.8  # time of a batch, as a share of the loop's
 
 
 @dataclass
@@ -25,11 +26,12 @@ class Measured:
     """What was found about the products of a head on a device.
 
     Args:
-        batched (bool): Whether a batch is faster than a loop.
-        memory (int): Bytes that one product takes while it is computed.
+        batched (bool): Whether a batch is clearly faster than a loop.
+        memory (float): Bytes that one product takes while it is computed, for
+            each value in the feature maps.
     """
     batched: bool
-    memory: int
+    memory: float
 
 
 known: WeakKeyDictionary[nn.Module, dict[torch.device, Measured]]
@@ -64,8 +66,11 @@ class Products:
             list[Tensor | None]: One tensor for each feature map, None where
             there is no path, in the order of the cotangents.
         """
-        measured = known.setdefault(self.head, {}).get(self.raw[0].device) \
-            if self.raw else None
+        if not self.raw:
+            nothing: Gradients = [None] * len(self.features)
+            yield from [nothing] * count
+            return
+        measured = known.setdefault(self.head, {}).get(self.raw[0].device)
         if measured is None and count >= WORTH_A_TRIAL:
             trial = list(islice(cotangents, TRIAL))
             measured, products = self._measure(trial)
@@ -73,15 +78,27 @@ class Products:
             yield from products
         size = 1
         if measured is not None and measured.batched:
-            size = max(1, MEMORY_BUDGET // max(measured.memory, 1))
+            memory = measured.memory * self._values
+            size = max(1, int(MEMORY_BUDGET // max(memory, 1)))
         while batch := list(islice(cotangents, size)):
-            yield from self.batched(batch) if len(batch) > 1 else \
-                map(self.single, batch)
+            yield from self._products(batch)
+
+    @property
+    def _values(self) -> int:
+        return sum(one.numel() for one in self.features)
+
+    def _products(self, cotangents: list[list[Tensor]]) -> Iterator[Gradients]:
+        """Products of a batch, one by one if it cannot be a batch."""
+        if len(cotangents) > 1:
+            try:
+                yield from self.batched(cotangents)
+                return
+            except RuntimeError:  # an operation that others do not need
+                known[self.head][self.raw[0].device] = Measured(False, 0)
+        yield from map(self.single, cotangents)
 
     def single(self, cotangent: list[Tensor]) -> Gradients:
         """One product."""
-        if not self.raw:
-            return [None] * len(self.features)
         with recording():
             return list(
                 torch.autograd.grad(
@@ -117,12 +134,14 @@ class Products:
             products = [self.single(trial[0])]
         started = clock(device)
         products += map(self.single, trial[1:])
+        bytes_per_value = memory.bytes / self._values
         looped = (clock(device) - started) / (len(trial) - 1)
         try:
             self.batched(trial[:2])  # the first call sets things up
             started = clock(device)
             self.batched(trial)
         except RuntimeError:  # some operation knows no batches
-            return Measured(False, memory.bytes), products
+            return Measured(False, bytes_per_value), products
         together = (clock(device) - started) / len(trial)
-        return Measured(together < looped, memory.bytes), products
+        return Measured(together < CLEARLY_FASTER * looped,
+                        bytes_per_value), products

@@ -53,13 +53,22 @@ def receptive_field(head: nn.Module, inputs: Sequence[Tensor],
         ReceptiveField | None: None if there is none: some raw map is no grid
         of its level, or a location depends on the whole level.
     """
-    if any(level.dim() != 4 or len(level) != 1 for level in inputs):
+    if not all(
+            isinstance(level, Tensor) and level.dim() == 4 and len(level) == 1
+            for level in inputs):
         return None
     known = known_fields.setdefault(head, {})
     key = (frozen, *(level.shape[1] for level in inputs))
     if key not in known:
-        known[key] = Probe(head, inputs, frozen).field()
+        known[key] = None if samples_anywhere(head) else \
+            Probe(head, inputs, frozen).field()
     return known[key]
+
+
+def samples_anywhere(head: nn.Module) -> bool:
+    """Whether a head has deformable layers, which NaN does not show: it makes
+    them sample nothing."""
+    return any('Deform' in type(module).__name__ for module in head.modules())
 
 
 def forget(head: nn.Module) -> None:
@@ -72,7 +81,9 @@ class Probe:
     """Finds a head's receptive field by seeing how far NaN spreads.
 
     NaN passes through every sum, whatever the weights. In double precision no
-    convolution takes the way of Winograd, which spreads it over tiles.
+    convolution takes the way of Winograd, which spreads it over tiles. A copy
+    of the head is probed, on the CPU. Whatever goes wrong there, the answer
+    is that nothing was found.
 
     Args:
         head, inputs, frozen: See :func:`receptive_field`.
@@ -80,12 +91,19 @@ class Probe:
 
     def __init__(self, head: nn.Module, inputs: Sequence[Tensor],
                  frozen: bool) -> None:
-        self.head = copy.deepcopy(head).double()
+        self.original = head
         self.inputs = inputs
         self.frozen = frozen
 
     def field(self) -> ReceptiveField | None:
         """What :func:`receptive_field` returns."""
+        try:
+            self.head = copy.deepcopy(self.original).cpu().double()
+        except Exception:  # such as a part of some graph in it
+            return None
+        for module in self.head.modules():  # hooks see real maps only
+            module._forward_hooks.clear()
+            module._forward_pre_hooks.clear()
         side = 2 * LIMIT + 1
         raw = self.run(side, shrink=False)
         if not raw or any(one.dim() != 4 for one in raw):
@@ -99,11 +117,13 @@ class Probe:
         if radius >= LIMIT:
             return None
         side = 2 * radius + 1
+        numbers = range(len(self.inputs))
         for shrinks in (True, False):
             if all(
                     self.is_apart(self.run(side, shrinks, number), levels,
-                                  number)
-                    for number in range(len(self.inputs))):
+                                  number) for number in numbers) and \
+                    all(self.run(side, shrinks, number, alone=True)
+                        for number in numbers):
                 return ReceptiveField(radius, levels, shrinks)
         return None
 
@@ -111,9 +131,11 @@ class Probe:
     def run(self,
             side: int,
             shrink: bool,
-            everywhere: int | None = None) -> list[Tensor] | None:
+            everywhere: int | None = None,
+            alone: bool = False) -> list[Tensor] | None:
         """The raw maps for levels of zeros, with NaN in the middle of each or
-        everywhere in one; None if the head does not take such levels."""
+        everywhere in one, the others empty if that is ``alone``; None if the
+        head does not take such levels."""
         maps = []
         for number, level in enumerate(self.inputs):
             one = torch.zeros(1, level.shape[1], side, side + 2 * number)
@@ -121,7 +143,9 @@ class Probe:
                 one[..., side // 2, side // 2 + number] = torch.nan
             elif everywhere == number:
                 one.fill_(torch.nan)
-            maps.append(one.to(level.device, torch.float64))
+            elif alone:
+                one = one[:0]
+            maps.append(one.double())
         try:
             with ExitStack() as stack:
                 if self.frozen:
@@ -129,7 +153,7 @@ class Probe:
                 if shrink:
                     stack.enter_context(unpadded(self.head))
                 return flat_tensors(self.head.forward(tuple(maps)))
-        except (RuntimeError, ValueError):  # sizes that do not fit, NaN
+        except Exception:  # sizes that do not fit, values that are NaN
             return None
 
     @staticmethod

@@ -13,7 +13,7 @@ from ..evaluation import evaluation_mode
 from ..nested import flat_tensors
 from ..trace import OUTPUTS, LevelGradient, OutputGradient, recording
 from .agreement import agree
-from .dense import DenseGradients
+from .dense import DenseGradients, again
 from .jacobian import SparseJacobian
 
 CHUNK = 32  # detections in one run of the head
@@ -114,6 +114,7 @@ class RoIGradients:
                 yield from run.differentiate(jacobian, columns)
             else:
                 elsewhere += chunk
+            del run  # its graph, before the next one
         if elsewhere:
             yield from self.dense(outputs, columns, elsewhere)
 
@@ -146,11 +147,9 @@ class RoIGradients:
                         evaluation_mode(stage.shared_head):
                     raw += stage.classify(
                         stage.extractor(tuple(leaves), stage.rois))
-            some = outputs[detections]
-        source = DenseGradients(self.stages[-1].head, leaves, raw, self.cut)
-        for gradient in source(some, columns):
-            yield OutputGradient(detections[gradient.detection],
-                                 gradient.output, gradient.levels)
+        yield from again(
+            DenseGradients(self.stages[-1].head, leaves, raw, self.cut),
+            outputs, columns, detections)
 
 
 @dataclass(frozen=True)
@@ -199,6 +198,8 @@ class RoIRun:
         raw: dict[int, Tensor] = {}
         for stage, stage_rows, stage_rois, stage_levels in zip(
                 stages, rows, rois, levels):
+            if not stage_rows:
+                continue
             with recording(), evaluation_mode(stage.head), \
                     evaluation_mode(stage.shared_head):
                 pooled = pool(stage, list(stage_rows), stage_rois,
@@ -211,11 +212,12 @@ class RoIRun:
         pairs = []
         for stage, stage_rows in zip(self.gradients.stages, self.rows):
             rows = list(stage_rows.values())
-            for number in stage.raw:
+            for number in stage.raw if rows else ():
                 before = self.gradients.cut[number][rows]
                 if before.shape != self.raw[number].shape:
                     return False
-                pairs.append((self.raw[number].flatten(1), before.flatten(1)))
+                pairs.append((self.raw[number].reshape(len(rows), -1),
+                              before.reshape(len(rows), -1)))
         return agree(pairs)
 
     def differentiate(self, jacobian: SparseJacobian,
@@ -225,7 +227,7 @@ class RoIRun:
         for column in columns:
             reached, cotangents = [], []
             for stage, stage_rows in zip(self.gradients.stages, self.rows):
-                for number in stage.raw:
+                for number in stage.raw if stage_rows else ():
                     raw = self.raw[number]
                     positions: list[int] = []
                     places: list[int] = []

@@ -12,7 +12,7 @@ from ..evaluation import evaluation_mode
 from ..nested import flat_tensors
 from ..trace import OUTPUTS, LevelGradient, OutputGradient, recording
 from .agreement import agree
-from .dense import DenseGradients
+from .dense import DenseGradients, again
 from .group_norm import FrozenStatistics
 from .jacobian import SparseJacobian
 from .receptive_field import ReceptiveField, forget, unpadded, zero_outside
@@ -90,6 +90,7 @@ class WindowGradients:
                 else:
                     forget(self.head)
                     elsewhere += [window.detection for window in chunk]
+                del batch, raw  # their graph, before the next one
         if elsewhere:
             yield from self.dense(outputs, columns, elsewhere)
 
@@ -217,11 +218,9 @@ class WindowGradients:
                 stack.enter_context(self.statistics.replay())
             leaves = [level.detach().requires_grad_() for level in self.inputs]
             raw = flat_tensors(self.head.forward(tuple(leaves)))
-            some = outputs[detections]
-        source = DenseGradients(self.head, leaves, raw, self.cut)
-        for gradient in source(some, columns):
-            yield OutputGradient(detections[gradient.detection],
-                                 gradient.output, gradient.levels)
+        yield from again(
+            DenseGradients(self.head, leaves, raw, self.cut), outputs,
+            columns, detections)
 
 
 def overlap(place: int, radius: int, length: int) -> tuple[slice, slice]:

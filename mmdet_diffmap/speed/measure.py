@@ -3,6 +3,7 @@
 the naive loop."""
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -65,17 +66,25 @@ class Speed:
         return self.explain / self.forward
 
     def as_dict(self) -> dict[str, Any]:
-        """All of this for a JSON file."""
-        return dict(
+        """All of this for a JSON file; None for what was not measured."""
+        found = dict(
             asdict(self),
             against_naive=self.against_naive,
             against_forward=self.against_forward,
             memory_against_forward=self.memory / self.forward_memory)
+        return {
+            name: None if isinstance(value, float) and math.isnan(value) else
+            value
+            for name, value in found.items()
+        }
 
 
 @dataclass(frozen=True)
 class Bench:
     """Measures one detector on one image with planted objects.
+
+    The naive loop gives the true gradient, whatever the explainer's
+    ``statistics``.
 
     Args:
         model (BaseDetector): The detector.
@@ -121,7 +130,7 @@ class Bench:
                 memory=memory,
                 forward_memory=forward_memory,
                 difference=max(differences),
-                differences=differences)
+                differences=differences if few else [])
 
     def _naive(self, adapter: DetectorAdapter, explainer: Explainer,
                count: int) -> tuple[float, list[float]]:

@@ -119,6 +119,9 @@ def plant_in_levels(raw: list[Tensor], pixels: np.ndarray,
 
 def plant_in_rows(scores: Tensor, count: int) -> Tensor:
     """Class scores (..., K, classes + 1) of proposals or queries."""
+    if count > scores.shape[-2]:
+        raise ValueError(f'{count} objects do not fit into '
+                         f'{scores.shape[-2]} queries or proposals')
     for number in range(count):
         place = (*[0] * (scores.dim() - 2), number,
                  number % (scores.shape[-1] - 1))

@@ -51,3 +51,13 @@ def test_every_detection_and_column_once(graph):
     twice = torch.cat([outputs, outputs])
     found = [(g.detection, g.output) for g in source(graph)(twice, [4, 0])]
     assert sorted(found) == [(0, 'score'), (0, 'y2'), (1, 'score'), (1, 'y2')]
+
+
+def test_many_outputs_that_depend_on_nothing(graph):
+    """As coordinates do that are clipped at the image's edge."""
+    features, raw, cut, outputs = graph
+    clipped = (outputs * 0).expand(40, 5)
+    found = list(DenseGradients(nn.Identity(), features, raw, cut)(
+        clipped, range(5)))
+    assert len(found) == 200
+    assert not any(one.levels for one in found)

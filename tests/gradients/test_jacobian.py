@@ -90,6 +90,15 @@ def test_gradient_that_another_one_drowns():
     check(outputs, [raw])
 
 
+def test_opposite_gradients_that_cancel_out():
+    """Two classes at one place, each as likely as the other."""
+    logits = torch.zeros(1, 2, requires_grad=True)
+    boxes = torch.zeros(2, 4)
+    boxes[1] = 1
+    outputs = torch.cat([logits.softmax(dim=1).T, boxes], dim=1)
+    check(outputs, [logits], (0, ))
+
+
 def test_outputs_without_gradient():
     raw = torch.randn(6, 4, requires_grad=True)
     boxes = raw.clamp(max=-9) * torch.ones(1, 1)  # clipped: all derivatives 0

@@ -106,6 +106,36 @@ def test_group_norm_is_local_only_when_frozen():
     assert field(head, frozen=True).radius == 2
 
 
+class Reshaping(nn.Module):
+    """Cannot take an empty batch."""
+
+    def forward(self, x):
+        return x.reshape(len(x), -1, 2, *x.shape[2:]).flatten(1, 2)
+
+
+def test_heads_that_cannot_take_every_level():
+    assert field(Head(Reshaping())) is None
+    held = Head(conv())
+    held.rest = held.levels[0](LEVELS[0])  # cannot be copied
+    assert field(held) is None
+
+
+class DeformConv2dPack(nn.Conv2d):
+    """Named as mmcv's layer, which needs compiled ops."""
+
+
+def test_deformable_layers_are_not_probed():
+    assert field(Head(DeformConv2dPack(4, 4, 3, padding=1))) is None
+
+
+def test_hooks_of_the_user_see_no_probe():
+    head, seen = Head(conv()), []
+    head.levels[0].register_forward_hook(
+        lambda *args: seen.append(args))
+    assert field(head).radius == 1
+    assert not seen
+
+
 def test_inputs_that_are_no_levels():
     assert field(Head(conv()), levels=[torch.rand(2, 4, 8, 8)]) is None
     assert field(Head(conv()), levels=[torch.rand(1, 4, 8)]) is None

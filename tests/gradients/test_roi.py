@@ -4,6 +4,7 @@ from functools import lru_cache
 import pytest
 import torch
 from families import batch_of, build, random_image, small_config
+from mmengine.structures import InstanceData
 
 from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.gradients import DenseGradients, RoIGradients
@@ -30,6 +31,8 @@ DETECTORS = {
         'model.roi_head.bbox_roi_extractor.roi_layer.aligned': False,
         'model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio': 2}),
     'mask': ('mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', {}),
+    'mask c4': ('mask_rcnn/mask-rcnn_r50-caffe-c4_1x_coco.py', {
+        'model.roi_head.shared_head.init_cfg': None}),
     'cascade': ('cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', {}),
     'shared head': ('faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py', {
         'model.roi_head.shared_head.init_cfg': None}),
@@ -79,7 +82,7 @@ def compare(model, data, index=0, layer='neck', count=DETECTIONS):
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_every_kind_of_head(name):
-    layer = 'backbone' if name == 'shared head' else 'neck'
+    layer = 'backbone' if name in ('shared head', 'mask c4') else 'neck'
     model = detector(name)
     trace = compare(model, batch_of(model, random_image(75, 130)), layer=layer)
     kind = RoIGradients if name in TAKES_ROIS else DenseGradients
@@ -120,6 +123,32 @@ def test_rois_at_borders_corners_in_single_cells_and_of_the_whole_image(
     torch.manual_seed(1)
     data = batch_of(model, random_image(110, 147))
     compare(model, data, count=None)
+
+
+def test_image_without_proposals(monkeypatch):
+    model = detector('faster')
+    data = batch_of(model, random_image(75, 130))
+    monkeypatch.setattr(model.rpn_head, 'predict', lambda *args, **kwargs: [
+        InstanceData(bboxes=torch.zeros(0, 4))])
+    trace = DetectorAdapter(model).trace(data)
+    assert len(trace) == 0 and list(trace.gradients()) == []
+
+
+def test_output_that_skips_stages_of_a_cascade():
+    """The sides of a box that an early stage cut at the image's edge do not
+    depend on that stage."""
+    model = detector('cascade')
+    head = model.roi_head.bbox_head[0]
+    regress = head.regress_by_class
+    head.regress_by_class = lambda *args: regress(*args).detach()
+    try:
+        trace = DetectorAdapter(model).trace(
+            batch_of(model, random_image(75, 130)))
+        found = list(trace.gradients(['x1']))
+    finally:
+        del head.regress_by_class
+    assert len(found) == len(trace) > 0
+    assert any(part.gradient.any() for one in found for part in one.levels)
 
 
 def test_random_rois(monkeypatch):

@@ -291,6 +291,40 @@ def test_output_from_two_places_takes_the_dense_way():
         torch.testing.assert_close(part.whole(), gradients[0][0])
 
 
+def test_head_that_changed_since_is_an_error():
+    torch.manual_seed(0)
+    head = copy.deepcopy(build('RetinaHead'))
+    levels = [torch.randn(1, CHANNELS, *size) for size in SIZES]
+    with torch.no_grad():
+        cut = [one.requires_grad_()
+               for one in flat_tensors(head(tuple(levels)))]
+    source = WindowGradients(head, levels, cut,
+                             receptive_field(head, levels, False))
+    for parameter in head.parameters():
+        parameter.data += 1
+    with pytest.raises(RuntimeError, match='detect them again'):
+        list(source(outputs_of(cut, [(0, 3, 3)]), [0]))
+
+
+def test_statistics_held_where_there_are_no_windows():
+    """The graph is that of constant norms, the values are the head's."""
+    torch.manual_seed(0)
+    head = build('GFLHead frozen')
+    levels = [torch.randn(1, CHANNELS, *size) for size in SIZES]
+    leaves = [[level.clone().requires_grad_() for level in levels]
+              for _ in range(2)]
+    exact = flat_tensors(head(tuple(levels)))
+    with FrozenStatistics(head).held():
+        held = flat_tensors(head(tuple(leaves[0])))
+    assert all(map(torch.equal, held, exact))
+    constant = flat_tensors(constant_norms(head, levels)(tuple(leaves[1])))
+    cotangents = [torch.randn_like(one) for one in held]
+    for ours, expected in zip(
+            torch.autograd.grad(held, leaves[0], cotangents),
+            torch.autograd.grad(constant, leaves[1], cotangents)):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_families_take_windows():
     """The strategy is chosen by the adapter, and is not dense by mistake."""
     from families import batch_of, random_image
