@@ -20,8 +20,8 @@ from .trace import Trace, recording
 class DetectorAdapter:
     """Runs a detector so that its detections can be explained.
 
-    mmdet's own ``predict`` runs unchanged, with two hooks for the time of the
-    call: one makes the target layer's maps ``A`` leaves of the graph, one cuts
+    mmdet's own ``predict`` runs unchanged, with hooks for the time of the
+    call: they make the target layer's maps ``A`` leaves of the graph, and cut
     the graph at the head's raw maps. Nothing of the model changes.
 
     Args:

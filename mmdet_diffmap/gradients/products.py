@@ -16,8 +16,8 @@ from ..trace import recording
 Gradients = list[Tensor | None]
 
 MEMORY_BUDGET = 2**28  # bytes that the products of one batch may take
-TRIAL = 4  # products that are timed both ways
-WORTH_A_TRIAL = 4 * TRIAL
+TRIAL = 2  # products that are timed both ways
+WORTH_A_TRIAL = 16  # products
 CLEARLY_FASTER = 0.8  # time of a batch, as a share of the loop's
 
 
@@ -132,12 +132,15 @@ class Products:
         device = self.raw[0].device
         with peak_memory(device) as memory:
             products = [self.single(trial[0])]
+        bytes_per_value = memory.bytes / self._values
+        if memory.bytes * len(trial) > MEMORY_BUDGET:
+            products += map(self.single, trial[1:])
+            return Measured(False, bytes_per_value), products
         started = clock(device)
         products += map(self.single, trial[1:])
-        bytes_per_value = memory.bytes / self._values
         looped = (clock(device) - started) / (len(trial) - 1)
         try:
-            self.batched(trial[:2])  # the first call sets things up
+            self.batched(trial)  # the first call sets things up
             started = clock(device)
             self.batched(trial)
         except RuntimeError:  # some operation knows no batches
