@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from families import batch_of, random_detector, random_image
@@ -71,3 +73,20 @@ def test_layer_that_no_detection_depends_on(layer):
 def test_layer_that_gives_no_maps():
     with pytest.raises(ValueError, match='not feature maps'):
         trace('backbone.layers.3.1.0', 'pvt')
+
+
+@pytest.mark.parametrize('family, statistics', [
+    ('pvt', 'exact'), ('fcos', 'exact'), ('fcos', 'frozen')])
+@pytest.mark.parametrize('first', [True, False])
+def test_layer_inside_of_the_head(family, statistics, first):
+    """Windows of the head's inputs say nothing about it; and whether the head
+    was used before does not matter."""
+    model = copy.deepcopy(random_detector(family))
+    data = batch_of(model, random_image(75, 130))
+    if not first:
+        DetectorAdapter(model, 'neck', statistics).trace(data)
+    layer = 'bbox_head.cls_convs.0.conv'
+    traced = DetectorAdapter(model, layer, statistics).trace(data)
+    assert len(traced.features) == 5  # one a level
+    (gradient, ) = traced.select(slice(1)).gradients(['score'])
+    assert any(level.gradient.abs().sum() > 0 for level in gradient.levels)
