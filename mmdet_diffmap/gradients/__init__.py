@@ -2,10 +2,11 @@
 """Strategies for ``∂Y/∂A``: one file each, all of them a
 :data:`~mmdet_diffmap.trace.GradientSource`. ``heads.py`` chooses."""
 from .attention import fused_attention
+from .crops import RoIStage
 from .dense import DenseGradients
 from .group_norm import FrozenStatistics
 from .receptive_field import ReceptiveField, receptive_field
-from .roi import RoIGradients, RoIStage
+from .roi import RoIGradients
 from .upstream import Upstream
 from .window import WindowGradients
 

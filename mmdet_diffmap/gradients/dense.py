@@ -47,8 +47,10 @@ class DenseGradients:
             products = Products(self.head, [self.raw[m] for m in used],
                                 self.features)
             cotangents = ([
-                jacobian.cotangent(row, m, self.cut[m]) for m in used
-            ] for row in rows)
+                jacobian.cotangent(m, self.cut[m], column,
+                                   {detection: lambda index: index})
+                for m in used
+            ] for detection, column in rows)
             for (detection, column), gradients in zip(
                     rows, products(cotangents, len(rows))):
                 yield OutputGradient(
@@ -63,10 +65,12 @@ def again(source: DenseGradients, outputs: Tensor, columns: Sequence[int],
     Raises:
         RuntimeError: If it does not give what it gave before.
     """
-    pairs = [(one.reshape(1, -1), before.reshape(1, -1))
-             for one, before in zip(source.raw, source.cut)]
-    if any(len(one[0]) != len(before[0]) for one, before in pairs) or \
-            not agree(pairs):
+    same = [one.shape for one in source.raw] == [
+        before.shape for before in source.cut
+    ]
+    if not same or not agree([(one.reshape(1, -1), before.reshape(1, -1))
+                              for one, before in zip(source.raw, source.cut)
+                              if one.numel()]):
         raise RuntimeError(
             f'{type(source.head).__name__} does not give what it gave when '
             'the objects were detected: detect them again after a change of '

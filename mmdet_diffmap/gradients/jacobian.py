@@ -2,9 +2,8 @@
 """``∂Y/∂R``: how each output depends on the head's raw maps."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -84,16 +83,33 @@ class SparseJacobian:
         return cls(rows, [found[element][2] for element in order],
                    torch.cat(values)[order])
 
-    @cached_property
-    def _indices(self) -> Tensor:
-        return torch.tensor(
-            self.indices, dtype=torch.int64, device=self.values.device)
+    def reaches(self, number: int, column: int,
+                detections: Iterable[int]) -> bool:
+        """Whether an output of some detections depends on a raw map."""
+        return any(number in self.rows[detection, column]
+                   for detection in detections)
 
-    def cotangent(self, row: Row, number: int, raw: Tensor) -> Tensor:
-        """``∂Y/∂R`` of one row and raw map, of the raw map's shape."""
-        part = self.rows[row][number]
-        cotangent = torch.zeros_like(raw)
-        cotangent.view(-1)[self._indices[part]] = self.values[part]
+    def cotangent(self, number: int, like: Tensor, column: int,
+                  places: Mapping[int, Callable[[int], int]]) -> Tensor:
+        """``∂Y/∂R`` of several detections, of one column and one raw map.
+
+        Args:
+            number (int): The raw map.
+            like (Tensor): Gives the shape of the result: that of the raw map,
+                or of the part of it that the detections come from.
+            column (int): The column of the outputs.
+            places (Mapping): For each detection, the flat index in ``like``
+                of the element with a given flat index in the raw map.
+        """
+        targets: list[int] = []
+        sources: list[int] = []
+        for detection, place in places.items():
+            part = self.rows[detection, column].get(number)
+            if part is not None:
+                targets += map(place, self.indices[part])
+                sources += range(part.start, part.stop)
+        cotangent = torch.zeros_like(like)
+        cotangent.view(-1)[targets] = self.values[sources].to(like.dtype)
         return cotangent
 
     def raw_elements(self, detection: int,

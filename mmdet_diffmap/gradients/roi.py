@@ -1,70 +1,22 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..evaluation import evaluation_mode
-from ..nested import flat_tensors
 from ..trace import OUTPUTS, LevelGradient, OutputGradient, recording
 from .agreement import agree
+from .crops import Crop, RoIStage, crop_batches, levels_of, pool
 from .dense import DenseGradients, again
 from .jacobian import SparseJacobian
 
 CHUNK = 32  # detections in one run of the head
-MARGIN = 2  # cells around an RoI that bilinear sampling may read
-STEP = 8  # heights and widths of crops are multiples of it
-
-
-@dataclass
-class RoIStage:
-    """One stage of a two-stage detector's second part.
-
-    Args:
-        extractor (nn.Module): Pools RoIs from the levels, each from one; has
-            ``map_roi_levels`` and ``roi_layers``.
-        shared_head (nn.Module): Runs on the pooled features.
-        head (nn.Module): Runs on its result.
-        inputs (list[Tensor]): The levels that the extractor got, each (1, C,
-            H, W).
-        rois (Tensor): The RoIs that it got, shape (K, 5), last dim (image,
-            x1, y1, x2, y2) in input pixels.
-        raw (list[int]): The raw maps that the head gave, by their place among
-            those of all stages.
-    """
-    extractor: Any
-    shared_head: nn.Module
-    head: Any
-    inputs: list[Tensor] = field(default_factory=list)
-    rois: Tensor = field(default_factory=lambda: torch.zeros(0, 5))
-    raw: list[int] = field(default_factory=list)
-
-    def classify(self, pooled: Tensor) -> list[Tensor]:
-        """The raw maps of pooled features."""
-        return flat_tensors(self.head.forward(self.shared_head(pooled)))
-
-
-@dataclass
-class Crop:
-    """The part of a level in which RoIs of one detection lie.
-
-    Args:
-        detection (int): Index of the detection.
-        level (int): The level.
-        top, left, bottom, right (int): Cells; the last row and column are
-            outside.
-    """
-    detection: int
-    level: int
-    top: int
-    left: int
-    bottom: int
-    right: int
 
 
 @dataclass(frozen=True)
@@ -229,23 +181,16 @@ class RoIRun:
             for stage, stage_rows in zip(self.gradients.stages, self.rows):
                 for number in stage.raw if stage_rows else ():
                     raw = self.raw[number]
-                    positions: list[int] = []
-                    places: list[int] = []
-                    for row, (detection, roi) in enumerate(stage_rows.items()):
-                        part = jacobian.rows[detection, column].get(number)
-                        if part is not None:
-                            shift = (row - roi) * raw[0].numel()
-                            positions += [
-                                index + shift
-                                for index in jacobian.indices[part]
-                            ]
-                            places += range(part.start, part.stop)
-                    if positions:
-                        cotangent = torch.zeros_like(raw)
-                        cotangent.view(-1)[positions] = \
-                            jacobian.values[places]
+                    each = raw[0].numel()
+                    places = {
+                        detection: partial(operator.add, (row - roi) * each)
+                        for row, (detection, roi) in enumerate(
+                            stage_rows.items())
+                    }
+                    if jacobian.reaches(number, column, places):
                         reached.append(raw)
-                        cotangents.append(cotangent)
+                        cotangents.append(
+                            jacobian.cotangent(number, raw, column, places))
             found: Sequence[Tensor | None] = [None] * len(self.leaves)
             if reached:
                 with recording():
@@ -267,77 +212,3 @@ class RoIRun:
                                           crop.left))
             for detection, levels in parts.items():
                 yield OutputGradient(detection, OUTPUTS[column], levels)
-
-
-def levels_of(stage: RoIStage, rois: Tensor) -> list[int]:
-    """The level that each RoI is pooled from."""
-    count = len(stage.inputs)
-    if count == 1:
-        return [0] * len(rois)
-    return stage.extractor.map_roi_levels(rois, count).tolist()
-
-
-def crop_batches(stages: list[RoIStage], rows: list[dict[int, int]],
-                 rois: list[Tensor],
-                 levels: list[list[int]]) -> list[list[Crop]]:
-    """The crops in which the RoIs of all stages lie, by level and size."""
-    crops: dict[tuple[int, int], Crop] = {}
-    for stage, stage_rows, stage_rois, stage_levels in zip(
-            stages, rows, rois, levels):
-        for detection, box, level in zip(stage_rows,
-                                         stage_rois[:, 1:].tolist(),
-                                         stage_levels):
-            scale = stage.extractor.roi_layers[level].spatial_scale
-            left, top, right, bottom = (
-                math.floor(side * scale) for side in box)
-            crop = crops.setdefault(
-                (detection, level),
-                Crop(detection, level, top, left, bottom, right))
-            crop.top = min(crop.top, top)
-            crop.left = min(crop.left, left)
-            crop.bottom = max(crop.bottom, bottom)
-            crop.right = max(crop.right, right)
-    batches: dict[tuple[int, int, int], list[Crop]] = {}
-    for crop in crops.values():
-        height, width = stages[-1].inputs[crop.level].shape[-2:]
-        crop.top, crop.bottom = widened(crop.top, crop.bottom, height)
-        crop.left, crop.right = widened(crop.left, crop.right, width)
-        size = crop.bottom - crop.top, crop.right - crop.left
-        batches.setdefault((crop.level, *size), []).append(crop)
-    return list(batches.values())
-
-
-def widened(first: int, last: int, length: int) -> tuple[int, int]:
-    """A range of cells with what bilinear sampling may read around it, its
-    size a multiple of ``STEP`` or the whole length."""
-    size = last - first + 1 + 2 * MARGIN
-    size = min(-(-size // STEP) * STEP, length)
-    start = max(0, min(first - MARGIN, length - size))
-    return start, start + size
-
-
-def pool(stage: RoIStage, detections: list[int], rois: Tensor,
-         levels: list[int], batches: list[list[Crop]],
-         leaves: list[Tensor]) -> Tensor:
-    """The pooled features of RoIs, from crops."""
-    row = {
-        (detection, level): index
-        for index, (detection, level) in enumerate(zip(detections, levels))
-    }
-    pooled, order = [], []
-    for batch, leaf in zip(batches, leaves):
-        here = [(index, crop, row[crop.detection, crop.level])
-                for index, crop in enumerate(batch)
-                if (crop.detection, crop.level) in row]
-        if not here:
-            continue
-        layer = stage.extractor.roi_layers[batch[0].level]
-        images = rois.new_tensor([[index] for index, _, _ in here])
-        corners = rois.new_tensor(
-            [[crop.left, crop.top] * 2 for _, crop, _ in here])
-        boxes = rois[[place for _, _, place in here], 1:]
-        boxes = boxes - corners / layer.spatial_scale
-        pooled.append(layer(leaf, torch.cat([images, boxes], dim=1)))
-        order += [place for _, _, place in here]
-    inverse = sorted(range(len(order)), key=order.__getitem__)
-    return torch.cat(pooled)[inverse]

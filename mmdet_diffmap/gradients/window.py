@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -169,6 +170,12 @@ class WindowGradients:
         return agree([(one, self.cut[number][0, :, rows, columns].T)
                       for number, one in raw.items()])
 
+    def place(self, number: int, window: int, index: int) -> int:
+        """Where an element of a raw map, by its flat index, is in the raw
+        maps (n, C) of a run."""
+        _, channels, height, width = self.cut[number].shape
+        return window * channels + index // (height * width)
+
     def differentiate(self, windows: list[Window], batch: Tensor,
                       raw: dict[int, Tensor], jacobian: SparseJacobian,
                       columns: Sequence[int]) -> Iterator[OutputGradient]:
@@ -177,22 +184,14 @@ class WindowGradients:
         for column in columns:
             reached, cotangents = [], []
             for number, one in raw.items():
-                positions: list[int] = []
-                places: list[int] = []
-                area = self.cut[number][0, 0].numel()
-                for index, window in enumerate(windows):
-                    part = jacobian.rows[window.detection, column].get(number)
-                    if part is not None:
-                        positions += [
-                            index * one.shape[1] + element // area
-                            for element in jacobian.indices[part]
-                        ]
-                        places += range(part.start, part.stop)
-                if positions:
-                    cotangent = torch.zeros_like(one)
-                    cotangent.view(-1)[positions] = jacobian.values[places]
+                places = {
+                    window.detection: partial(self.place, number, index)
+                    for index, window in enumerate(windows)
+                }
+                if jacobian.reaches(number, column, places):
                     reached.append(one)
-                    cotangents.append(cotangent)
+                    cotangents.append(
+                        jacobian.cotangent(number, one, column, places))
             gradient = None
             if reached:
                 with recording():

@@ -8,7 +8,7 @@ from mmengine.structures import InstanceData
 
 from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.gradients import DenseGradients, RoIGradients
-from mmdet_diffmap.gradients.roi import widened
+from mmdet_diffmap.gradients.crops import widened
 from mmdet_diffmap.heads import head_run
 from mmdet_diffmap.speed.naive import UncutRun
 
