@@ -1,20 +1,24 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The detector adapter: the only place that knows mmdet's internals."""
 import copy
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
 from mmengine.model import is_model_wrapper
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from .candidates import Candidates, recorded_candidates
 from .evaluation import evaluation_mode
-from .heads import HeadRun, head_run
+from .heads import HeadRun, box_head, head_run
 from .image_frame import ImageFrame
 from .target_layer import TargetLayer
-from .trace import Trace, recording
+from .trace import NetworkInput, OutputGradient, Trace, recording
 
 
 class DetectorAdapter:
@@ -26,16 +30,17 @@ class DetectorAdapter:
 
     Args:
         model (BaseDetector): The detector; a wrapped one (DDP) will do.
-        target_layer (str): The module whose maps are explained, as a path
-            from the model: ``neck``, ``backbone.layer4``; ``neck[0]`` is the
-            first of several maps.
+        target_layer (str, optional): The module whose maps are explained, as
+            a path from the model: ``neck``, ``backbone.layer4``; ``neck[0]``
+            is the first of several maps. None if no gradients are wanted:
+            any detector can be run then.
         statistics (str): ``exact`` or ``frozen``, see
-            :class:`~mmdet_diffmap.explainers.Explainer`.
+            :class:`~mmdet_diffmap.explainers.GradientExplainer`.
     """
 
     def __init__(self,
                  model: nn.Module,
-                 target_layer: str = 'neck',
+                 target_layer: str | None = 'neck',
                  statistics: str = 'exact') -> None:
         if is_model_wrapper(model):
             model = model.get_submodule('module')
@@ -43,9 +48,11 @@ class DetectorAdapter:
             raise TypeError('model must be a detector of mmdet, not '
                             f'{type(model).__name__}')
         self.model = model
-        head_run(model, statistics)  # says at once if there is none
         self.statistics = statistics
-        self.target = TargetLayer(model, target_layer)
+        self.target: TargetLayer | None = None
+        if target_layer is not None:
+            head_run(model, statistics)  # says at once if there is none
+            self.target = TargetLayer(model, target_layer)
 
     def trace(self,
               data: dict,
@@ -64,21 +71,29 @@ class DetectorAdapter:
         Returns:
             Trace: All final detections, in mmdet's order.
         """
-        run = run or head_run(self.model, self.statistics,
-                              self.target.module)
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())  # until the target layer
             stack.enter_context(evaluation_mode(self.model))
             inputs, sample = self._preprocess(data, index)
+            height, width = inputs.shape[-2:]
+            frame = ImageFrame.of_sample(sample, (height, width))
+            network_input = NetworkInput(
+                inputs[0], self._black(data, index),
+                partial(self._candidates, sample.metainfo, frame))
+            if self.target is None:
+                (sample, ) = self.model.predict(inputs, [sample])
+                return Trace(
+                    plain_detections(sample.pred_instances),
+                    differentiable_outputs(sample.pred_instances, frame), [],
+                    frame, network_input, no_gradients)
+            run = run or head_run(self.model, self.statistics,
+                                  self.target.module)
             captured = stack.enter_context(self.target.capture())
             stack.enter_context(run.hooks())
             (sample, ) = self.model.predict(inputs, [sample])
-            predictions = sample.pred_instances
-            height, width = inputs.shape[-2:]
-            frame = ImageFrame.of_sample(sample, (height, width))
             with recording():
-                outputs = differentiable_outputs(predictions, frame)
+                outputs = differentiable_outputs(sample.pred_instances, frame)
         results = [outputs, *run.reached]
         if not run.cut and not len(outputs):  # nothing came to the head
             results = captured.handed
@@ -88,14 +103,9 @@ class DetectorAdapter:
                 f'the predictions of {type(run.head).__name__} carry no '
                 'gradient: its post-processing detaches them')
         return Trace(
-            detections=InstanceData(
-                bboxes=predictions.bboxes.detach(),
-                scores=predictions.scores.detach(),
-                labels=predictions.labels),
-            outputs=outputs,
-            features=[feature.detach()[0] for feature in captured.leaves],
-            frame=frame,
-            source=run.source(captured))
+            plain_detections(sample.pred_instances), outputs,
+            [feature.detach()[0] for feature in captured.leaves], frame,
+            network_input, run.source(captured))
 
     def _preprocess(self, data: dict,
                     index: int) -> tuple[Tensor, DetDataSample]:
@@ -109,6 +119,58 @@ class DetectorAdapter:
         # a clone of an inference tensor can take part in a graph
         return (data['inputs'][index:index + 1].clone(),
                 data['data_samples'][index])
+
+    def _black(self, data: dict, index: int) -> Tensor:
+        """A black pixel as the network gets it, shape (3, 1, 1)."""
+        inputs = torch.zeros_like(data['inputs'][index][:, :32, :32])
+        sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
+        data = dict(inputs=[inputs], data_samples=[sample])
+        data = self.model.data_preprocessor(data, False)
+        return data['inputs'][0, :, :1, :1].clone()
+
+    def _candidates(self, metainfo: dict, frame: ImageFrame,
+                    images: Tensor) -> list[Candidates]:
+        """What the detector predicts for inputs (B, 3, H, W), which are
+        changed copies of one image's, before its final filtering; the final
+        detections where that is not known."""
+        head = box_head(self.model)
+        with torch.inference_mode(False), torch.no_grad(), \
+                evaluation_mode(self.model), \
+                recorded_candidates(head) as known:
+            samples = self.model.predict(
+                images, [DetDataSample(metainfo=metainfo) for _ in images],
+                rescale=False)
+        if len(known) != len(samples):
+            known = [None] * len(samples)
+        return [
+            found or final_candidates(sample.pred_instances, frame)
+            for found, sample in zip(known, samples)
+        ]
+
+
+def no_gradients(outputs: Tensor,
+                 columns: Sequence[int]) -> Iterator[OutputGradient]:
+    """The gradients of a trace that was made without."""
+    raise RuntimeError('the detector was run without gradients: give the '
+                       'adapter a target layer')
+
+
+def final_candidates(predictions: InstanceData,
+                     frame: ImageFrame) -> Candidates:
+    """Final detections, which mmdet gave at the input's scale, in place of
+    candidates."""
+    top, left = frame.corner
+    bboxes = get_box_tensor(predictions.bboxes)
+    return Candidates(bboxes + bboxes.new_tensor((left, top) * 2),
+                      predictions.scores, predictions.labels)
+
+
+def plain_detections(predictions: InstanceData) -> InstanceData:
+    """Boxes, scores and labels of mmdet's predictions, without a graph."""
+    return InstanceData(
+        bboxes=predictions.bboxes.detach(),
+        scores=predictions.scores.detach(),
+        labels=predictions.labels)
 
 
 def differentiable_outputs(predictions: InstanceData,

@@ -2,7 +2,6 @@
 """The heads of mmdet's detectors, and cutting the graph at them."""
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,6 +26,7 @@ from .gradients import (
     receptive_field,
 )
 from .nested import map_tensors
+from .swapping import modules_with, swapped
 from .target_layer import CapturedLayer
 from .trace import GradientSource
 
@@ -53,13 +53,24 @@ def head_run(model: BaseDetector,
             and all(map(pools_simply, as_list(roi_head.bbox_roi_extractor)))
             for kind in (StandardRoIHead, CascadeRoIHead)):
         return RoIHeadRun(model)
-    head = getattr(model if roi_head is None else roi_head, 'bbox_head', None)
-    if not isinstance(head, nn.Module) or isinstance(head, nn.ModuleList):
+    head = box_head(model)
+    if head is None or (roi_head is not None and isinstance(
+            roi_head.bbox_head, nn.ModuleList)):
         raise TypeError(
             f'{type(model).__name__} has no single box head (bbox_head or '
             'roi_head.bbox_head); supported are one-stage, two-stage, cascade '
             'and DETR detectors')
     return LevelHeadRun(model, head, statistics, target)
+
+
+def box_head(model: BaseDetector) -> nn.Module | None:
+    """The head whose boxes become the detections, the last of a cascade;
+    None if it is not known."""
+    owner = getattr(model, 'roi_head', None) or model
+    head = getattr(owner, 'bbox_head', None)
+    if isinstance(head, nn.ModuleList):
+        head = head[-1]
+    return head if isinstance(head, nn.Module) else None
 
 
 class HeadRun(ABC):
@@ -286,18 +297,13 @@ def attached_selection(head: nn.Module) -> Iterator[None]:
     ``squeeze`` spares the backward pass a copy of each map. The function
     belongs to a module: no two threads may do this at one time.
     """
-    name = 'select_single_mlvl'
-    modules = {sys.modules[base.__module__] for base in type(head).__mro__}
-    originals = {m: vars(m)[name] for m in modules if name in vars(m)}
 
     def attached(maps: Any, index: int, detach: bool = True) -> list[Tensor]:
         return [one.squeeze(0) if len(one) == 1 else one[index]
                 for one in maps]
 
-    try:
-        for module in originals:
-            setattr(module, name, attached)
+    with ExitStack() as stack:
+        for module in modules_with('select_single_mlvl', head):
+            stack.enter_context(
+                swapped(module, 'select_single_mlvl', attached))
         yield
-    finally:
-        for module, select in originals.items():
-            setattr(module, name, select)

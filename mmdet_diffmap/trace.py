@@ -10,8 +10,9 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from .candidates import Candidates
 from .heatmaps import GridMap
-from .image_frame import ImageFrame
+from .image_frame import ImageFrame, Shape
 
 #: The outputs of a detection that can be explained, in the order of the
 #: columns of ``Trace.outputs``.
@@ -54,8 +55,13 @@ class LevelGradient:
 
     def grid_map(self, values: Tensor) -> GridMap:
         """A map (h, w) of the window, on the level's grid."""
+        return GridMap(values, self.grid, (self.top, self.left))
+
+    @property
+    def grid(self) -> Shape:
+        """Height and width of the level."""
         height, width = self.feature.shape[-2:]
-        return GridMap(values, (height, width), (self.top, self.left))
+        return height, width
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -93,6 +99,24 @@ GradientSource = Callable[[Tensor, Sequence[int]], Iterator[OutputGradient]]
 
 
 @dataclass(frozen=True)
+class NetworkInput:
+    """What the network gets, and what it predicts for changed copies of it.
+
+    Args:
+        image (Tensor): The network's input, normalised and padded, shape (3,
+            H, W).
+        black (Tensor): A black pixel in it, shape (3, 1, 1). Normalising is
+            affine, so that ``black + m * (image - black)`` is the input of an
+            image whose pixels were multiplied by ``m``.
+        predict (Callable): Changed copies (B, 3, H, W) -> what the detector
+            predicts for each, before the final filtering; without gradients.
+    """
+    image: Tensor
+    black: Tensor
+    predict: Callable[[Tensor], list[Candidates]]
+
+
+@dataclass(frozen=True)
 class Trace:
     """One image through the detector, up to its final detections.
 
@@ -102,14 +126,17 @@ class Trace:
             ``labels`` (N, ), as mmdet predicts them.
         outputs (Tensor): The detections' ``OUTPUTS``, differentiable, shape
             (N, 5); coordinates in pixels of the network's input.
-        features (list[Tensor]): The target layer's maps, each (C, H, W).
+        features (list[Tensor]): The target layer's maps, each (C, H, W);
+            none if no gradients were asked for.
         frame (ImageFrame): Where the image lies in the network's input.
+        input (NetworkInput): The network's input.
         source (Callable): The gradient strategy; see ``gradients``.
     """
     detections: InstanceData
     outputs: Tensor
     features: list[Tensor]
     frame: ImageFrame
+    input: NetworkInput
     source: GradientSource
 
     def __len__(self) -> int:

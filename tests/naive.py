@@ -1,4 +1,4 @@
-"""ODAM and detections as plainly as they can be computed.
+"""Heat maps and detections as plainly as they can be computed.
 
 Nothing of the package is used here: every detection and output costs one
 backward pass through the whole, uncut network, and maps are resized with
@@ -70,9 +70,20 @@ def one_stage(model, features, metas):
         *outs, priors, metas[0], head.test_cfg, rescale=True)
 
 
+def odam_level(gradient, feature):
+    return (gradient * feature).sum(dim=0)
+
+
 def odam(model: nn.Module, data: dict, count: int,
          layer: str = 'neck') -> tuple[InstanceData, Tensor]:
     """The first detections and their ODAM heat maps (count, H, W)."""
+    return explained(model, data, count, odam_level, 5, layer)
+
+
+def explained(model: nn.Module, data: dict, count: int, level_map, outputs,
+              layer: str = 'neck') -> tuple[InstanceData, Tensor]:
+    """The first detections and their heat maps (count, H, W), of a method
+    that makes a map (h, w) of a gradient and a feature map (C, h, w)."""
     features, results, meta, input_shape = forward(model, data, layer)
     results = results[:count]
     strides = [stride_of(input_shape, feature) for feature in features]
@@ -81,12 +92,12 @@ def odam(model: nn.Module, data: dict, count: int,
     for i in range(len(results)):
         box = results.bboxes[i] * scale
         joined = [torch.zeros_like(feature[0, 0]) for feature in features]
-        for output in (results.scores[i], *box):
+        for output in (results.scores[i], *box)[:outputs]:
             gradients = torch.autograd.grad(
                 output, features, retain_graph=True, allow_unused=True)
             for level, gradient in enumerate(gradients):
                 if gradient is not None:
-                    product = (gradient * features[level]).sum(dim=(0, 1))
+                    product = level_map(gradient[0], features[level][0])
                     joined[level] = torch.maximum(joined[level],
                                                   product.relu().detach())
         maps = [to_image(grid, stride, meta)

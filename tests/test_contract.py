@@ -1,5 +1,6 @@
 """What holds for every registered explainer with every detector family."""
 import copy
+import sys
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from mmdet_diffmap.explainers.explainer import registered_explainers
 from mmdet_diffmap.heads import head_run
 
 SIZE = (75, 130)
+#: Options that make slow methods fast.
+OPTIONS = dict(DRISE=dict(masks=12, progress=False))
 
 every_pair = pytest.mark.parametrize(
     'family, name',
@@ -28,9 +31,13 @@ every_pair = pytest.mark.parametrize(
 def explained(family, name, count=DETECTIONS):
     model = random_detector(family)
     data = batch_of(model, random_image(*SIZE))
-    explainer = build_explainer(name)
+    explainer = explainer_of(name)
     trace = DetectorAdapter(model, explainer.target_layer).trace(data)
     return explainer(trace.select(slice(count)))
+
+
+def explainer_of(name):
+    return build_explainer(name, **OPTIONS.get(name, {}))
 
 
 def head_of(model):
@@ -48,10 +55,11 @@ def state(model):
                   for module in model.modules()],
         requires_grad=[p.requires_grad for p in model.parameters()],
         grad=[p.grad for p in model.parameters()],
-        patched=[
-            getattr(module, 'select_single_mlvl', None)
-            for module in map(__import__('sys').modules.get, {
-                base.__module__ for base in type(head_of(model)).__mro__})
+        swapped=[
+            vars(sys.modules[base.__module__]).get(name)
+            for base in type(head_of(model)).__mro__
+            for name in ('select_single_mlvl', 'filter_scores_and_topk',
+                         'multiclass_nms')
         ])
 
 
@@ -97,8 +105,8 @@ def test_model_is_left_as_it_was(family, name):
     next(model.parameters()).requires_grad_(False)
     before, values = state(model), weights(model)
     sample = explain_batch(
-        model, batch_of(model, random_image(*SIZE)), 0, name, score_thr=-1,
-        max_objects=2)
+        model, batch_of(model, random_image(*SIZE)), 0, explainer_of(name),
+        score_thr=-1, max_objects=2)
     assert len(sample.pred_instances) == 2
     assert state(model) == before
     for key, value in weights(model).items():
@@ -131,7 +139,7 @@ def test_nothing_is_left_behind_after_a_failure(family, place, monkeypatch):
 def test_order_of_the_detections_does_not_matter(name):
     model = random_detector('pvt')
     data = batch_of(model, random_image(*SIZE))
-    explainer = build_explainer(name)
+    explainer = explainer_of(name)
     trace = DetectorAdapter(model, explainer.target_layer).trace(data)
     maps = explainer(trace.select(slice(3)))
     turned = explainer(trace.select(torch.tensor([2, 0, 1])))

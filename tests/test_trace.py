@@ -1,5 +1,6 @@
 import pytest
 import torch
+from linear import no_input
 from mmengine.structures import InstanceData
 
 from mmdet_diffmap.image_frame import ImageFrame
@@ -38,7 +39,7 @@ def test_selection_and_columns():
     detections = InstanceData(
         scores=torch.tensor([.9, .5]), bboxes=torch.rand(2, 4))
     trace = Trace(detections, torch.rand(2, 5), [],
-                  ImageFrame((8, 8), (8, 8), (8, 8)), source)
+                  ImageFrame((8, 8), (8, 8), (8, 8)), no_input(), source)
     second = trace.select(torch.tensor([1]))
     assert len(second) == 1
     assert second.detections.scores.tolist() == [.5]

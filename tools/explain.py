@@ -11,13 +11,27 @@ from pathlib import Path
 # remarks of the host's packages about each other; ours are errors or logged
 warnings.simplefilter('ignore')
 
-from mmengine.config import DictAction
+from mmengine.config import Config
+from torch import nn
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap.apis import explain_files, find_images, load_detector
-from mmdet_diffmap.explainers import build_explainer
+from mmdet_diffmap import command_line
+from mmdet_diffmap.apis import (
+    compare_files,
+    explain_files,
+    find_images,
+    load_detector,
+)
+from mmdet_diffmap.apis.detector import is_detector_name
+from mmdet_diffmap.apis.each_image import result_names
+from mmdet_diffmap.explainers import Explainer, build_explainers
+from mmdet_diffmap.explainers.explainer import (
+    explainer_config,
+    registered_explainers,
+)
 
-DEMO = Path(__file__).resolve().parents[1] / 'configs/demo/fcos_scenes.py'
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+DEMO = CONFIGS / 'demo/fcos_scenes.py'
 DEMO_IMAGES = ['scene://0/2', 'scene://0/17', 'scene://0/35']
 
 
@@ -25,30 +39,42 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Explain every object that a detector finds in images. '
         'Without arguments: the bundled scenes and detector.',
-        usage='%(prog)s [options] [INPUTS ... MODEL]')
+        usage='%(prog)s [options] [INPUTS ... MODEL [MODEL ...]]')
     parser.add_argument(
         'paths',
         nargs='*',
         metavar='INPUTS ... MODEL',
         help='images (files, folders, glob patterns or URLs), and last the '
         'detector: a config, a config of mmdet\'s wheel (mmdet::...), or a '
-        'name of its model zoo')
+        'name of its model zoo; or several detectors')
     parser.add_argument(
         '--weights',
-        help='checkpoint file or URL; default: the one that the config or '
-        'the model zoo names')
-    parser.add_argument('--explainer', default='odam', help='default: odam')
-    parser.add_argument(
-        '--explainer-options',
         nargs='+',
-        action=DictAction,
-        default={},
-        help='options of the explainer, such as extents=True; docs/methods.md '
-        'lists them')
+        metavar='WEIGHTS',
+        help='checkpoint file or URL, one for each MODEL; default: those that '
+        'the configs or the model zoo name')
+    parser.add_argument(
+        '--explainer',
+        nargs='+',
+        default=['odam'],
+        metavar='NAME',
+        help='methods: names of configs/_base_/explainers.py, such as odam '
+        'grad-cam d-rise; names in the `explainers` of the detector\'s '
+        'config; or all; default: odam')
+    command_line.add_options(
+        parser, '--explainer-options',
+        'options, such as extents=True, of the explainers that have them; '
+        'docs/methods.md lists them')
     parser.add_argument(
         '--target-layer',
         help='module whose features are explained, such as backbone.layer4; '
         'default: neck')
+    parser.add_argument(
+        '--object',
+        type=int,
+        metavar='I',
+        help='compare explainers, or detectors, on the object of this number '
+        'in one picture, OUT_DIR/compare/NAME.png')
     parser.add_argument(
         '--score-thr',
         type=float,
@@ -64,46 +90,93 @@ def parse_args() -> argparse.Namespace:
         '--save-maps',
         action='store_true',
         help='write the maps too, as OUT_DIR/maps/NAME.npz')
-    parser.add_argument(
-        '--device', help='default: the GPU where there is one, else the CPU')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value')
-    try:
-        args = parser.parse_args()
-    except ValueError:  # mmengine's DictAction splits at '='
-        parser.error('options are given as KEY=VALUE')
-    if args.max_objects is not None and args.max_objects < 0:
-        parser.error(f'--max-objects {args.max_objects} is negative')
+    command_line.add_detector_options(parser)
+    args = command_line.parse_args(parser)
+    for name in ('max_objects', 'object'):
+        if (getattr(args, name) or 0) < 0:
+            parser.error(f'--{name.replace("_", "-")} {getattr(args, name)} '
+                         'is negative')
     if len(args.paths) == 1:
         parser.error(f'{args.paths[0]} alone: give images and a MODEL')
+    if args.object is not None and args.save_maps:
+        parser.error('--save-maps does not go with --object')
+    args.inputs, args.models = split_paths(args.paths)
+    if args.weights and len(args.weights) != len(args.models):
+        parser.error(f'{len(args.weights)} --weights for {len(args.models)} '
+                     'MODELs')
     return args
+
+
+def split_paths(paths: list[str]) -> tuple[list[str], list[str]]:
+    """The images and the detectors. The last path is a detector's, and those
+    before it as far as they are names of detectors."""
+    if not paths:
+        return DEMO_IMAGES, [str(DEMO)]
+    first = len(paths) - 1
+    while first > 1 and is_detector_name(paths[first - 1]):
+        first -= 1
+    return paths[:first], paths[first:]
+
+
+def load_detectors(args: argparse.Namespace) -> dict[str, nn.Module]:
+    """The detectors by their names."""
+    weights = args.weights or [None] * len(args.models)
+    if not args.paths and not args.weights:
+        weights = [DEMO.with_suffix('.pth')]
+    return {
+        name: load_detector(model, one, args.device, args.cfg_options)
+        for name, model, one in zip(
+            result_names(args.models), args.models, weights)
+    }
+
+
+def find_explainers(args: argparse.Namespace,
+                    config: Config) -> dict[str, Explainer]:
+    """The methods by their names."""
+    known = dict(Config.fromfile(CONFIGS / '_base_/explainers.py').explainers)
+    known.update(config.get('explainers', {}))
+    names: list[str] = list(args.explainer)
+    if 'all' in names:
+        types = {name: explainer_config(one)['type']
+                 for name, one in known.items()}
+        names = [name for name in known if types[name] != 'DifferenceMap']
+        names += set(registered_explainers()) - set(types.values())
+    options = dict(args.explainer_options)
+    if args.target_layer:
+        options['target_layer'] = args.target_layer
+    return build_explainers({name: known.get(name, name) for name in names},
+                            **options)
 
 
 def main() -> int:
     args = parse_args()
-    *inputs, model = args.paths or [*DEMO_IMAGES, str(DEMO)]
-    weights = args.weights
-    if not args.paths and weights is None:
-        weights = DEMO.with_suffix('.pth')
-    options = dict(args.explainer_options)
-    if args.target_layer:
-        options['target_layer'] = args.target_layer
-    try:
-        images = find_images(inputs)
-        failures = explain_files(
-            load_detector(model, weights, args.device, args.cfg_options),
-            images, args.out_dir, build_explainer(args.explainer, **options),
-            args.score_thr, args.max_objects, args.save_maps)
-    except (OSError, ValueError, TypeError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    return command_line.run(lambda: explain(args))
+
+
+def explain(args: argparse.Namespace) -> int:
+    images = find_images(args.inputs)
+    detectors = load_detectors(args)
+    explainers = find_explainers(args, next(iter(detectors.values())).cfg)
+    limits = args.score_thr, args.max_objects
+    if args.object is not None:
+        failures = compare_files(detectors, images, args.object, args.out_dir,
+                                 explainers, *limits)
+        pictures = Path(args.out_dir, 'compare')
+    else:
+        failures = {}
+        pictures = Path(args.out_dir, 'vis')
+        for title, detector in detectors.items():
+            for name, explainer in explainers.items():
+                folder = Path(args.out_dir, title * (len(detectors) > 1),
+                              name * (len(explainers) > 1))
+                failures |= explain_files(detector, images, folder, explainer,
+                                          *limits, args.save_maps)
+                pictures = folder / 'vis'
+        if len(detectors) * len(explainers) > 1:
+            pictures = Path(args.out_dir)
     done = len(images) - len(failures)
-    pictures = Path(args.out_dir, 'vis').resolve()
     print(f'{done} of {len(images)} images explained' +
-          (f', pictures in {pictures}' if done else ''))
+          (f', pictures in {pictures.resolve()}' if done else ''))
     for path, reason in failures.items():
         print(f'failed: {path}: {reason}', file=sys.stderr)
     return 1 if failures else 0

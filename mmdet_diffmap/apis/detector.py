@@ -98,6 +98,20 @@ def load_config(
     return found
 
 
+def is_detector_name(name: str) -> bool:
+    """Whether a path is not that of an image: a config file, a config of
+    mmdet's wheel or a name of its model zoo."""
+    if Path(name).suffix == '.py' or '::' in name:
+        return True
+    if Path(name).exists() or Path(name).suffix or '/' in name:
+        return False
+    try:
+        find_in_zoo(name)
+    except ValueError:
+        return False
+    return True
+
+
 def find_in_wheel(name: str) -> tuple[Config, str | None]:
     """A config of mmdet's wheel, and the weights that the zoo has for it."""
     try:

@@ -2,6 +2,7 @@
 """Explaining the detections of an image."""
 import copy
 import os
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -80,21 +81,56 @@ def explain_batch(model: nn.Module,
     Returns:
         DetDataSample: See :func:`explain`.
     """
-    difference = build_explainer(explainer)
-    if not isinstance(difference, DifferenceMap):
-        difference = DifferenceMap(difference)
-    adapter = DetectorAdapter(model, difference.target_layer,
-                              difference.statistics)
-    trace = adapter.trace(data, index)
-    trace = select_objects(trace, score_thr, max_objects)
-    check_memory(trace, 2 if difference.half else 4)
-    heatmaps = difference.explainer(trace)
-    sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
-    sample.pred_instances = InstanceData(
-        **trace.detections,
-        heatmaps=heatmaps,
-        difference_maps=difference.compare(heatmaps))
+    (sample, ) = explain_each(model, data, index, [explainer], score_thr,
+                              max_objects)
     return sample
+
+
+def explain_each(model: nn.Module,
+                 data: dict,
+                 index: int,
+                 explainers: Sequence[ExplainerLike],
+                 score_thr: float = 0.3,
+                 max_objects: int | None = None) -> Iterator[DetDataSample]:
+    """Explain one image of a batch by several methods.
+
+    One run of the detector serves all methods that follow each other and
+    have the same target layer and statistics, or need no gradients.
+
+    Args:
+        explainers (Sequence): The methods; see :func:`explain`.
+        model, data, index, score_thr, max_objects: See :func:`explain_batch`.
+
+    Yields:
+        DetDataSample: One for each method; see :func:`explain`.
+    """
+    differences = [as_difference(explainer) for explainer in explainers]
+    settings = [(one.target_layer, one.statistics) for one in differences]
+    with_gradients = [one for one in settings if one[0] is not None]
+    current, trace = None, None
+    for difference, setting in zip(differences, settings):
+        if setting[0] is None:  # any run will do
+            setting = current or (with_gradients or settings)[0]
+        if trace is None or setting != current:
+            current, trace = setting, None  # frees the last graph first
+            trace = select_objects(
+                DetectorAdapter(model, *setting).trace(data, index), score_thr,
+                max_objects)
+        check_memory(trace, 2 if difference.half else 4)
+        heatmaps = difference.explainer(trace)
+        sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
+        sample.pred_instances = InstanceData(
+            **trace.detections,
+            heatmaps=heatmaps,
+            difference_maps=difference.compare(heatmaps))
+        yield sample
+
+
+def as_difference(explainer: ExplainerLike) -> DifferenceMap:
+    """The explainer, or the difference map of its heat maps."""
+    explainer = build_explainer(explainer)
+    return explainer if isinstance(explainer, DifferenceMap) else \
+        DifferenceMap(explainer)
 
 
 def select_objects(trace: Trace, score_thr: float,

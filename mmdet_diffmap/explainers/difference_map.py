@@ -29,8 +29,9 @@ class DifferenceMap(Explainer):
             raise ValueError('the explainer of a difference map makes heat '
                              'maps, not difference maps')
         self.positive = positive
-        super().__init__(self.explainer.target_layer,
-                         self.explainer.statistics, self.explainer.half)
+        super().__init__(self.explainer.half)
+        self.target_layer = self.explainer.target_layer
+        self.statistics = self.explainer.statistics
 
     def __call__(self, trace: Trace) -> Tensor:
         """Maps (N, H, W): signed in [-1, 1], or positive in [0, 1]."""

@@ -1,6 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -18,27 +19,15 @@ class Explainer(ABC):
     :class:`~mmdet_diffmap.trace.Trace`.
 
     Args:
-        target_layer (str): The module whose feature maps are explained, as a
-            path from the model; see
-            :class:`~mmdet_diffmap.target_layer.TargetLayer`.
-        statistics (str): How gradients treat the GroupNorm layers of a
-            one-stage detector's head. ``exact``, the default: each value of a
-            level counts in the layer's mean and variance, so that every cell
-            has some influence on every detection. ``frozen``: mean and
-            variance are constants; maps are local, and many times faster on
-            heads with such layers. Both are the same for heads without.
         half (bool): Maps in float16, for half of their memory.
     """
+    #: The module whose feature maps are explained; None if the method needs
+    #: no gradients, and so can explain any detector.
+    target_layer: str | None = None
+    #: How gradients treat GroupNorm layers; see :class:`GradientExplainer`.
+    statistics = 'exact'
 
-    def __init__(self,
-                 target_layer: str = 'neck',
-                 statistics: str = 'exact',
-                 half: bool = False) -> None:
-        if statistics not in ('exact', 'frozen'):
-            raise ValueError('statistics must be exact or frozen, not '
-                             f'{statistics}')
-        self.target_layer = target_layer
-        self.statistics = statistics
+    def __init__(self, half: bool = False) -> None:
         self.half = half
 
     @abstractmethod
@@ -68,7 +57,8 @@ def build_explainer(explainer: ExplainerLike, **options: Any) -> Explainer:
     Args:
         explainer (Explainer | dict | str): An explainer, which is returned;
             a config such as ``dict(type='ODAM', extents=True)``; or a type's
-            name, in which case, ``-`` and ``_`` do not count.
+            name, in which case, ``-`` and ``_`` do not count, and ``++`` is
+            ``PlusPlus``. ``NAME-diff`` is the difference map of ``NAME``.
         **options: Override those of the config.
 
     Raises:
@@ -79,24 +69,84 @@ def build_explainer(explainer: ExplainerLike, **options: Any) -> Explainer:
             raise ValueError(f'{type(explainer).__name__} is built already '
                              f'and cannot take {", ".join(options)}')
         return explainer
+    config = dict(explainer_config(explainer), **options)
+    try:
+        return EXPLAINERS.build(config)
+    except TypeError as error:
+        raise ValueError(f'explainer {config} cannot be built: '
+                         f'{error}') from error
+
+
+def build_explainers(explainers: Mapping[str, dict[str, Any] | str],
+                     **options: Any) -> dict[str, Explainer]:
+    """Several explainers. An option goes to each that has it.
+
+    Args:
+        explainers (Mapping): Configs or names; see :func:`build_explainer`.
+        **options: Override those of the configs.
+
+    Raises:
+        ValueError: As :func:`build_explainer`, or if none has an option.
+    """
+    configs = {
+        name: explainer_config(one)
+        for name, one in explainers.items()
+    }
+    known = {name: option_names(one) for name, one in configs.items()}
+    for option in options:
+        if not any(option in names for names in known.values()):
+            raise ValueError(f'{" and ".join(explainers)} cannot be built '
+                             f'with {option}: there is no such option')
+    return {
+        name: build_explainer(
+            one, **{k: v for k, v in options.items() if k in known[name]})
+        for name, one in configs.items()
+    }
+
+
+def option_names(config: dict[str, Any]) -> set[str]:
+    """The options that an explainer takes, or passes on to another."""
+    kind: Any = config['type']
+    if isinstance(kind, str):
+        kind = EXPLAINERS.get(kind)
+    names = {
+        name
+        for base in kind.__mro__
+        for name in signature(base.__init__).parameters
+    }
+    if 'explainer' in names:
+        inner = config.get('explainer', 'ODAM')
+        names |= option_names(explainer_config(inner))
+    return names
+
+
+def explainer_config(explainer: dict[str, Any] | str) -> dict[str, Any]:
+    """The config of an explainer, with the type's own name.
+
+    Raises:
+        ValueError: If there is no such type.
+    """
     if isinstance(explainer, str):
         explainer = dict(type=explainer)
-    explainer = dict(explainer, **options)
     if 'type' not in explainer:
         raise ValueError(f'explainer {explainer} has no type; there are '
                          f'{", ".join(registered_explainers())}')
-    name = explainer['type']
-    if isinstance(name, str):
-        plain = {plain_name(key): key for key in registered_explainers()}
-        if plain_name(name) not in plain:
-            raise ValueError(f'unknown explainer {name!r}; there are '
-                             f'{", ".join(registered_explainers())}')
-        explainer['type'] = plain[plain_name(name)]
-    try:
-        return EXPLAINERS.build(explainer)
-    except TypeError as error:
-        raise ValueError(f'explainer {explainer} cannot be built: '
-                         f'{error}') from error
+    if not isinstance(explainer['type'], str):
+        return dict(explainer)
+    return dict(explainer, **named(explainer['type'], explainer))
+
+
+def named(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What an explainer's name stands for, in a config."""
+    types = {plain_name(key): key for key in registered_explainers()}
+    plain = plain_name(name)
+    if plain in types:
+        return dict(type=types[plain])
+    if plain.removesuffix('diff') in types and 'explainer' not in config:
+        return dict(
+            type='DifferenceMap', explainer=types[plain.removesuffix('diff')])
+    raise ValueError(f'unknown explainer {name!r}; there are '
+                     f'{", ".join(registered_explainers())}, and NAME-diff')
 
 
 def registered_explainers() -> list[str]:
@@ -106,4 +156,6 @@ def registered_explainers() -> list[str]:
 
 
 def plain_name(name: str) -> str:
-    return name.lower().replace('-', '').replace('_', '')
+    for char, plain in ('-', ''), ('_', ''), ('+', 'plus'):
+        name = name.replace(char, plain)
+    return name.lower()

@@ -9,8 +9,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ..heatmaps import GridMap, LevelMaps, normalize_levels
 from ..registry import EXPLAINERS
-from ..trace import OUTPUTS, OutputGradient, Trace
-from .explainer import Explainer
+from ..trace import OUTPUTS, LevelGradient, OutputGradient
+from .gradient_explainer import GradientExplainer
 
 
 def odam_map(gradient: Tensor, activation: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def smooth(gradient: Tensor, sigma: float) -> Tensor:
 
 
 @EXPLAINERS.register_module()
-class ODAM(Explainer):
+class ODAM(GradientExplainer):
     """Object detector activation maps (Eq. 1-3; Zhao & Chan, ICLR 2023).
 
     Each output ``Y`` of a detection has the map ``ReLU(Σ_k Φ(∂Y/∂A_k) ∘
@@ -61,7 +61,7 @@ class ODAM(Explainer):
             left, top, right and bottom distances of a box amount to.
         smoothing (float): Standard deviation of the Gaussian ``Φ`` in grid
             cells. Defaults to 0, no smoothing, as difference maps want it.
-        **kwargs: See :class:`Explainer`.
+        **kwargs: See :class:`GradientExplainer`.
     """
 
     def __init__(self,
@@ -83,26 +83,19 @@ class ODAM(Explainer):
         self.extents = extents
         self.smoothing = smoothing
 
-    def __call__(self, trace: Trace) -> Tensor:
-        """Heat maps of all detections, shape (N, H, W), in [0, 1]."""
-        joined: list[dict[int, GridMap]] = [{} for _ in range(len(trace))]
-        for gradient in trace.gradients(self.outputs):
-            levels = joined[gradient.detection]
-            for level, output_map in self.output_maps(gradient).items():
-                levels[level] = output_map.maximum(levels[level]) \
-                    if level in levels else output_map
-        return self.image_heatmaps(joined, trace)
-
     def output_maps(self, gradient: OutputGradient) -> LevelMaps:
         """The map of one output on each level that it depends on."""
-        turned = self.extents and gradient.output in ('x1', 'y1')
-        maps = {}
-        for level in gradient.levels:
-            weights = -level.gradient if turned else level.gradient
-            if self.smoothing:
-                level = replace(level, gradient=weights)
-                weights = smooth(level.whole(), self.smoothing)
-                level = replace(level, gradient=weights, top=0, left=0)
-            maps[level.level] = level.grid_map(
-                odam_map(weights, level.activation))
+        if self.extents and gradient.output in ('x1', 'y1'):
+            gradient = replace(gradient, levels=[
+                replace(level, gradient=-level.gradient)
+                for level in gradient.levels
+            ])
+        maps = super().output_maps(gradient)
         return normalize_levels(maps) if self.normalize_outputs else maps
+
+    def level_map(self, level: LevelGradient) -> GridMap:
+        """Eq. 1 and 2 on one level."""
+        if self.smoothing:
+            smoothed = smooth(level.whole(), self.smoothing)
+            level = replace(level, gradient=smoothed, top=0, left=0)
+        return level.grid_map(odam_map(level.gradient, level.activation))

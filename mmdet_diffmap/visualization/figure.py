@@ -1,7 +1,8 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""The figure of an explained image: one row an object, as in the paper's
-Fig. 2 and 3."""
-from collections.abc import Sequence
+"""The figures of an explained image: one row an object, as in the paper's
+Fig. 3, or one row a method or detector, as in Fig. 4 and 2."""
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -20,9 +21,15 @@ TITLE = 26  # height of the line above a row
 HEADER = 66  # height of the column names and colour bars
 INK, PAPER, OTHER = (20, 20, 20), (255, 255, 255), (190, 190, 190)
 TARGET = (0, 230, 64)
-COLUMNS = ('image', 'heat map', 'difference map', 'difference map > 0')
+IMAGE, HEATMAP = 'image', 'heat map'
+SIGNED, POSITIVE = 'difference map', 'difference map > 0'
+COLUMNS = (IMAGE, HEATMAP, SIGNED, POSITIVE)
 #: Colour map and value range of each column that has one.
-SCALES = {1: ('turbo', 0., 1.), 2: ('bwr', -1., 1.), 3: ('turbo', 0., 1.)}
+SCALES = {
+    HEATMAP: ('turbo', 0., 1.),
+    SIGNED: ('bwr', -1., 1.),
+    POSITIVE: ('turbo', 0., 1.)
+}
 
 
 def draw_explanations(image: np.ndarray, instances: InstanceData,
@@ -42,59 +49,97 @@ def draw_explanations(image: np.ndarray, instances: InstanceData,
     Returns:
         np.ndarray: The figure, uint8 RGB.
     """
-    instances = instances.cpu()
+    rows = [Row(title(instances, i, class_names), instances, i)
+            for i in range(len(instances))]
+    return draw_rows(
+        image, rows or [Row('no object above the score threshold', instances)],
+        COLUMNS)
+
+
+def draw_comparison(image: np.ndarray,
+                    rows: Sequence[tuple[str, InstanceData]]) -> np.ndarray:
+    """Draw what several methods, or several detectors, say about one object.
+
+    Args:
+        image (np.ndarray): uint8 RGB, shape (H, W, 3).
+        rows (Sequence): For each method or detector, its name and the one
+            object; none if the detector did not find it.
+
+    Returns:
+        np.ndarray: The figure, uint8 RGB.
+    """
+    return draw_rows(image, [
+        Row(name, instances, 0) if len(instances) else
+        Row(f'{name}: not found', instances) for name, instances in rows
+    ], COLUMNS[1:])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a figure: a title, and the maps of one of several objects, or
+    of none."""
+    title: str
+    instances: InstanceData
+    index: int | None = None
+
+
+def draw_rows(image: np.ndarray, rows: Sequence[Row],
+              columns: Sequence[str]) -> np.ndarray:
+    """A figure of rows; ``columns`` are some of ``COLUMNS``."""
     height, width = image.shape[:2]
     scale = PANEL / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     photo = resize(image, size)
-    boxes = instances.bboxes.numpy() * scale
-    rows = max(len(instances), 1)
     cell = max(size[0], 150), size[1]  # room for the names of the columns
-    figure = Image.new('RGB', (GAP + len(COLUMNS) * (cell[0] + GAP),
-                               HEADER + rows * (TITLE + cell[1] + GAP)), PAPER)
+    figure = Image.new('RGB', (GAP + len(columns) * (cell[0] + GAP), HEADER +
+                               len(rows) * (TITLE + cell[1] + GAP)), PAPER)
     draw = ImageDraw.Draw(figure)
-    for column, name in enumerate(COLUMNS):
-        left = GAP + column * (cell[0] + GAP)
+    for number, name in enumerate(columns):
+        left = GAP + number * (cell[0] + GAP)
         draw.text((left, 4), name, INK, font(16))
-        if column in SCALES:
-            draw_colour_bar(figure, (left, 28), cell[0], *SCALES[column])
-    if not len(instances):
-        draw.text((GAP, HEADER), 'no object above the score threshold', INK,
-                  font(15))
-        figure.paste(Image.fromarray(photo), (GAP, HEADER + TITLE))
-    for i in range(len(instances)):
-        top = HEADER + i * (TITLE + cell[1] + GAP)
-        draw.text((GAP, top + 3), title(instances, i, class_names), INK,
-                  font(15))
-        for column, panel in enumerate(object_panels(photo, instances, i)):
-            picture = Image.fromarray(panel)
-            draw_boxes(picture, boxes, i, others=column == 0)
+        if name in SCALES:
+            draw_colour_bar(figure, (left, 28), cell[0], *SCALES[name])
+    for number, row in enumerate(rows):
+        top = HEADER + number * (TITLE + cell[1] + GAP)
+        draw.text((GAP, top + 3), row.title, INK, font(15))
+        for column, picture in enumerate(
+                row_panels(photo, row, columns, scale)):
             figure.paste(picture,
                          (GAP + column * (cell[0] + GAP), top + TITLE))
     return np.asarray(figure)
 
 
+def row_panels(photo: np.ndarray, row: Row, columns: Sequence[str],
+               scale: float) -> Iterator[Image.Image]:
+    """The pictures of a row; the photo alone where there is no object."""
+    if row.index is None:
+        yield Image.fromarray(photo)
+        return
+    boxes = row.instances.bboxes.cpu().numpy() * scale
+    for name in columns:
+        panel = photo
+        if name in SCALES:
+            values = object_map(row.instances[row.index], name)
+            panel = overlay(photo, values.float().cpu().numpy(), *SCALES[name])
+        picture = Image.fromarray(panel)
+        draw_boxes(picture, boxes, row.index, others=name == IMAGE)
+        yield picture
+
+
+def object_map(instance: InstanceData, name: str) -> Tensor:
+    """The map of one object that a column shows, shape (H, W)."""
+    if name == HEATMAP:
+        return instance.heatmaps[0]
+    signed: Tensor = instance.difference_maps[0]
+    return signed if name == SIGNED else positive_part(signed)
+
+
 def title(instances: InstanceData, index: int,
           class_names: Sequence[str]) -> str:
-    """Number, class and score of an object."""
+    """Number, from 0, class and score of an object."""
     label = int(instances.labels[index])
     name = class_names[label] if label < len(class_names) else f'class {label}'
-    return f'{index + 1}  {name}  {float(instances.scores[index]):.2f}'
-
-
-def object_panels(photo: np.ndarray, instances: InstanceData,
-                  index: int) -> list[np.ndarray]:
-    """The pictures of one object's row, without boxes."""
-    signed: Tensor = instances.difference_maps[index]
-    maps = {
-        1: instances.heatmaps[index],
-        2: signed,
-        3: positive_part(signed)
-    }
-    return [photo] + [
-        overlay(photo, values.float().numpy(), *SCALES[column])
-        for column, values in maps.items()
-    ]
+    return f'{index}  {name}  {float(instances.scores[index]):.2f}'
 
 
 def overlay(photo: np.ndarray, values: np.ndarray, name: str, low: float,

@@ -10,18 +10,15 @@ from families import (
     random_detector,
     random_image,
 )
-from mmengine.structures import InstanceData
+from linear import linear_trace
 from naive import odam as naive_odam
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
-from torch import nn
 
 from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.explainers.odam import smooth
-from mmdet_diffmap.gradients import DenseGradients
-from mmdet_diffmap.image_frame import ImageFrame
-from mmdet_diffmap.trace import OUTPUTS, LevelGradient, OutputGradient, Trace
+from mmdet_diffmap.trace import OUTPUTS, LevelGradient, OutputGradient
 
 
 @pytest.mark.parametrize('size', [(75, 130), (131, 61)])
@@ -71,26 +68,16 @@ def run(trace, **options):
     return heatmap.numpy()
 
 
-def leaf_trace(gradient, feature):
-    leaf = feature[None].clone().requires_grad_()
-    raw = (gradient * leaf).sum(dim=(1, 2, 3))[None]
-    cut = raw.detach().requires_grad_()
-    return Trace(
-        InstanceData(scores=torch.ones(1)), cut.clone(), [feature],
-        ImageFrame((6, 7), (6, 7), (6, 7)),
-        DenseGradients(nn.Identity(), [leaf], [raw], [cut]))
-
-
 def test_linear_head_by_hand(linear):
     assert_allclose(
-        run(leaf_trace(*linear)), expected_map(*linear), atol=1e-12)
+        run(linear_trace(*linear)), expected_map(*linear), atol=1e-12)
 
 
 @pytest.mark.parametrize('column, output', enumerate(OUTPUTS))
 def test_single_outputs(linear, column, output):
     gradient, feature = linear
     assert_allclose(
-        run(leaf_trace(*linear), outputs=[output]),
+        run(linear_trace(*linear), outputs=[output]),
         expected_map(gradient[column:column + 1], feature), atol=1e-12)
 
 
@@ -99,7 +86,7 @@ def test_outputs_are_normalized_on_demand(linear):
     gradient = gradient * torch.tensor([1., 1e3, 10, 10, 10])[:, None, None,
                                                               None]
     assert_allclose(
-        run(leaf_trace(gradient, feature), normalize_outputs=True),
+        run(linear_trace(gradient, feature), normalize_outputs=True),
         expected_map(gradient, feature, normalized), atol=1e-12)
 
 
@@ -107,7 +94,7 @@ def test_extents_turn_the_left_and_top_sides_round(linear):
     gradient, feature = linear
     turned = gradient * torch.tensor([1., -1, -1, 1, 1])[:, None, None, None]
     assert_allclose(
-        run(leaf_trace(gradient, feature), extents=True),
+        run(linear_trace(gradient, feature), extents=True),
         expected_map(turned, feature), atol=1e-12)
     assert np.abs(expected_map(turned, feature) -
                   expected_map(gradient, feature)).max() > 0.1
@@ -121,7 +108,7 @@ def test_smoothing_is_a_gaussian_of_the_gradient(linear, sigma):
         gradient.numpy(), (0, 0, sigma, sigma), mode='mirror',
         radius=(0, 0, radius, radius))
     assert_allclose(
-        run(leaf_trace(gradient, feature), smoothing=sigma),
+        run(linear_trace(gradient, feature), smoothing=sigma),
         expected_map(torch.from_numpy(smoothed), feature), atol=1e-6)
 
 
@@ -141,7 +128,7 @@ def test_window_of_a_gradient_is_enough(linear):
                 LevelGradient(0, feature, gradient[column, :, 2:5, :3], top=2)
             ])
 
-    whole = leaf_trace(gradient, feature)
+    whole = linear_trace(gradient, feature)
     window = replace(whole, source=windows)
     for options in (dict(), dict(smoothing=0.7), dict(normalize_outputs=True)):
         assert_allclose(
@@ -150,7 +137,7 @@ def test_window_of_a_gradient_is_enough(linear):
 
 def test_output_without_any_path(linear):
     gradient, feature = linear
-    trace = leaf_trace(gradient, feature)
+    trace = linear_trace(gradient, feature)
     empty = replace(trace, source=lambda outputs, columns: iter(
         [OutputGradient(0, 'score', [])]))
     assert not run(empty).any()

@@ -97,5 +97,5 @@ def test_overlay_of_an_empty_map_is_the_grey_photo():
 
 def test_title():
     instances = instances_of(2, 4, 4)
-    assert title(instances, 1, ['cat']) == '2  cat  0.50'
-    assert title(instances, 0, []) == '1  class 0  0.90'
+    assert title(instances, 1, ['cat']) == '1  cat  0.50'
+    assert title(instances, 0, []) == '0  class 0  0.90'

@@ -1,0 +1,110 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Pictures that compare methods, or detectors, on one object."""
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+from torchvision.ops import box_iou
+
+from ..detector import DetectorAdapter
+from ..explainers import ExplainerLike, build_explainer
+from ..files import save_picture
+from ..visualization import draw_comparison
+from .detector import class_names
+from .each_image import each_image, writable_folder
+from .explain import explain_each, single_batch
+from .images import read_image
+
+SAME = 0.5  # IoU of two boxes of one object
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The object that is compared: its class and its box (1, 4)."""
+    name: str
+    box: Tensor
+
+    @classmethod
+    def of(cls, instances: InstanceData, index: int,
+           names: Sequence[str]) -> 'Chosen':
+        if not 0 <= index < len(instances):
+            raise ValueError(f'there is no object {index}: the detector finds '
+                             f'{len(instances)}, counted from 0')
+        one = instances[index]
+        return cls(names[int(one.labels)], one.bboxes.cpu())
+
+    def among(self, instances: InstanceData,
+              names: Sequence[str]) -> InstanceData:
+        """The same object in other results: one, or none."""
+        overlap = box_iou(self.box, instances.bboxes.cpu())[0]
+        same = [names[label] == self.name
+                for label in instances.labels.tolist()]
+        overlap = overlap * overlap.new_tensor(same)
+        best = overlap.argsort(descending=True, stable=True)[:1]
+        return instances[best[overlap[best] >= SAME].to(instances.labels)]
+
+
+def compare_files(models: Mapping[str, nn.Module],
+                  paths: Sequence[str],
+                  object_index: int,
+                  out_dir: str | os.PathLike = 'outputs',
+                  explainers: Mapping[str, ExplainerLike] | None = None,
+                  score_thr: float = 0.3,
+                  max_objects: int | None = None) -> dict[str, str]:
+    """Compare what several methods, or several detectors, say about one
+    object of each image (the paper's Fig. 4 and Fig. 2).
+
+    Writes ``OUT_DIR/compare/NAME.png`` (see :func:`draw_comparison`), with a
+    row for each detector and method; otherwise as :func:`explain_files`.
+
+    Args:
+        models (Mapping): The detectors by the names that they get in the
+            picture.
+        paths (Sequence[str]): Paths or URLs of the images.
+        object_index (int): Which detection of the first detector, as numbered
+            in the pictures of :func:`explain_files`. In the results of the
+            others, it is the detection of the same class that overlaps most
+            with it, if its IoU is 0.5 or more.
+        out_dir (str | PathLike): Folder of the results.
+        explainers (Mapping, optional): The methods by their names. Defaults
+            to ODAM.
+        score_thr, max_objects: See :func:`explain`.
+
+    Returns:
+        dict: For each image that failed, the reason.
+    """
+    methods = {
+        name: build_explainer(one)
+        for name, one in (explainers or dict(ODAM='ODAM')).items()
+    }
+    for model in models.values():
+        for one in methods.values():  # raises before the work
+            DetectorAdapter(model, one.target_layer, one.statistics)
+    folder = writable_folder(Path(out_dir, 'compare'))
+
+    def work(path: str, name: str) -> str:
+        image = read_image(path)
+        rows: list[tuple[str, InstanceData]] = []
+        chosen: Chosen | None = None
+        for title, model in models.items():
+            samples = explain_each(model, single_batch(model, path), 0,
+                                   list(methods.values()), score_thr,
+                                   max_objects)
+            names = class_names(model)
+            for method, sample in zip(methods, samples):
+                found = sample.pred_instances
+                chosen = chosen or Chosen.of(found, object_index, names)
+                rows.append((row_title(title, method), chosen.among(
+                    found, names)))
+        picture = draw_comparison(image[..., ::-1].copy(), rows)
+        save_picture(picture, folder / f'{name}.png')
+        return f'{folder / name}.png'
+
+    def row_title(model: str, method: str) -> str:
+        return method if len(models) == 1 else \
+            model if len(methods) == 1 else f'{model}, {method}'
+
+    return each_image(paths, work)

@@ -1,0 +1,170 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""What a detector predicts before its final filtering."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from mmdet.models.dense_heads import DETRHead
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from .swapping import modules_with, swapped
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The boxes of one image that are left to non-maximum suppression.
+
+    Args:
+        bboxes (Tensor): Shape (P, 4), last dim (x1, y1, x2, y2), in pixels of
+            the network's input.
+        scores (Tensor): Shape (P, ).
+        labels (Tensor): Shape (P, ).
+        probabilities (Tensor, optional): Of all classes, shape (P, C); the
+            background is none of them. None where only the final detections
+            are known.
+    """
+    bboxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    probabilities: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@contextmanager
+def recorded_candidates(
+        head: nn.Module | None) -> Iterator[list[Candidates | None]]:
+    """The candidates of each image that a detector predicts in this context;
+    None where they are not known.
+
+    mmdet keeps one class of a candidate. Those that it chooses from pass
+    through a few functions of its post-processing, which are listened to:
+    ``filter_scores_and_topk`` and ``_bbox_post_process`` of one-stage heads,
+    ``multiclass_nms`` of heads on regions, ``_predict_by_feat_single`` of
+    DETR's. Of a head that uses none of them, nothing is known.
+
+    Args:
+        head (nn.Module, optional): The head whose results are the detections.
+    """
+    listener = Listener(head)
+    with ExitStack() as stack:
+        for name, heard in listener.functions.items():
+            for module in modules_with(name, head):
+                original = vars(module)[name]
+                stack.enter_context(
+                    swapped(module, name, partial(heard, original)))
+        for name, heard in listener.methods.items():
+            if hasattr(head, name):
+                original = getattr(head, name)
+                stack.enter_context(
+                    swapped(head, name, partial(heard, original)))
+        yield listener.images
+
+
+class Listener:
+    """What is heard of a head's post-processing.
+
+    Args:
+        head (nn.Module, optional): The head.
+    """
+
+    def __init__(self, head: nn.Module | None) -> None:
+        self.head: Any = head
+        self.images: list[Candidates | None] = []
+        self.current: Candidates | None = None
+        self.kept: list[Tensor] = []  # probabilities of this image, by level
+        self.maps: Sequence[Any] = ()  # raw maps of the batch
+        self.functions: dict[str, Callable] = dict(
+            filter_scores_and_topk=self.filter_scores_and_topk,
+            multiclass_nms=self.multiclass_nms)
+        self.methods: dict[str, Callable] = dict(
+            predict_by_feat=self.predict_by_feat,
+            _predict_by_feat_single=self.predict_by_feat_single,
+            _bbox_post_process=self.bbox_post_process)
+
+    def predict_by_feat(self, original: Callable, *maps: Any,
+                        **kwargs: Any) -> Any:
+        """A batch begins."""
+        self.maps = maps
+        return original(*maps, **kwargs)
+
+    def predict_by_feat_single(self, original: Callable, *args: Any,
+                               **kwargs: Any) -> Any:
+        """One image from its beginning to its end."""
+        results = original(*args, **kwargs)
+        if isinstance(self.head, DETRHead):
+            self.current = self.queries(args[0], results)
+        self.image_ends()
+        return results
+
+    def image_ends(self) -> None:
+        self.images.append(self.current)
+        self.current, self.kept = None, []
+
+    def queries(self, logits: Tensor, results: InstanceData) -> Candidates:
+        """The queries of a DETR."""
+        probabilities = logits.sigmoid() if self.head.loss_cls.use_sigmoid \
+            else logits.softmax(-1)[:, :-1]
+        # which query a result is, its score tells
+        own = probabilities[:, results.labels] == results.scores
+        return Candidates(results.bboxes, results.scores, results.labels,
+                          probabilities[own.int().argmax(dim=0)])
+
+    def filter_scores_and_topk(self, original: Callable, scores: Tensor,
+                               *args: Any, **kwargs: Any) -> Any:
+        """One level of an image."""
+        found = original(scores, *args, **kwargs)
+        _, _, locations, _ = found
+        self.kept.append(scores[locations])
+        return found
+
+    def bbox_post_process(self, original: Callable, results: InstanceData,
+                          *args: Any, **kwargs: Any) -> Any:
+        """The end of an image of a one-stage head."""
+        scores = results.scores
+        if 'score_factors' in results:
+            scores = scores * results.score_factors
+        probabilities = torch.cat(self.kept) if self.kept else \
+            self.above_threshold()
+        if probabilities is not None and len(probabilities) == len(scores):
+            self.current = Candidates(
+                get_box_tensor(results.bboxes), scores, results.labels,
+                probabilities)
+        if not hasattr(self.head, '_predict_by_feat_single'):
+            self.image_ends()
+        return original(results, *args, **kwargs)
+
+    def above_threshold(self) -> Tensor | None:
+        """The probabilities at an image's locations above the threshold, as
+        YOLOX chooses them."""
+        if len(self.maps) != 3:
+            return None
+        classes, _, objectness = (
+            torch.cat([level[len(self.images)].flatten(1)
+                       for level in levels], dim=1).sigmoid()
+            for levels in self.maps)
+        if (len(classes), len(objectness)) != (self.head.num_classes, 1):
+            return None
+        best = objectness[0] * classes.amax(dim=0)
+        return classes[:, best >= self.head.test_cfg.score_thr].T
+
+    def multiclass_nms(self, original: Callable, boxes: Tensor,
+                       scores: Tensor, score_thr: float, *args: Any,
+                       **kwargs: Any) -> Any:
+        """The end of an image of a head on regions: each region is a
+        candidate for each class."""
+        probabilities = scores[:, :-1]
+        places = boxes.view(len(boxes), -1, 4)
+        regions, labels = (probabilities > score_thr).nonzero().unbind(dim=1)
+        self.current = Candidates(
+            places[regions, labels if places.shape[1] > 1 else 0],
+            probabilities[regions, labels], labels, probabilities[regions])
+        return original(boxes, scores, score_thr, *args, **kwargs)
