@@ -152,7 +152,7 @@ def axis_weights(input_length: int, content: int, pixels: int, first: int,
         first (int): The image's first pixel in the input.
         cells (int): Cells of the grid.
     """
-    weights = torch.eye(cells)[None]  # (1, cells, cells)
+    weights = torch.eye(cells, dtype=torch.double)[None]  # (1, cells, cells)
     weights = F.interpolate(
         weights, size=covered_length(input_length, cells), mode='linear')
     weights = weights[..., first:first + content]

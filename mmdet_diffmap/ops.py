@@ -28,7 +28,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
 
     Args:
         boxes (Tensor): Shape (N, 4), last dim (x1, y1, x2, y2).
-        scores (Tensor): Shape (N, ).
+        scores (Tensor): Shape (N, ), of any floating-point type: heads may
+            give boxes in single precision only.
         iou_threshold (float): A box is dropped when its IoU with a better
             one is larger.
         offset (int): 0, or 1 for boxes whose last pixel is included.
@@ -38,7 +39,9 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
     """
     if offset:  # a width of x2 - x1 + 1 is the width of a box one wider
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
-    return torchvision.ops.nms(boxes, scores, iou_threshold)
+    dtype = torch.promote_types(boxes.dtype, scores.dtype)
+    return torchvision.ops.nms(
+        boxes.to(dtype), scores.to(dtype), iou_threshold)
 
 
 def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,

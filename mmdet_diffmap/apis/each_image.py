@@ -39,7 +39,7 @@ def each_image(paths: Sequence[str],
                 done = f'failed: {error}'
             seconds = time.perf_counter() - start
             console.print(
-                printable(f'{path}: {seconds:.1f} s, {done}'), markup=False)
+                printable(f'{path}: {done} ({seconds:.1f} s)'), markup=False)
     return failures
 
 

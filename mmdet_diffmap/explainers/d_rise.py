@@ -1,11 +1,11 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,11 +13,11 @@ from torchvision.ops import box_iou
 
 from ..candidates import Candidates
 from ..heatmaps import GridMap
-from ..image_frame import ImageFrame, Shape
 from ..progress import progress_bar
 from ..registry import EXPLAINERS
-from ..trace import NetworkInput, Trace
+from ..trace import Trace
 from .explainer import Explainer
+from .random_masks import MaskedImage, MaskedSums, RandomMasks
 
 
 @EXPLAINERS.register_module()
@@ -36,11 +36,12 @@ class DRISE(Explainer):
         probability (float): Of a cell to be shown.
         batch_size (int): Masked images in one run of the detector.
         seed (int): Of the masks.
-        max_masks (int, optional): Go on after ``masks`` masks until the maps
-            have settled, with at most so many.
-        reliability (float): Maps have settled when those of the even and of
-            the odd masks correlate so well that their mean would correlate
-            with another such mean by so much, for every detection.
+        max_masks (int, optional): Go on, ``masks`` at a time, until the maps
+            have settled, with at most so many masks. Off by default.
+        reliability (float): With ``max_masks``, when maps have settled: those
+            of the even and of the odd masks correlate so well that their mean
+            would correlate with another such mean by so much, for every
+            detection.
         coverage (bool): Divide each pixel's sum by how often the pixel was
             shown, ``Σ_m mask_m``, which is the same for all pixels but for
             chance. False is the paper's sum.
@@ -59,7 +60,7 @@ class DRISE(Explainer):
                  max_masks: int | None = None,
                  reliability: float = 0.95,
                  coverage: bool = True,
-                 objectness: bool = True,
+                 objectness: bool = False,
                  amp: bool = False,
                  progress: bool = True,
                  **kwargs: Any) -> None:
@@ -92,49 +93,71 @@ class DRISE(Explainer):
         """Heat maps of all detections, shape (N, H, W), in [0, 1]."""
         if not len(trace):
             return self.image_heatmaps([], trace)
+        total = self.masked_sums(trace)
         frame = trace.frame
-        means = [
-            MaskedMean(len(trace), frame.content_shape, trace.input.image)
+        return self.image_heatmaps([{
+            0:
+            GridMap(
+                total.mean(found) if self.coverage else found,
+                frame.input_shape, frame.corner)
+        } for found in total.found], trace)
+
+    def masked_sums(self, trace: Trace) -> MaskedSums:
+        """The sums of enough masks, kept in two halves until then if it
+        matters whether these agree."""
+        search = MaskedSearch(
+            trace, RandomMasks(self.grid, self.probability, self.seed),
+            self.objectness, self.amp)
+        halves = [
+            MaskedSums(len(trace), trace.frame.content_shape,
+                       trace.input.image)
             for _ in range(1 if self.max_masks is None else 2)
         ]
-        self.add_masks(trace, means)
-        total = means[0] if len(means) == 1 else means[0] + means[1]
-        maps = total.maps() if self.coverage else total.sums
-        return self.image_heatmaps(
-            [{0: GridMap(one, frame.input_shape, frame.corner)}
-             for one in maps], trace)
-
-    def add_masks(self, trace: Trace, means: list[MaskedMean]) -> None:
-        """Add masks to the means, in turn to each, until there are enough."""
-        targets = Targets.of_trace(trace, self.objectness)
-        masks = RandomMasks(self.grid, self.probability, self.seed)
-        image = MaskedImage(trace.input, trace.frame)
         limit = self.max_masks or self.masks
-        done = 0
-        with progress_bar('D-RISE', limit) if self.progress else \
-                nullcontext(lambda steps: None) as advance:
-            while done < limit and not settled(means, self.reliability):
+        with progress_bar('D-RISE', limit) if self.progress \
+                else nullcontext(lambda steps: None) as advance:
+            for done in range(0, limit, self.masks):
+                if done and settled(halves, self.reliability):
+                    break
                 last = min(done + self.masks, limit)
-                while done < last:
-                    batch = masks.draw(
-                        min(self.batch_size, last - done), image.content)
-                    scores = self.scores(trace.input, image.behind(batch),
-                                         targets)
-                    for turn, mean in enumerate(means):
-                        own = slice((turn - done) % len(means), None,
-                                    len(means))
-                        mean.add(scores[:, own], batch[own])
-                    done += len(batch)
-                    advance(len(batch))
+                for first in range(done, last, self.batch_size):
+                    scores, masks = search.next(
+                        min(self.batch_size, last - first))
+                    for turn, half in enumerate(halves):
+                        own = slice((turn - first) % len(halves), None,
+                                    len(halves))
+                        half.add(scores[:, own], masks[own])
+                    advance(len(masks))
+        for half in halves[1:]:
+            halves[0].merge(half)
+        return halves[0]
 
-    def scores(self, network: NetworkInput, images: Tensor,
-               targets: Targets) -> Tensor:
-        """How well N detections are found in images (B, 3, H, W), shape (N,
-        B)."""
-        with torch.autocast(images.device.type, enabled=self.amp):
-            candidates = network.predict(images)
-        return torch.stack([targets.found_in(one) for one in candidates],
-                           dim=1)
+
+class MaskedSearch:
+    """Looks for detections in their image behind masks.
+
+    Args:
+        trace (Trace): The detections.
+        masks (RandomMasks): The masks.
+        objectness, amp (bool): See :class:`DRISE`.
+    """
+
+    def __init__(self, trace: Trace, masks: RandomMasks, objectness: bool,
+                 amp: bool) -> None:
+        self.masks = masks
+        self.amp = amp
+        self.image = MaskedImage(trace.input, trace.frame)
+        self.predict = trace.input.predict
+        self.targets = Targets.of_trace(trace, objectness)
+
+    def next(self, count: int) -> tuple[Tensor, Tensor]:
+        """How well N detections are found behind the next masks, shape (N,
+        count), and the masks (count, h, w)."""
+        masks = self.masks.draw(count, self.image.content)
+        with torch.autocast(masks.device.type, enabled=self.amp):
+            candidates = self.predict(self.image.behind(masks))
+        return torch.stack([self.targets.found_in(one) for one in candidates],
+                           dim=1), masks
 
 
 @dataclass(frozen=True)
@@ -142,10 +165,11 @@ class Targets:
     """The detections that are looked for.
 
     Args:
-        bboxes (Tensor): Shape (N, 4), in pixels of the network's input.
+        bboxes (Tensor): Shape (N, 4), last dim (x1, y1, x2, y2), in pixels of
+            the network's input.
         labels (Tensor): Shape (N, ).
         probabilities (Tensor, optional): Of all classes, shape (N, C).
-        objectness (bool): See :class:`DRISE`.
+        objectness (bool): See :meth:`found_in`.
     """
     bboxes: Tensor
     labels: Tensor
@@ -154,22 +178,24 @@ class Targets:
 
     @classmethod
     def of_trace(cls, trace: Trace, objectness: bool) -> Targets:
-        """The detections of a trace, with the probabilities of the candidates
-        that they were."""
+        """The detections of a trace, with the class probabilities of the
+        candidates that they were."""
         bboxes, labels = trace.outputs[:, 1:].detach(), trace.detections.labels
         (known, ) = trace.input.predict(trace.input.image[None])
         probabilities = known.probabilities
-        if probabilities is not None:
+        if probabilities is not None and len(known):
             same = labels[:, None] == known.labels
-            overlap = box_iou(bboxes, known.bboxes).where(
-                same, bboxes.new_zeros(()))
-            probabilities = probabilities[overlap.argmax(dim=1)]
+            overlap, best = (box_iou(bboxes, known.bboxes) * same).max(dim=1)
+            # a box that merging moved away from all candidates has its class
+            alone = F.one_hot(labels, probabilities.shape[1])
+            probabilities = probabilities[best].where(
+                overlap[:, None] > 0, alone.to(probabilities))
         return cls(bboxes, labels, probabilities, objectness)
 
     def found_in(self, candidates: Candidates) -> Tensor:
-        """The largest similarity of each detection to a candidate, shape (N,
-        ): IoU times cosine of the class probabilities, and, with
-        ``objectness``, times the candidate's score.
+        """How well each detection is found again, shape (N, ): the largest
+        product of IoU and cosine of the class probabilities, and, with
+        ``objectness``, the score, among the candidates.
 
         Where class probabilities are not known, the cosine is 1 for the same
         class and 0 for others.
@@ -177,125 +203,29 @@ class Targets:
         if not len(candidates):
             return self.bboxes.new_zeros(len(self.bboxes))
         # two boxes without an area have none in common
-        found = box_iou(self.bboxes, candidates.bboxes.float()).nan_to_num(0)
+        found = box_iou(self.bboxes,
+                        candidates.bboxes.type_as(self.bboxes)).nan_to_num(0)
         if self.probabilities is None or candidates.probabilities is None:
             found *= self.labels[:, None] == candidates.labels
         else:
-            found *= F.normalize(self.probabilities.float()) @ F.normalize(
-                candidates.probabilities.float()).T
+            found *= F.normalize(self.probabilities.type_as(found)) @ \
+                F.normalize(candidates.probabilities.type_as(found)).T
         if self.objectness:
             found *= candidates.scores
         return found.amax(dim=1)
 
 
-class RandomMasks:
-    """Random masks, one after the other: how many are drawn at once does not
-    change them.
-
-    Args:
-        grid, probability, seed: See :class:`DRISE`.
-    """
-
-    def __init__(self, grid: int, probability: float, seed: int) -> None:
-        self.grid = grid
-        self.probability = probability
-        self.random = np.random.default_rng(seed)
-
-    def draw(self, count: int, image: Tensor) -> Tensor:
-        """The next masks.
-
-        A grid of ``g x g`` cells is enlarged (bilinear) to ``(g + 1) / g`` of
-        the image's size, and moved by less than one of its cells.
-
-        Args:
-            count (int): How many.
-            image (Tensor): Gives their size, device and type; shape (..., h,
-                w).
-
-        Returns:
-            Tensor: Shape (count, h, w), in [0, 1].
-        """
-        numbers = self.random.random((count, self.grid**2 + 2))
-        cells = torch.from_numpy(numbers[:, 2:] < self.probability)
-        shifts = torch.from_numpy(numbers[:, :2]).to(image)
-        rows, columns = (
-            self.weights(shifts[:, axis], image.shape[axis - 2])
-            for axis in (0, 1))
-        cells = cells.to(image).view(count, self.grid, self.grid)
-        return rows @ cells @ columns.mT
-
-    def weights(self, shifts: Tensor, pixels: int) -> Tensor:
-        """How much of each cell is seen by each pixel along one axis, shape
-        (count, pixels, grid)."""
-        centres = (torch.arange(pixels).to(shifts) + .5) / pixels  # of 1
-        places = (centres * self.grid + shifts[:, None]) * self.grid / (
-            self.grid + 1) - .5
-        places = places.clamp(0, self.grid - 1)  # in cells, from the first
-        cells = torch.arange(self.grid).to(shifts)
-        return (1 - (places[..., None] - cells).abs()).clamp(min=0)
-
-
-class MaskedImage:
-    """The network's input, with the image behind masks. The padding is left
-    as it is."""
-
-    def __init__(self, network: NetworkInput, frame: ImageFrame) -> None:
-        self.network = network
-        (top, left), (height, width) = frame.corner, frame.content_shape
-        self.place = (..., slice(top, top + height),
-                      slice(left, left + width))
-        self.content = network.image[self.place]
-        self.light = self.content - network.black
-
-    def behind(self, masks: Tensor) -> Tensor:
-        """The input for each mask (B, h, w), shape (B, 3, H, W)."""
-        images = self.network.image.repeat(len(masks), 1, 1, 1)
-        torch.addcmul(
-            self.network.black, self.light, masks[:, None],
-            out=images[self.place])
-        return images
-
-
-class MaskedMean:
-    """The mean score of each detection where a pixel is shown.
-
-    Args:
-        count (int): Number of detections.
-        shape (tuple): Height and width of the masks.
-        like (Tensor): Gives device and type.
-    """
-
-    def __init__(self, count: int, shape: Shape, like: Tensor) -> None:
-        self.sums = like.new_zeros(count, *shape)  # Σ_m s_m mask_m
-        self.shown = like.new_zeros(shape)  # Σ_m mask_m
-
-    def __add__(self, other: MaskedMean) -> MaskedMean:
-        total = MaskedMean(0, (0, 0), self.sums)
-        total.sums = self.sums + other.sums
-        total.shown = self.shown + other.shown
-        return total
-
-    def add(self, scores: Tensor, masks: Tensor) -> None:
-        """Add scores (N, B) of masks (B, h, w)."""
-        self.sums.flatten(1).addmm_(scores, masks.flatten(1))
-        self.shown += masks.sum(dim=0)
-
-    def maps(self) -> Tensor:
-        """Shape (N, h, w); zero where nothing was shown."""
-        return self.sums / self.shown.where(
-            self.shown > 0, torch.ones_like(self.shown))
-
-
-def settled(means: list[MaskedMean], reliability: float) -> bool:
-    """Whether the maps of two independent halves agree: by the correlation r
-    of two halves, that of their mean with another such mean is 2r / (1 + r)
-    (Spearman-Brown). One sum alone never tells."""
-    if len(means) < 2 or not means[0].shown.any():
-        return False
-    first, second = (mean.maps().flatten(1) for mean in means)
-    first = first - first.mean(dim=1, keepdim=True)
-    second = second - second.mean(dim=1, keepdim=True)
-    correlation = F.cosine_similarity(first, second)
-    flat = ~(first.any(dim=1) | second.any(dim=1))  # not found at all
-    return bool(
-        (flat | (2 * correlation > reliability * (1 + correlation))).all())
+def settled(halves: Sequence[MaskedSums], reliability: float) -> bool:
+    """Whether the maps of two independent halves agree: if they correlate by
+    r, their mean correlates with another such mean by 2r / (1 + r)
+    (Spearman-Brown). A detection that is not found at all has settled."""
+    first, second = halves
+    for one, other in zip(first.found, second.found):
+        if not (one.any() or other.any()):
+            continue
+        maps = torch.stack([first.mean(one), second.mean(other)])
+        maps -= maps.mean(dim=(1, 2), keepdim=True)
+        r = F.cosine_similarity(maps[0].flatten(), maps[1].flatten(), dim=0)
+        if not 2 * r > reliability * (1 + r):
+            return False
+    return True
