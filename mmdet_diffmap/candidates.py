@@ -80,6 +80,7 @@ class Listener:
         self.head: Any = head
         self.images: list[Candidates | None] = []
         self.current: Candidates | None = None
+        self.in_single = False  # in _predict_by_feat_single
         self.kept: list[Tensor] = []  # probabilities of this image, by level
         self.maps: Sequence[Any] = ()  # raw maps of the batch
         self.functions: dict[str, Callable] = dict(
@@ -99,7 +100,9 @@ class Listener:
     def predict_by_feat_single(self, original: Callable, *args: Any,
                                **kwargs: Any) -> Any:
         """One image from its beginning to its end."""
+        self.in_single = True
         results = original(*args, **kwargs)
+        self.in_single = False
         if isinstance(self.head, DETRHead):
             self.current = self.queries(args[0], results)
         self.image_ends()
@@ -109,12 +112,17 @@ class Listener:
         self.images.append(self.current)
         self.current, self.kept = None, []
 
-    def queries(self, logits: Tensor, results: InstanceData) -> Candidates:
+    def queries(self, logits: Tensor,
+                results: InstanceData) -> Candidates | None:
         """The queries of a DETR."""
         probabilities = logits.sigmoid() if self.head.loss_cls.use_sigmoid \
             else logits.softmax(-1)[:, :-1]
+        if probabilities.shape[1] != self.head.num_classes:
+            return None  # of words, not of classes
         # which query a result is, its score tells
         own = probabilities[:, results.labels] == results.scores
+        if not own.any(dim=0).all():
+            return None
         return Candidates(results.bboxes, results.scores, results.labels,
                           probabilities[own.int().argmax(dim=0)])
 
@@ -129,18 +137,25 @@ class Listener:
     def bbox_post_process(self, original: Callable, results: InstanceData,
                           *args: Any, **kwargs: Any) -> Any:
         """The end of an image of a one-stage head."""
+        if results.scores.dim() == 1:  # PAA goes on to multiclass_nms
+            self.current = self.locations(results)
+        final = original(results, *args, **kwargs)
+        if not self.in_single:  # YOLOX and YOLOv3 go through the batch
+            self.image_ends()
+        return final
+
+    def locations(self, results: InstanceData) -> Candidates | None:
+        """What a one-stage head keeps of its locations."""
         scores = results.scores
         if 'score_factors' in results:
             scores = scores * results.score_factors
         probabilities = torch.cat(self.kept) if self.kept else \
             self.above_threshold()
-        if probabilities is not None and len(probabilities) == len(scores):
-            self.current = Candidates(
-                get_box_tensor(results.bboxes), scores, results.labels,
-                probabilities)
-        if not hasattr(self.head, '_predict_by_feat_single'):
-            self.image_ends()
-        return original(results, *args, **kwargs)
+        if probabilities is None or len(probabilities) != len(scores):
+            return None
+        return Candidates(
+            get_box_tensor(results.bboxes), scores, results.labels,
+            probabilities)
 
     def above_threshold(self) -> Tensor | None:
         """The probabilities at an image's locations above the threshold, as

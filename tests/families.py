@@ -32,8 +32,9 @@ def small_config(name: str) -> Config:
     if model.backbone.type == 'ResNet' and 'neck' in model:
         model.backbone.update(
             depth=18, norm_cfg=dict(type='BN'), init_cfg=None)
-        model.neck.in_channels = [64, 128, 256, 512][-len(
-            model.neck.in_channels):]
+        channels = model.neck.in_channels
+        model.neck.in_channels = 512 if isinstance(channels, int) else [
+            64, 128, 256, 512][-len(channels):]
     model.backbone.init_cfg = None
     if model.type == 'DETR':
         model.encoder.num_layers = 1

@@ -194,11 +194,11 @@ class Targets:
 
     def found_in(self, candidates: Candidates) -> Tensor:
         """How well each detection is found again, shape (N, ): the largest
-        product of IoU and cosine of the class probabilities, and, with
-        ``objectness``, the score, among the candidates.
+        product of IoU and cosine of the class probabilities among the
+        candidates, and, with ``objectness``, of their score as well.
 
-        Where class probabilities are not known, the cosine is 1 for the same
-        class and 0 for others.
+        Where class probabilities are not known, the score of candidates of
+        the same class takes the place of the cosine.
         """
         if not len(candidates):
             return self.bboxes.new_zeros(len(self.bboxes))
@@ -206,12 +206,13 @@ class Targets:
         found = box_iou(self.bboxes,
                         candidates.bboxes.type_as(self.bboxes)).nan_to_num(0)
         if self.probabilities is None or candidates.probabilities is None:
-            found *= self.labels[:, None] == candidates.labels
+            same = self.labels[:, None] == candidates.labels
+            found *= same * candidates.scores
         else:
             found *= F.normalize(self.probabilities.type_as(found)) @ \
                 F.normalize(candidates.probabilities.type_as(found)).T
-        if self.objectness:
-            found *= candidates.scores
+            if self.objectness:
+                found *= candidates.scores
         return found.amax(dim=1)
 
 

@@ -1,0 +1,200 @@
+"""What is left to the final filtering, against the heads' raw maps decoded
+one by one."""
+import pytest
+import torch
+from families import (
+    CONFIGS,
+    FAMILIES,
+    batch_of,
+    build,
+    random_detector,
+    random_image,
+    small_config,
+)
+from mmengine.structures import InstanceData
+from naive import preprocess
+from squares import SquareDetector
+
+from mmdet_diffmap.detector import DetectorAdapter
+from mmdet_diffmap.speed import input_batch
+
+
+def dense(model, features, meta):
+    """FCOS and RetinaNet: at each location, each class above the threshold,
+    the best 1000 of a level."""
+    head = model.bbox_head
+    outs = head(features)
+    priors = head.prior_generator.grid_priors(
+        [level.shape[-2:] for level in outs[0]], device=features[0].device)
+    for level, places in enumerate(priors):
+        maps = [one[level][0].permute(1, 2, 0) for one in outs]
+        classes = maps[0].reshape(len(places), 80).sigmoid()
+        factor = maps[2].reshape(-1).sigmoid() if len(maps) > 2 else \
+            torch.ones(len(places))
+        boxes = head.bbox_coder.decode(
+            places, maps[1].reshape(-1, 4), max_shape=meta['img_shape'])
+        order = classes.flatten().argsort(descending=True)[:1000].tolist()
+        for place, label in (divmod(one, 80) for one in order):
+            yield (boxes[place], classes[place, label] * factor[place], label,
+                   classes[place])
+
+
+def yolox(model, features, meta):
+    head = model.bbox_head
+    for level, stride in enumerate((8, 16, 32)):
+        classes, boxes, objectness = (
+            maps[level][0] for maps in head(features))
+        _, height, width = classes.shape
+        for row in range(height):
+            for column in range(width):
+                dx, dy, dw, dh = boxes[:, row, column].tolist()
+                x, y = (column + dx) * stride, (row + dy) * stride
+                w, h = (torch.tensor(one).exp() * stride for one in (dw, dh))
+                probabilities = classes[:, row, column].sigmoid()
+                yield (torch.stack([x - w / 2, y - h / 2, x + w / 2,
+                                    y + h / 2]),
+                       probabilities.max() *
+                       objectness[0, row, column].sigmoid(),
+                       int(probabilities.argmax()), probabilities)
+
+
+def two_stage(model, features, meta, samples):
+    (proposals, ) = model.rpn_head.predict(features, samples, rescale=False)
+    head = model.roi_head
+    rois = torch.nn.functional.pad(proposals.bboxes, (1, 0))
+    logits, deltas = head.bbox_head(head.bbox_roi_extractor(
+        features[:4], rois))
+    probabilities = logits.softmax(dim=1)[:, :80]
+    for i in range(len(rois)):
+        boxes = head.bbox_head.bbox_coder.decode(
+            proposals.bboxes[i:i + 1].repeat(80, 1), deltas[i].view(80, 4),
+            max_shape=meta['img_shape'])
+        for label in range(80):
+            yield (boxes[label], probabilities[i, label], label,
+                   probabilities[i])
+
+
+def detr(model, features, meta, samples):
+    states = model.forward_transformer(features, samples)['hidden_states']
+    logits, boxes = (out[-1][0] for out in model.bbox_head(states))
+    probabilities = logits.softmax(dim=1)[:, :80]
+    best, labels = probabilities.max(dim=1)
+    height, width = meta['img_shape']
+    for i in best.argsort(descending=True)[:4].tolist():
+        x, y, w, h = (boxes[i] * boxes.new_tensor([width, height] * 2)
+                      ).unbind()
+        box = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+        limits = box.new_tensor([width, height] * 2)
+        yield (torch.minimum(box.clamp(min=0), limits), best[i],
+               int(labels[i]), probabilities[i])
+
+
+@torch.no_grad()
+def naive_candidates(family, model, data):
+    inputs, samples = preprocess(model, data)
+    features = model.extract_feat(inputs)
+    meta = samples[0].metainfo
+    found = dict(fcos=dense, pvt=dense, yolox=yolox)
+    if family in found:
+        rows = found[family](model, features, meta)
+    else:
+        later = dict(faster_rcnn=two_stage, detr=detr)[family]
+        rows = later(model, features, meta, samples)
+    boxes, scores, labels, probabilities = zip(*rows)
+    return InstanceData(
+        bboxes=torch.stack(boxes), scores=torch.stack(scores),
+        labels=torch.tensor(labels), probabilities=torch.stack(probabilities))
+
+
+def assert_same(found, expected):
+    """The same candidates in any order."""
+    assert len(found) == len(expected)
+    for label in expected.labels.unique().tolist():
+        one, other = (
+            torch.cat([own.bboxes, 100 * own.scores[:, None],
+                       100 * own.probabilities], dim=1)[own.labels == label]
+            for own in (found, expected))  # (n, 4 + 1 + 80)
+        partner = torch.cdist(other, one, p=torch.inf).argmin(dim=1)
+        assert len(one) == len(partner.unique())
+        torch.testing.assert_close(one[partner], other, rtol=1e-4, atol=1e-2)
+
+
+def candidates_of(model, data, count=1):
+    trace = DetectorAdapter(model, None).trace(data)
+    return trace.input.predict(trace.input.image.repeat(count, 1, 1, 1))
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_candidates_are_the_heads_own(family):
+    model = random_detector(family)
+    data = batch_of(model, random_image(75, 130))
+    expected = naive_candidates(family, model, data)
+    for found in candidates_of(model, data, count=2):
+        assert_same(found, expected)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_image_of_a_batch_is_its_own(family):
+    """Different images in one batch do not get each other's candidates."""
+    model = random_detector(family)
+    trace = DetectorAdapter(model, None).trace(
+        batch_of(model, random_image(75, 130)))
+    images = torch.stack([trace.input.image, trace.input.image.flip(-1)])
+    together = trace.input.predict(images)
+    for image, found in zip(images, together):
+        (alone, ) = trace.input.predict(image[None])
+        assert_same(found, alone)
+
+
+@pytest.mark.parametrize('config', [
+    'atss/atss_r50_fpn_1x_coco.py',
+    'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
+    'conditional_detr/conditional-detr_r50_8xb2-50e_coco.py',
+    'foveabox/fovea_r50_fpn_4xb4-1x_coco.py',
+    'gfl/gfl_r50_fpn_1x_coco.py',
+    'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+    'paa/paa_r50_fpn_1x_coco.py',
+    'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+    'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py',
+    'yolof/yolof_r50-c5_8xb8-1x_coco.py',
+])
+def test_class_probabilities_are_known(config):
+    model = build(small_config(config))
+    data = batch_of(model, random_image(75, 130))
+    final = DetectorAdapter(model, None).trace(data).detections
+    (found, ) = candidates_of(model, data)
+    assert len(found) >= len(final) > 0
+    assert found.probabilities.shape == (len(found), 80)
+    assert found.probabilities.min() >= 0 and found.probabilities.max() <= 1
+
+
+def test_other_heads_give_their_final_detections():
+    """CenterNet's peaks have no class probabilities."""
+    model = build(small_config(
+        'centernet/centernet-update_r50-caffe_fpn_ms-1x_coco.py'))
+    data = batch_of(model, random_image(75, 130))
+    trace = DetectorAdapter(model, None).trace(data)
+    (found, ) = trace.input.predict(trace.input.image[None])
+    assert len(found)
+
+
+def test_final_detections_of_a_detector_of_no_known_kind():
+    """In input pixels, which are two for one of the image."""
+    model = SquareDetector((16, 24, 64, 72), (96, 60, 144, 108))
+    data = input_batch(random_image(64, 80), (128, 160))
+    first, second = candidates_of(model, data, count=2)
+    assert first.probabilities is None
+    assert first.bboxes.tolist() == [[16, 24, 64, 72], [96, 60, 144, 108]]
+    assert first.labels.tolist() == [0, 1]
+    torch.testing.assert_close(first.scores, second.scores)
+    final = DetectorAdapter(model, None).trace(data).detections
+    assert final.bboxes.tolist() == [[8, 12, 32, 36], [48, 30, 72, 54]]
+    torch.testing.assert_close(first.scores, final.scores)
+
+
+def test_image_without_proposals_has_no_candidates():
+    cfg = small_config(CONFIGS['faster_rcnn'])
+    cfg.model.test_cfg.rpn.min_bbox_size = 1e6
+    model = build(cfg)
+    data = batch_of(model, random_image(75, 130))
+    assert [len(one) for one in candidates_of(model, data, 2)] == [0, 0]
