@@ -19,12 +19,13 @@ warnings.simplefilter('ignore')
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
+from mmdet_diffmap import command_line
 from mmdet_diffmap.apis import load_detector
 from mmdet_diffmap.apis.detector import (
     available_device,
@@ -67,12 +68,9 @@ def parse_args() -> argparse.Namespace:
         default=['odam'],
         metavar='NAME',
         help='default: odam')
-    parser.add_argument(
-        '--explainer-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='options of all explainers, such as statistics=frozen')
+    command_line.add_options(
+        parser, '--explainer-options',
+        'options of all explainers, such as statistics=frozen')
     parser.add_argument(
         '--input-size',
         type=int,
@@ -103,19 +101,10 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='run the naive loop for at most so many objects, and scale its '
         'time up; 0 leaves it out; default: 10')
-    parser.add_argument(
-        '--device', help='default: the GPU where there is one, else the CPU')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
     parser.add_argument('--json', help='write all figures into this file')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value')
-    try:
-        args = parser.parse_args()
-    except ValueError:  # mmengine's DictAction splits at '='
-        parser.error('options are given as KEY=VALUE')
+    command_line.add_detector_options(parser)
+    args = command_line.parse_args(parser)
     smallest = min(*args.num_objects, *args.input_size, *args.image_size,
                    args.repeat)
     if smallest < 1 or args.naive_objects < 0:
@@ -184,44 +173,44 @@ def print_speeds(console: Console, title: str, speeds: list[Speed]) -> None:
 
 def main() -> int:
     args = parse_args()
+    return command_line.run(lambda: measure(args))
+
+
+def measure(args: argparse.Namespace) -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
-    try:
-        explainers = {
-            name: build_explainer(name, **args.explainer_options)
-            for name in args.explainers
-        }
-        boxes = coco_boxes(args.annotations, args.seed) if args.annotations \
-            else random_boxes(max(args.num_objects), args.seed)
-        if len(boxes) < max(args.num_objects):
-            raise ValueError(f'{args.annotations} has {len(boxes)} boxes, '
-                             f'fewer than {max(args.num_objects)} objects')
-        detector = make_detector(args)
-        image = np.random.default_rng(args.seed).integers(
-            0, 256, (*args.image_size, 3), dtype=np.uint8)
-        bench = Bench(detector, input_batch(image, tuple(args.input_size)),
-                      boxes, args.repeat, args.naive_objects)
-        results = {}
-        for name, explainer in explainers.items():
-            speeds = list(bench.measure(explainer, args.num_objects))
-            print_speeds(console, f'{args.config}, {name}', speeds)
-            results[name] = [speed.as_dict() for speed in speeds]
-        if args.json:
-            device = next(detector.parameters()).device
-            record = dict(
-                arguments=vars(args),
-                machine=dict(
-                    processor=platform.machine(),
-                    cores=os.cpu_count(),
-                    threads=torch.get_num_threads(),
-                    device=torch.cuda.get_device_name(device)
-                    if device.type == 'cuda' else device.type,
-                    torch=torch.__version__),
-                explainers=results)
-            with replacing(Path(args.json)) as file:
-                file.write(json.dumps(record, indent=2).encode())
-    except (OSError, ValueError, TypeError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    explainers = {
+        name: build_explainer(name, **args.explainer_options)
+        for name in args.explainers
+    }
+    boxes = coco_boxes(args.annotations, args.seed) if args.annotations \
+        else random_boxes(max(args.num_objects), args.seed)
+    if len(boxes) < max(args.num_objects):
+        raise ValueError(f'{args.annotations} has {len(boxes)} boxes, '
+                         f'fewer than {max(args.num_objects)} objects')
+    detector = make_detector(args)
+    image = np.random.default_rng(args.seed).integers(
+        0, 256, (*args.image_size, 3), dtype=np.uint8)
+    bench = Bench(detector, input_batch(image, tuple(args.input_size)), boxes,
+                  args.repeat, args.naive_objects)
+    results = {}
+    for name, explainer in explainers.items():
+        speeds = list(bench.measure(explainer, args.num_objects))
+        print_speeds(console, f'{args.config}, {name}', speeds)
+        results[name] = [speed.as_dict() for speed in speeds]
+    if args.json:
+        device = next(detector.parameters()).device
+        record = dict(
+            arguments=vars(args),
+            machine=dict(
+                processor=platform.machine(),
+                cores=os.cpu_count(),
+                threads=torch.get_num_threads(),
+                device=torch.cuda.get_device_name(device)
+                if device.type == 'cuda' else device.type,
+                torch=torch.__version__),
+            explainers=results)
+        with replacing(Path(args.json)) as file:
+            file.write(json.dumps(record, indent=2).encode())
     return 0
 
 

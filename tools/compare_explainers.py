@@ -16,7 +16,6 @@ from typing import Any
 warnings.simplefilter('ignore')
 
 import numpy as np
-from mmengine.config import DictAction
 from mmengine.structures import InstanceData
 from PIL import Image, ImageDraw
 from rich.console import Console
@@ -25,6 +24,7 @@ from rich.table import Table
 from scipy.stats import rankdata
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
+from mmdet_diffmap import command_line
 from mmdet_diffmap.apis import find_images, load_detector, read_image
 from mmdet_diffmap.apis.explain import explain_batch, single_batch
 from mmdet_diffmap.explainers import build_explainer
@@ -92,41 +92,31 @@ def parse_args() -> argparse.Namespace:
         help='checkpoint file or URL; default: the one that the config or '
         'the model zoo names')
     parser.add_argument('--explainer', default='odam', help='default: odam')
-    parser.add_argument(
-        '--first',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='options of the first setting; default: none')
-    parser.add_argument(
+    command_line.add_options(parser, '--first',
+                             'options of the first setting; default: none')
+    command_line.add_options(
+        parser,
         '--second',
-        nargs='+',
-        action=DictAction,
-        required=True,
-        metavar='KEY=VALUE',
-        help='options of the second, such as statistics=frozen')
+        'options of the second, such as statistics=frozen',
+        required=True)
     parser.add_argument('--score-thr', type=float, default=0.3)
     parser.add_argument('--max-objects', type=int)
     parser.add_argument('--picture', help='write the picture into this file')
     parser.add_argument('--json', help='write the table into this file')
-    parser.add_argument('--device')
-    try:
-        args = parser.parse_args()
-    except ValueError:  # mmengine's DictAction splits at '='
-        parser.error('options are given as KEY=VALUE')
+    command_line.add_detector_options(parser)
+    args = command_line.parse_args(parser)
     if len(args.paths) == 1:
         parser.error(f'{args.paths[0]} alone: give images and a MODEL')
     return args
 
 
-def compare(args: argparse.Namespace) -> list[Compared]:
+def explain_twice(args: argparse.Namespace) -> list[Compared]:
     """Explain every object with both settings."""
     *inputs, name = args.paths
     explainers = [build_explainer(args.explainer, **options)
                   for options in (args.first, args.second)]
     images = find_images(inputs)
-    model = load_detector(name, args.weights, args.device)
+    model = load_detector(name, args.weights, args.device, args.cfg_options)
     found = []
     console = Console(stderr=True)
     for path in track(
@@ -198,33 +188,33 @@ def describe(options: dict[str, Any]) -> str:
 
 def main() -> int:
     args = parse_args()
-    try:
-        objects = compare(args)
-        if not objects:
-            raise ValueError('no object above the score threshold')
-        rows = [one.figures() for one in objects]
-        table = quartiles(rows)
-        names = describe(args.first), describe(args.second)
-        printed = Table(title=f'{names[0]} against {names[1]}, '
-                        f'{len(objects)} objects')
-        for column in ('', *next(iter(table.values()))):
-            printed.add_column(column, justify='right' if column else 'left')
-        for name, values in table.items():
-            printed.add_row(name, *(f'{v:.3f}' for v in values.values()))
-        Console(width=None if sys.stdout.isatty() else 100).print(printed)
-        if args.picture:
-            order = np.argsort(
-                [row['heat map: largest difference'] for row in rows])
-            chosen = [objects[order[len(order) // 2]], objects[order[-1]]]
-            save_picture(draw(chosen, names), Path(args.picture))
-        if args.json:
-            with replacing(Path(args.json)) as file:
-                file.write(
-                    json.dumps(dict(objects=len(objects), figures=table),
-                               indent=2).encode())
-    except (OSError, ValueError, TypeError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    return command_line.run(lambda: compare(args))
+
+
+def compare(args: argparse.Namespace) -> int:
+    objects = explain_twice(args)
+    if not objects:
+        raise ValueError('no object above the score threshold')
+    rows = [one.figures() for one in objects]
+    table = quartiles(rows)
+    names = describe(args.first), describe(args.second)
+    printed = Table(title=f'{names[0]} against {names[1]}, '
+                    f'{len(objects)} objects')
+    for column in ('', *next(iter(table.values()))):
+        printed.add_column(column, justify='right' if column else 'left')
+    for name, values in table.items():
+        printed.add_row(name, *(f'{v:.3f}' for v in values.values()))
+    Console(width=None if sys.stdout.isatty() else 100).print(printed)
+    if args.picture:
+        order = np.argsort(
+            [row['heat map: largest difference'] for row in rows])
+        chosen = [objects[order[len(order) // 2]], objects[order[-1]]]
+        save_picture(draw(chosen, names), Path(args.picture))
+    if args.json:
+        with replacing(Path(args.json)) as file:
+            file.write(
+                json.dumps(dict(objects=len(objects), figures=table),
+                           indent=2).encode())
     return 0
 
 

@@ -336,7 +336,8 @@ def test_target_that_no_candidate_overlaps_has_its_class(squares):
     """Boxes that are merged from several need not be one of them."""
     trace = trace_of(squares)
     far = Candidates(
-        torch.tensor([[150., 120, 151, 121], SQUARES[1]]), torch.tensor([.5, .5]),
+        torch.tensor([[150., 120, 151, 121], SQUARES[1]]),
+        torch.tensor([.5, .5]),
         torch.tensor([0, 1]), torch.tensor([[.7, .1, .2], [.2, .6, .1]]))
     trace = replace(
         trace, input=replace(trace.input, predict=lambda images: [far]))
