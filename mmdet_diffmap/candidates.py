@@ -55,13 +55,21 @@ def recorded_candidates(
         head (nn.Module, optional): The head whose results are the detections.
     """
     listener = Listener(head)
+    # not kept by the listener: a cycle would keep its tensors for a while
+    functions: dict[str, Callable] = dict(
+        filter_scores_and_topk=listener.filter_scores_and_topk,
+        multiclass_nms=listener.multiclass_nms)
+    methods: dict[str, Callable] = dict(
+        predict_by_feat=listener.predict_by_feat,
+        _predict_by_feat_single=listener.predict_by_feat_single,
+        _bbox_post_process=listener.bbox_post_process)
     with ExitStack() as stack:
-        for name, heard in listener.functions.items():
+        for name, heard in functions.items():
             for module in modules_with(name, head):
                 original = vars(module)[name]
                 stack.enter_context(
                     swapped(module, name, partial(heard, original)))
-        for name, heard in listener.methods.items():
+        for name, heard in methods.items():
             if hasattr(head, name):
                 original = getattr(head, name)
                 stack.enter_context(
@@ -83,13 +91,6 @@ class Listener:
         self.in_single = False  # in _predict_by_feat_single
         self.kept: list[Tensor] = []  # probabilities of this image, by level
         self.maps: Sequence[Any] = ()  # raw maps of the batch
-        self.functions: dict[str, Callable] = dict(
-            filter_scores_and_topk=self.filter_scores_and_topk,
-            multiclass_nms=self.multiclass_nms)
-        self.methods: dict[str, Callable] = dict(
-            predict_by_feat=self.predict_by_feat,
-            _predict_by_feat_single=self.predict_by_feat_single,
-            _bbox_post_process=self.bbox_post_process)
 
     def predict_by_feat(self, original: Callable, *maps: Any,
                         **kwargs: Any) -> Any:

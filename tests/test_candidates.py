@@ -1,5 +1,7 @@
 """What is left to the final filtering, against the heads' raw maps decoded
 one by one."""
+import gc
+
 import pytest
 import torch
 from families import (
@@ -176,6 +178,28 @@ def test_other_heads_give_their_final_detections():
     trace = DetectorAdapter(model, None).trace(data)
     (found, ) = trace.input.predict(trace.input.image[None])
     assert len(found)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_nothing_waits_for_the_garbage_collector(family):
+    """Cycles would hold the tensors of many batches."""
+    model = random_detector(family)
+    trace = DetectorAdapter(model, None).trace(
+        batch_of(model, random_image(75, 130)))
+    images = trace.input.image[None]
+
+    def tensors():
+        return sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
+
+    trace.input.predict(images)
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensors()
+        trace.input.predict(images)
+        assert tensors() == before
+    finally:
+        gc.enable()
 
 
 def test_final_detections_of_a_detector_of_no_known_kind():

@@ -1,6 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Measure what D-RISE costs beyond the detector's forward passes, in time and
-memory."""
+memory, and how reliable its maps are."""
 import argparse
 import json
 import sys
@@ -25,7 +25,8 @@ from mmdet_diffmap.speed import Overhead, measure_overhead
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Measure D-RISE and the bare forward passes of the same '
-        'number of masked images side by side, and its memory.')
+        'number of masked images side by side, its memory, and how well its '
+        'maps would correlate with those of other masks.')
     parser.add_argument('image', help='file or URL')
     parser.add_argument('model', help='the detector; see explain.py')
     parser.add_argument(
@@ -59,13 +60,13 @@ def parse_args() -> argparse.Namespace:
 def print_overheads(found: list[Overhead]) -> None:
     table = Table()
     for column in ('objects', 'masks', 'bare forwards', 'D-RISE',
-                   '/ bare forwards', 'peak memory'):
+                   '/ bare forwards', 'peak memory', 'reliability'):
         table.add_column(column, justify='right')
     for one in found:
         table.add_row(
             str(one.objects), str(one.masks), f'{one.bare:.3g} s',
             f'{one.explain:.3g} s', f'{one.ratio:.3f}',
-            f'{one.memory / 1e6:.1f} MB')
+            f'{one.memory / 1e6:.1f} MB', f'{one.reliability:.2f}')
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 

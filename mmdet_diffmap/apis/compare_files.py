@@ -1,7 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Pictures that compare methods, or detectors, on one object."""
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,14 @@ def compare_files(models: Mapping[str, nn.Module],
 
     Returns:
         dict: For each image that failed, the reason.
+
+    Raises:
+        OSError: If nothing can be written into ``out_dir``.
+        ValueError: If there is no detector, or an explainer or its target
+            layer does not exist.
     """
+    if not models:
+        raise ValueError('there is no detector to compare')
     methods = {
         name: build_explainer(one)
         for name, one in (explainers or dict(ODAM='ODAM')).items()
@@ -85,21 +92,25 @@ def compare_files(models: Mapping[str, nn.Module],
             DetectorAdapter(model, one.target_layer, one.statistics)
     folder = writable_folder(Path(out_dir, 'compare'))
 
-    def work(path: str, name: str) -> str:
-        image = read_image(path)
-        rows: list[tuple[str, InstanceData]] = []
-        chosen: Chosen | None = None
+    def results(
+            path: str) -> Iterator[tuple[str, InstanceData, list[str]]]:
         for title, model in models.items():
             samples = explain_each(model, single_batch(model, path), 0,
                                    list(methods.values()), score_thr,
                                    max_objects)
-            names = class_names(model)
             for method, sample in zip(methods, samples):
-                found = sample.pred_instances
-                chosen = chosen or Chosen.of(found, object_index, names)
-                rows.append((row_title(title, method), chosen.among(
-                    found, names)))
-        picture = draw_comparison(image[..., ::-1].copy(), rows)
+                yield (row_title(title, method), sample.pred_instances,
+                       class_names(model))
+
+    def work(path: str, name: str) -> str:
+        image = read_image(path)
+        found = results(path)
+        title, instances, names = next(found)
+        chosen = Chosen.of(instances, object_index, names)
+        rows = [(title, instances[object_index])]
+        for title, instances, names in found:
+            rows.append((title, chosen.among(instances, names)))
+        picture = draw_comparison(image[..., ::-1].copy(), chosen.name, rows)
         save_picture(picture, folder / f'{name}.png')
         return f'{folder / name}.png'
 

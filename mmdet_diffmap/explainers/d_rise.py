@@ -1,7 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -93,44 +93,62 @@ class DRISE(Explainer):
         """Heat maps of all detections, shape (N, H, W), in [0, 1]."""
         if not len(trace):
             return self.image_heatmaps([], trace)
-        total = self.masked_sums(trace)
+        total, *others = self.masked_sums(
+            trace, 1 if self.max_masks is None else 2)
+        for other in others:
+            total.merge(other)
         frame = trace.frame
         return self.image_heatmaps([{
-            0:
-            GridMap(
-                total.mean(found) if self.coverage else found,
-                frame.input_shape, frame.corner)
-        } for found in total.found], trace)
+            0: GridMap(self.map_of(total, i), frame.input_shape, frame.corner)
+        } for i in range(len(trace))], trace)
 
-    def masked_sums(self, trace: Trace) -> MaskedSums:
-        """The sums of enough masks, kept in two halves until then if it
-        matters whether these agree."""
+    def map_of(self, sums: MaskedSums, index: int) -> Tensor:
+        """A detection's map before normalisation, shape (h, w)."""
+        found = sums.found[index]
+        return sums.mean(found) if self.coverage else found
+
+    def masked_sums(self, trace: Trace, parts: int) -> list[MaskedSums]:
+        """The sums of enough masks, which go to each of several parts in
+        turn. With two parts or more, there are enough as soon as the first
+        two agree."""
         search = MaskedSearch(
             trace, RandomMasks(self.grid, self.probability, self.seed),
             self.objectness, self.amp)
-        halves = [
+        sums = [
             MaskedSums(len(trace), trace.frame.content_shape,
-                       trace.input.image)
-            for _ in range(1 if self.max_masks is None else 2)
+                       trace.input.image) for _ in range(parts)
         ]
         limit = self.max_masks or self.masks
         with progress_bar('D-RISE', limit) if self.progress \
                 else nullcontext(lambda steps: None) as advance:
             for done in range(0, limit, self.masks):
-                if done and settled(halves, self.reliability):
+                if done and all(one > self.reliability
+                                for one in self.reliabilities(*sums)):
                     break
                 last = min(done + self.masks, limit)
                 for first in range(done, last, self.batch_size):
                     scores, masks = search.next(
                         min(self.batch_size, last - first))
-                    for turn, half in enumerate(halves):
-                        own = slice((turn - first) % len(halves), None,
-                                    len(halves))
-                        half.add(scores[:, own], masks[own])
+                    for turn, part in enumerate(sums):
+                        own = slice((turn - first) % parts, None, parts)
+                        part.add(scores[:, own], masks[own])
                     advance(len(masks))
-        for half in halves[1:]:
-            halves[0].merge(half)
-        return halves[0]
+        return sums
+
+    def reliabilities(self, first: MaskedSums,
+                      second: MaskedSums) -> Iterator[float]:
+        """How well the map of each detection would correlate with one of as
+        many other masks, if the maps of two halves of the masks correlate by
+        r: ``2r / (1 + r)`` (Spearman-Brown). 1 for a detection that is not
+        found at all."""
+        for i in range(len(first.found)):
+            maps = [self.map_of(half, i).flatten() for half in (first, second)]
+            if not any(one.any() for one in maps):
+                yield 1.
+                continue
+            one, other = (values - values.mean() for values in maps)
+            r = float(F.cosine_similarity(one, other, dim=0))
+            yield 2 * r / (1 + r) if r > 0 else r
 
 
 class MaskedSearch:
@@ -214,19 +232,3 @@ class Targets:
             if self.objectness:
                 found *= candidates.scores
         return found.amax(dim=1)
-
-
-def settled(halves: Sequence[MaskedSums], reliability: float) -> bool:
-    """Whether the maps of two independent halves agree: if they correlate by
-    r, their mean correlates with another such mean by 2r / (1 + r)
-    (Spearman-Brown). A detection that is not found at all has settled."""
-    first, second = halves
-    for one, other in zip(first.found, second.found):
-        if not (one.any() or other.any()):
-            continue
-        maps = torch.stack([first.mean(one), second.mean(other)])
-        maps -= maps.mean(dim=(1, 2), keepdim=True)
-        r = F.cosine_similarity(maps[0].flatten(), maps[1].flatten(), dim=0)
-        if not 2 * r > reliability * (1 + r):
-            return False
-    return True

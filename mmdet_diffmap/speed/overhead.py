@@ -1,5 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""What D-RISE costs beyond the detector's forward passes."""
+"""What D-RISE costs beyond the detector's forward passes, and how much of
+its maps is chance."""
 from __future__ import annotations
 
 import statistics
@@ -31,6 +32,8 @@ class Overhead:
         ratio (float): ``explain / bare``, the median of the pairs.
         memory (int): Bytes of all tensors at the peak, beyond those that were
             there before.
+        reliability (float): See :meth:`DRISE.reliabilities`; the mean of the
+            objects.
     """
     objects: int
     masks: int
@@ -38,6 +41,7 @@ class Overhead:
     explain: float
     ratio: float
     memory: int
+    reliability: float
 
     def as_dict(self) -> dict[str, Any]:
         """All of this for a JSON file."""
@@ -81,13 +85,15 @@ def measure_overhead(model: BaseDetector,
         pairs.append((bare, clock(device) - started))
     with peak_memory(device) as peak:
         explainer(trace)
+    halves = explainer.masked_sums(trace, 2)
     return Overhead(
         objects=len(trace),
         masks=explainer.masks,
         bare=statistics.median(bare for bare, _ in pairs),
         explain=statistics.median(explain for _, explain in pairs),
         ratio=statistics.median(explain / bare for bare, explain in pairs),
-        memory=peak.bytes)
+        memory=peak.bytes,
+        reliability=statistics.fmean(explainer.reliabilities(*halves)))
 
 
 def bare_forwards(model: BaseDetector, data: dict, trace: Trace,

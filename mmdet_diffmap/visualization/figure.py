@@ -56,12 +56,16 @@ def draw_explanations(image: np.ndarray, instances: InstanceData,
         COLUMNS)
 
 
-def draw_comparison(image: np.ndarray,
+def draw_comparison(image: np.ndarray, class_name: str,
                     rows: Sequence[tuple[str, InstanceData]]) -> np.ndarray:
     """Draw what several methods, or several detectors, say about one object.
 
+    Each row shows the heat map, the signed difference map and its positive
+    part, as :func:`draw_explanations` does.
+
     Args:
         image (np.ndarray): uint8 RGB, shape (H, W, 3).
+        class_name (str): The object's class.
         rows (Sequence): For each method or detector, its name and the one
             object; none if the detector did not find it.
 
@@ -69,8 +73,10 @@ def draw_comparison(image: np.ndarray,
         np.ndarray: The figure, uint8 RGB.
     """
     return draw_rows(image, [
-        Row(name, instances, 0) if len(instances) else
-        Row(f'{name}: not found', instances) for name, instances in rows
+        Row(f'{name}:  {class_name}  {float(instances.scores[0]):.2f}',
+            instances, 0) if len(instances) else
+        Row(f'{name}:  no such {class_name}', instances)
+        for name, instances in rows
     ], COLUMNS[1:])
 
 

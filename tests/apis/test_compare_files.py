@@ -27,8 +27,9 @@ def test_row_for_each_method_with_maps_of_that_object(tmp_path):
     picture = read_image(str(tmp_path / 'compare/2.png'))[..., ::-1]
     found = [explain(model, SCENE, method).pred_instances[[1]]
              for method in methods.values()]
+    name = class_names(model)[int(found[0].labels)]
     expected = draw_comparison(
-        render_scene(0, 2).image[..., ::-1].copy(),
+        render_scene(0, 2).image[..., ::-1].copy(), name,
         list(zip(methods, found)))
     np.testing.assert_array_equal(picture, expected)
     assert not torch.equal(found[0].heatmaps, found[1].heatmaps)
@@ -81,6 +82,8 @@ def test_object_that_does_not_exist(tmp_path):
 
 
 def test_mistakes_are_found_before_the_work(tmp_path):
+    with pytest.raises(ValueError, match='no detector to compare'):
+        compare_files({}, [SCENE], 0, tmp_path)
     with pytest.raises(ValueError, match='unknown explainer'):
         compare_files(dict(m=demo_detector()), [SCENE], 0, tmp_path,
                       dict(x='nothing'))

@@ -18,7 +18,7 @@ from mmdet_diffmap.apis.explain import select_objects, single_batch
 from mmdet_diffmap.candidates import Candidates
 from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.explainers import DRISE, DifferenceMap
-from mmdet_diffmap.explainers.d_rise import Targets, settled
+from mmdet_diffmap.explainers.d_rise import Targets
 from mmdet_diffmap.explainers.random_masks import MaskedSums, RandomMasks
 from mmdet_diffmap.progress import progress_display
 from mmdet_diffmap.speed import input_batch
@@ -201,22 +201,35 @@ def test_maps_of_an_early_stop_are_those_of_as_many_masks(squares):
         atol=1e-4)
 
 
-def test_settled_is_the_reliability_of_the_mean():
-    """Halves that correlate by r: their mean correlates by 2r / (1 + r) with
-    another."""
+@pytest.mark.parametrize('coverage', [True, False])
+def test_reliability_is_that_of_the_mean(coverage):
+    """Of halves that share a signal and have noise of their own; their mean
+    against another such mean."""
     torch.manual_seed(0)
-    truth, *noise = torch.randn(5, 1, 300, 300, dtype=torch.float64)
+    signal, *noise = torch.randn(5, 1, 300, 300, dtype=torch.float64)
     halves = []
     for one in noise:
-        half = MaskedSums(1, (300, 300), truth)
-        half.found += truth + one
-        half.shown += 1
+        half = MaskedSums(1, (300, 300), signal)
+        half.shown += 2
+        half.found += signal + one
         halves.append(half)
     first, second = ((halves[i].found + halves[i + 1].found)[0]
                      for i in (0, 2))
-    reliability = correlation(first, second)  # 2/3
-    assert settled(halves[:2], reliability - 0.02)
-    assert not settled(halves[:2], reliability + 0.02)
+    (found, ) = DRISE(coverage=coverage).reliabilities(*halves[:2])
+    assert abs(found - correlation(first, second)) < 0.02  # 2/3
+
+
+def test_reliability_of_what_is_divided_by_how_often_it_was_shown():
+    torch.manual_seed(0)
+    signal, shown = torch.rand(2, 1, 30, 30, dtype=torch.float64)
+    halves = []
+    for spread in (0, 9):  # chance showed some pixels often to the second
+        half = MaskedSums(1, (30, 30), signal)
+        half.shown += 1 + spread * shown[0]
+        half.found += signal * half.shown
+        halves.append(half)
+    assert list(DRISE().reliabilities(*halves)) == [pytest.approx(1)]
+    assert next(DRISE(coverage=False).reliabilities(*halves)) < 0.9
 
 
 def test_object_that_is_never_found_has_settled():
@@ -224,9 +237,12 @@ def test_object_that_is_never_found_has_settled():
     for half in halves:
         half.shown += 1
         half.found[0] = torch.eye(3)
-    assert settled(halves, 0.99)
+    assert list(DRISE().reliabilities(*halves)) == [pytest.approx(1), 1]
     halves[0].found[1, 0, 0] = 1
-    assert not settled(halves, 0.01)
+    assert list(DRISE().reliabilities(*halves)) == [pytest.approx(1), 0]
+    halves[1].found[1] = 1 - halves[0].found[1]
+    assert list(DRISE().reliabilities(*halves)) == [
+        pytest.approx(1), pytest.approx(-1)]
 
 
 def test_mixed_precision_is_asked_for(squares):

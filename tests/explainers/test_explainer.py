@@ -1,20 +1,70 @@
 import math
 
 import pytest
+from demo import ROOT
+from mmengine.config import Config
 
 from mmdet_diffmap.explainers import (
+    DRISE,
     ODAM,
     DifferenceMap,
     Explainer,
+    GradCAMPlusPlus,
+    SSGradCAMPlusPlus,
     build_explainer,
+    build_explainers,
 )
 from mmdet_diffmap.registry import EXPLAINERS
+
+NAMED = Config.fromfile(ROOT / 'configs/_base_/explainers.py').explainers
 
 
 @pytest.mark.parametrize('name', ['ODAM', 'odam', 'difference-map',
                                   'difference_map', 'DifferenceMap'])
 def test_names(name):
     assert isinstance(build_explainer(name), Explainer)
+
+
+@pytest.mark.parametrize('name', ['grad-cam++', 'Grad-CAM++', 'GradCAM++',
+                                  'grad_cam_plus_plus', 'GradCAMPlusPlus'])
+def test_names_with_pluses(name):
+    assert type(build_explainer(name)) is GradCAMPlusPlus
+    difference = build_explainer(f'{name}-diff')
+    assert isinstance(difference, DifferenceMap)
+    assert type(difference.explainer) is GradCAMPlusPlus
+
+
+def test_named_explainers_are_those_of_the_paper():
+    plain = {'grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++',
+             'd-rise', 'odam'}
+    assert set(NAMED) == plain | {f'{name}-diff' for name in plain}
+
+
+@pytest.mark.parametrize('name', NAMED)
+def test_named_explainer_is_what_its_name_stands_for(name):
+    named, other = build_explainer(dict(NAMED[name])), build_explainer(name)
+    assert type(named) is type(other)
+    if name.endswith('-diff'):
+        named, other = named.explainer, other.explainer
+    assert type(named) is type(other)
+    assert vars(named) == vars(other)
+
+
+def test_option_goes_to_each_method_that_has_it():
+    built = build_explainers(
+        {'one': 'odam', 'two': 'd-rise', 'three': 'ss-grad-cam++-diff'},
+        masks=7, statistics='frozen', half=True)
+    assert isinstance(built['two'], DRISE) and built['two'].masks == 7
+    assert built['one'].statistics == 'frozen'
+    assert isinstance(built['three'].explainer, SSGradCAMPlusPlus)
+    assert built['three'].explainer.statistics == 'frozen'
+    assert all(one.half for one in built.values())
+
+
+def test_option_that_no_method_has():
+    with pytest.raises(ValueError, match='one and two cannot be built with '
+                       'masks: there is no such option'):
+        build_explainers({'one': 'odam', 'two': 'grad-cam'}, masks=7)
 
 
 def test_config_and_overrides():

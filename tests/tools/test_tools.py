@@ -10,8 +10,8 @@ from demo import CONFIG, ROOT, WEIGHTS
 from PIL import Image
 
 
-def run(*arguments, cwd=None, expect=0):
-    env = dict(os.environ, PYTHONWARNINGS='ignore')
+def run(*arguments, cwd=None, expect=0, **environment):
+    env = dict(os.environ, PYTHONWARNINGS='ignore', **environment)
     result = subprocess.run([sys.executable, *map(str, arguments)],
                             cwd=cwd, env=env, capture_output=True, text=True)
     assert result.returncode == expect, result.stdout + result.stderr
@@ -33,6 +33,64 @@ def test_photo_with_every_option(tmp_path):
     maps = np.load(tmp_path / 'o/maps/2.npz')
     assert len(maps['scores']) == 2 and maps['scores'].min() > 0.4
     assert (tmp_path / 'o/vis/13.png').is_file()
+    assert 'Traceback' not in result.stderr
+
+
+OWN_METHOD = '''
+from mmdet_diffmap.explainers import GradientExplainer
+from mmdet_diffmap.registry import EXPLAINERS
+
+@EXPLAINERS.register_module()
+class LayerCAM(GradientExplainer):
+    def level_map(self, level):
+        positive = level.gradient.relu() * level.activation
+        return level.grid_map(positive.sum(dim=0).relu())
+'''
+
+
+def test_all_methods_those_of_a_config_and_of_a_file_of_ones_own(tmp_path):
+    (tmp_path / 'layer_cam.py').write_text(OWN_METHOD)
+    (tmp_path / 'mine.py').write_text(
+        f'_base_ = [{str(CONFIG)!r}]\n'
+        'custom_imports = dict(imports=["layer_cam"])\n'
+        'explainers = {"d-rise": dict(type="DRISE", masks=9),\n'
+        '    "outward": dict(type="ODAM", extents=True)}\n')
+    environment = dict(PYTHONPATH=str(tmp_path))
+    result = explain('scene://0/2', 'mine.py', '--weights', WEIGHTS,
+                     '--explainer', 'all', 'layer-cam-diff', '--save-maps',
+                     '--explainer-options', 'batch_size=3', cwd=tmp_path,
+                     **environment)
+    assert '1 of 1 images explained, pictures in' in result.stdout
+    plain = {'grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++',
+             'd-rise', 'odam', 'outward', 'LayerCAM'}
+    folder = tmp_path / 'outputs'
+    assert {one.name for one in folder.iterdir()} == plain | {
+        'layer-cam-diff'}
+    maps = {one.name: np.load(one / 'maps/2.npz')['heatmaps']
+            for one in folder.iterdir() if (one / 'vis/2.png').is_file()}
+    assert np.array_equal(maps.pop('layer-cam-diff'), maps['LayerCAM'])
+    assert maps.keys() == plain
+    for name, one in maps.items():
+        assert not any(np.array_equal(one, other)
+                       for key, other in maps.items() if key != name)
+
+
+def test_comparison_of_methods_and_detectors(tmp_path):
+    other = tmp_path / 'other.py'
+    other.write_text(f'_base_ = [{str(CONFIG)!r}]\n')
+    explain('scene://0/2', 'scene://0/3', CONFIG, other, '--weights', WEIGHTS,
+            WEIGHTS, '--explainer', 'odam', 'ss-grad-cam', '--object', '1',
+            cwd=tmp_path)
+    assert sorted(os.listdir(tmp_path / 'outputs/compare')) == ['2.png',
+                                                                '3.png']
+    picture = Image.open(tmp_path / 'outputs/compare/2.png')
+    assert picture.size[1] > 4 * 360  # two detectors, two methods
+
+
+def test_mistakes_in_a_comparison_of_an_object(tmp_path):
+    result = explain('scene://0/2', CONFIG, '--weights', WEIGHTS, '--object',
+                     '77', cwd=tmp_path, expect=1)
+    assert 'there is no object 77: the detector finds' in result.stderr
     assert 'Traceback' not in result.stderr
 
 
@@ -64,6 +122,10 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
 @pytest.mark.parametrize('arguments, message', [
     (['--explainer-options', 'extents'], 'options are given as KEY=VALUE'),
     (['--max-objects', '-1'], '--max-objects -1 is negative'),
+    (['--object', '-1'], '--object -1 is negative'),
+    (['--object', '0', '--save-maps'], 'does not go with --object'),
+    (['a.jpg', CONFIG, CONFIG, '--weights', WEIGHTS],
+     '1 --weights for 2 MODELs'),
 ])
 def test_mistakes_in_options(arguments, message, tmp_path):
     result = explain(*arguments, cwd=tmp_path, expect=2)
@@ -192,6 +254,39 @@ def test_mistakes_in_a_benchmark_get_one_clear_line(arguments, message,
 def test_numbers_that_a_benchmark_cannot_use(tmp_path):
     result = benchmark(CONFIG, '--num-objects', '0', cwd=tmp_path, expect=2)
     assert 'numbers must be 1 or more' in result.stderr
+
+
+def test_overhead_of_d_rise(tmp_path):
+    result = run(
+        ROOT / 'tools/benchmark_d_rise.py', 'scene://0/2', CONFIG,
+        '--weights', WEIGHTS, '--masks', '8', '40', '--explainer-options',
+        'batch_size=4', '--score-thr', '0.5', '--max-objects', '2',
+        '--repeat', '1', '--device', 'cpu', '--json', 'o/d.json',
+        '--cfg-options', 'model.test_cfg.max_per_img=3', cwd=tmp_path)
+    assert 'bare forwards' in result.stdout
+    record = json.loads((tmp_path / 'o/d.json').read_text())
+    few, many = record['overheads']
+    assert (few['masks'], many['masks']) == (8, 40)
+    assert few['objects'] == many['objects'] == 2
+    for one in (few, many):
+        assert one['ratio'] == pytest.approx(one['explain'] / one['bare'])
+    assert -1 < few['reliability'] < many['reliability'] < 1
+    # memory is that of a batch, not of all masks
+    assert many['memory'] < 1.2 * few['memory']
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['no.jpg'], 'image no.jpg does not exist'),
+    (['scene://0/2', '--score-thr', '1'], 'no object above the score thresh'),
+    (['scene://0/2', '--masks', '0'], 'masks, grid and batch_size must be'),
+    (['scene://0/2', '--explainer-options', 'max_masks=5001'],
+     'number of masks must be fixed'),
+])
+def test_mistakes_in_a_measurement_of_d_rise(arguments, message, tmp_path):
+    image, *options = arguments
+    result = run(ROOT / 'tools/benchmark_d_rise.py', image, CONFIG,
+                 '--weights', WEIGHTS, *options, cwd=tmp_path, expect=1)
+    assert message in result.stderr and 'Traceback' not in result.stderr
 
 
 def test_two_settings_compared(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from mmdet_diffmap.visualization import draw_explanations
+from mmdet_diffmap.visualization import draw_comparison, draw_explanations
 from mmdet_diffmap.visualization.figure import (
     GAP,
     HEADER,
@@ -63,6 +63,29 @@ def test_colours_mean_what_they_should():
     assert np.ptp(heat[20, 20]) <= 1
     assert np.ptp(positive[20, 330]) <= 1  # blue has no positive part
     assert np.ptp(positive[20, 20]) > 50
+
+
+def test_comparison_has_a_row_for_each_method():
+    """Heat map, signed and positive difference map of the one object; the
+    photo alone where it was not found."""
+    photo = np.full((PANEL, PANEL, 3), (90, 120, 60), np.uint8)
+    one = instances_of(1, PANEL, PANEL)
+    one.difference_maps[0, :100, :100] = -1
+    one.heatmaps[0, 300:, 300:] = 1
+    figure = draw_comparison(photo, 'cat', [('first', one),
+                                            ('second', one[:0])])
+    assert figure.shape == (HEADER + 2 * (TITLE + PANEL + GAP),
+                            GAP + 3 * (PANEL + GAP), 3)
+    size = (PANEL, PANEL)
+    heat, signed, positive = (
+        panel(figure, 0, column, size) for column in range(3))
+    assert np.ptp(heat[340, 340]) > 50 and np.ptp(heat[20, 20]) <= 1
+    assert signed[20, 20, 2] > signed[20, 20, 0] + 100
+    assert np.ptp(positive[20, 20]) <= 1
+    assert all((one == TARGET).all(axis=-1).any()
+               for one in (heat, signed, positive))
+    assert (panel(figure, 1, 0, size) == photo).all()
+    assert (panel(figure, 1, 1, size) == 255).all()
 
 
 def test_box_is_drawn_where_it_is():
