@@ -62,7 +62,8 @@ def recorded_candidates(
     methods: dict[str, Callable] = dict(
         predict_by_feat=listener.predict_by_feat,
         _predict_by_feat_single=listener.predict_by_feat_single,
-        _bbox_post_process=listener.bbox_post_process)
+        _bbox_post_process=listener.bbox_post_process,
+        _bbox_mask_post_process=listener.bbox_post_process)
     with ExitStack() as stack:
         for name, heard in functions.items():
             for module in modules_with(name, head):
@@ -135,12 +136,17 @@ class Listener:
         self.kept.append(scores[locations])
         return found
 
-    def bbox_post_process(self, original: Callable, results: InstanceData,
-                          *args: Any, **kwargs: Any) -> Any:
+    def bbox_post_process(self, original: Callable, *args: Any,
+                          **kwargs: Any) -> Any:
         """The end of an image of a one-stage head."""
-        if results.scores.dim() == 1:  # PAA goes on to multiclass_nms
-            self.current = self.locations(results)
-        final = original(results, *args, **kwargs)
+        results = kwargs['results'] if 'results' in kwargs else \
+            args[0] if args else None
+        if isinstance(results, InstanceData):  # YOLACT's are none
+            if results.scores.dim() == 1:
+                self.current = self.locations(results)
+            else:  # PAA goes on to multiclass_nms with other scores
+                self.kept = [results.scores]
+        final = original(*args, **kwargs)
         if not self.in_single:  # YOLOX and YOLOv3 go through the batch
             self.image_ends()
         return final
@@ -177,10 +183,13 @@ class Listener:
                        **kwargs: Any) -> Any:
         """The end of an image of a head on regions: each region is a
         candidate for each class."""
-        probabilities = scores[:, :-1]
+        probabilities = self.kept[0] if self.kept else scores[:, :-1]
         places = boxes.view(len(boxes), -1, 4)
-        regions, labels = (probabilities > score_thr).nonzero().unbind(dim=1)
+        regions, labels = (scores[:, :-1] > score_thr).nonzero().unbind(dim=1)
+        found = scores[regions, labels]
+        if kwargs.get('score_factors') is not None:
+            found = found * kwargs['score_factors'][regions]
         self.current = Candidates(
-            places[regions, labels if places.shape[1] > 1 else 0],
-            probabilities[regions, labels], labels, probabilities[regions])
+            places[regions, labels if places.shape[1] > 1 else 0], found,
+            labels, probabilities[regions])
         return original(boxes, scores, score_thr, *args, **kwargs)

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from inspect import signature
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -75,12 +76,12 @@ class DetectorAdapter:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())  # until the target layer
             stack.enter_context(evaluation_mode(self.model))
-            inputs, sample = self._preprocess(data, index)
+            inputs, sample = self.preprocess(data, index)
             height, width = inputs.shape[-2:]
             frame = ImageFrame.of_sample(sample, (height, width))
             network_input = NetworkInput(
                 inputs[0], self._black(data, index),
-                partial(self._candidates, sample.metainfo, frame))
+                partial(self._candidates, sample.clone(), frame))
             if self.target is None:
                 (sample, ) = self.model.predict(inputs, [sample])
                 return Trace(
@@ -107,8 +108,8 @@ class DetectorAdapter:
             [feature.detach()[0] for feature in captured.leaves], frame,
             network_input, run.source(captured))
 
-    def _preprocess(self, data: dict,
-                    index: int) -> tuple[Tensor, DetDataSample]:
+    def preprocess(self, data: dict,
+                   index: int) -> tuple[Tensor, DetDataSample]:
         """The normalised input (1, 3, H, W) and a data sample of one image,
         padded as in its batch."""
         count = len(data['data_samples'])
@@ -128,23 +129,25 @@ class DetectorAdapter:
         data = self.model.data_preprocessor(data, False)
         return data['inputs'][0, :, :1, :1].clone()
 
-    def _candidates(self, metainfo: dict, frame: ImageFrame,
+    def _candidates(self, sample: DetDataSample, frame: ImageFrame,
                     images: Tensor) -> list[Candidates]:
         """What the detector predicts for inputs (B, 3, H, W), which are
         changed copies of one image's, before its final filtering; the final
         detections where that is not known."""
         head = box_head(self.model)
+        samples = [sample.clone() for _ in images]
+        # wrappers of detectors do without, and give boxes of the image
+        rescales = 'rescale' not in signature(self.model.predict).parameters
+        options = {} if rescales else dict(rescale=False)
         with torch.inference_mode(False), torch.no_grad(), \
                 evaluation_mode(self.model), \
                 recorded_candidates(head) as known:
-            samples = self.model.predict(
-                images, [DetDataSample(metainfo=metainfo) for _ in images],
-                rescale=False)
+            samples = self.model.predict(images, samples, **options)
         if len(known) != len(samples):
             known = [None] * len(samples)
         return [
-            found or final_candidates(sample.pred_instances, frame)
-            for found, sample in zip(known, samples)
+            found or final_candidates(one.pred_instances, frame, rescales)
+            for found, one in zip(known, samples)
         ]
 
 
@@ -155,14 +158,17 @@ def no_gradients(outputs: Tensor,
                        'adapter a target layer')
 
 
-def final_candidates(predictions: InstanceData,
-                     frame: ImageFrame) -> Candidates:
-    """Final detections, which mmdet gave at the input's scale, in place of
-    candidates."""
-    top, left = frame.corner
+def final_candidates(predictions: InstanceData, frame: ImageFrame,
+                     of_image: bool) -> Candidates:
+    """Final detections in place of candidates. mmdet gave their boxes at the
+    input's scale without the border, or those of the original image."""
     bboxes = get_box_tensor(predictions.bboxes)
-    return Candidates(bboxes + bboxes.new_tensor((left, top) * 2),
-                      predictions.scores, predictions.labels)
+    if of_image:
+        bboxes = frame.to_input(bboxes)
+    else:
+        top, left = frame.corner
+        bboxes = bboxes + bboxes.new_tensor((left, top) * 2)
+    return Candidates(bboxes, predictions.scores, predictions.labels)
 
 
 def plain_detections(predictions: InstanceData) -> InstanceData:

@@ -93,10 +93,13 @@ class ImageFrame:
         """
         matrices, reached = [], []
         for axis in (0, 1):
-            weights = axis_weights(self.input_shape[axis],
-                                   self.content_shape[axis],
-                                   self.image_shape[axis], self.corner[axis],
-                                   grid[axis])
+            # those of a grid of pixels are too large to be kept
+            weights_of = axis_weights if grid[axis] < self.input_shape[axis] \
+                else axis_weights.__wrapped__
+            weights = weights_of(self.input_shape[axis],
+                                 self.content_shape[axis],
+                                 self.image_shape[axis], self.corner[axis],
+                                 grid[axis])
             last = corner[axis] + maps.shape[axis - 2]
             pixels = weights.reached(corner[axis], last)
             matrices.append(

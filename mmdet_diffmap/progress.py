@@ -22,9 +22,11 @@ def progress_display(console: Console | None = None) -> Iterator[Progress]:
     if display is not None:
         yield display
         return
+    console = console or Console(stderr=True)
+    # elsewhere it would leave an empty line
+    shown = console.is_terminal or console.is_jupyter
     with Progress(
-            console=console or Console(stderr=True),
-            transient=True) as display:
+            console=console, transient=True, disable=not shown) as display:
         token = _current.set(display)
         try:
             yield display

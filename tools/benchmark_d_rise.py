@@ -54,6 +54,8 @@ def parse_args() -> argparse.Namespace:
     args = command_line.parse_args(parser)
     if args.repeat < 1:
         parser.error('--repeat must be 1 or more')
+    if {'masks', 'progress'} & set(args.explainer_options):
+        parser.error('masks and progress are no options here: give --masks')
     return args
 
 

@@ -59,8 +59,8 @@ def parse_args() -> argparse.Namespace:
         default=['odam'],
         metavar='NAME',
         help='methods: names of configs/_base_/explainers.py, such as odam '
-        'grad-cam d-rise; names in the `explainers` of the detector\'s '
-        'config; or all; default: odam')
+        'grad-cam d-rise; names in the `explainers` of the (first) '
+        'detector\'s config; or all; default: odam')
     command_line.add_options(
         parser, '--explainer-options',
         'options, such as extents=True, of the explainers that have them; '
@@ -118,6 +118,12 @@ def split_paths(paths: list[str]) -> tuple[list[str], list[str]]:
     return paths[:first], paths[first:]
 
 
+def detector_names(models: list[str]) -> list[str]:
+    """Names for results; those of the zoo may have dots."""
+    return result_names(
+        [name if name.endswith('.py') else f'{name}.py' for name in models])
+
+
 def load_detectors(args: argparse.Namespace) -> dict[str, nn.Module]:
     """The detectors by their names."""
     weights = args.weights or [None] * len(args.models)
@@ -126,7 +132,7 @@ def load_detectors(args: argparse.Namespace) -> dict[str, nn.Module]:
     return {
         name: load_detector(model, one, args.device, args.cfg_options)
         for name, model, one in zip(
-            result_names(args.models), args.models, weights)
+            detector_names(args.models), args.models, weights)
     }
 
 
@@ -139,8 +145,11 @@ def find_explainers(args: argparse.Namespace,
     if 'all' in names:
         types = {name: explainer_config(one)['type']
                  for name, one in known.items()}
-        names = [name for name in known if types[name] != 'DifferenceMap']
-        names += set(registered_explainers()) - set(types.values())
+        every = [name for name in known if types[name] != 'DifferenceMap']
+        every += [name for name in registered_explainers()
+                  if name not in types.values()]
+        names = every + [name for name in names
+                         if name != 'all' and name not in every]
     options = dict(args.explainer_options)
     if args.target_layer:
         options['target_layer'] = args.target_layer

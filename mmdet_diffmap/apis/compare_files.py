@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 from ..detector import DetectorAdapter
 from ..explainers import ExplainerLike, build_explainer
 from ..files import save_picture
-from ..visualization import draw_comparison
+from ..visualization import draw_comparison, label_name
 from .detector import class_names
 from .each_image import each_image, writable_folder
 from .explain import explain_each, single_batch
@@ -34,17 +34,18 @@ class Chosen:
             raise ValueError(f'there is no object {index}: the detector finds '
                              f'{len(instances)}, counted from 0')
         one = instances[index]
-        return cls(names[int(one.labels)], one.bboxes.cpu())
+        return cls(label_name(names, int(one.labels)), one.bboxes.cpu())
 
     def among(self, instances: InstanceData,
               names: Sequence[str]) -> InstanceData:
         """The same object in other results: one, or none."""
         overlap = box_iou(self.box, instances.bboxes.cpu())[0]
-        same = [names[label] == self.name
-                for label in instances.labels.tolist()]
+        same = [label_name(names, int(label)) == self.name
+                for label in instances.labels]
         overlap = overlap * overlap.new_tensor(same)
         best = overlap.argsort(descending=True, stable=True)[:1]
-        return instances[best[overlap[best] >= SAME].to(instances.labels)]
+        return instances[best[overlap[best] >= SAME].to(
+            instances.bboxes.device)]
 
 
 def compare_files(models: Mapping[str, nn.Module],
@@ -90,27 +91,28 @@ def compare_files(models: Mapping[str, nn.Module],
     for model in models.values():
         for one in methods.values():  # raises before the work
             DetectorAdapter(model, one.target_layer, one.statistics)
+    names = {title: class_names(model) for title, model in models.items()}
+    first = next(iter(models))
     folder = writable_folder(Path(out_dir, 'compare'))
 
-    def results(
-            path: str) -> Iterator[tuple[str, InstanceData, list[str]]]:
+    def rows(path: str) -> Iterator[tuple[str, str, InstanceData]]:
+        chosen: Chosen | None = None
         for title, model in models.items():
             samples = explain_each(model, single_batch(model, path), 0,
                                    list(methods.values()), score_thr,
                                    max_objects)
             for method, sample in zip(methods, samples):
-                yield (row_title(title, method), sample.pred_instances,
-                       class_names(model))
+                found = sample.pred_instances
+                chosen = chosen or Chosen.of(found, object_index, names[title])
+                yield chosen.name, row_title(title, method), found[
+                    object_index] if title == first else chosen.among(
+                        found, names[title])
 
     def work(path: str, name: str) -> str:
         image = read_image(path)
-        found = results(path)
-        title, instances, names = next(found)
-        chosen = Chosen.of(instances, object_index, names)
-        rows = [(title, instances[object_index])]
-        for title, instances, names in found:
-            rows.append((title, chosen.among(instances, names)))
-        picture = draw_comparison(image[..., ::-1].copy(), chosen.name, rows)
+        kinds, titles, found = zip(*rows(path))
+        picture = draw_comparison(image[..., ::-1].copy(), kinds[0],
+                                  list(zip(titles, found)))
         save_picture(picture, folder / f'{name}.png')
         return f'{folder / name}.png'
 

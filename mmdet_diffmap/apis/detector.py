@@ -88,12 +88,7 @@ def load_config(
         if not Path(name).is_file():
             raise FileNotFoundError(f'config {name} does not exist')
         return read_config(name), None
-    try:
-        found = find_in_wheel(name) if '::' in name else find_in_zoo(name)
-    except (ValueError, FileNotFoundError) as error:
-        raise ValueError(
-            f'{name} is no config file, no config of mmdet\'s wheel (mmdet::…)'
-            ' and no name of its model zoo') from error
+    found = find_in_wheel(name) if '::' in name else find_in_zoo(name)
     check_describes_model(found[0], name)
     return found
 
@@ -103,29 +98,50 @@ def is_detector_name(name: str) -> bool:
     mmdet's wheel or a name of its model zoo."""
     if Path(name).suffix == '.py' or '::' in name:
         return True
-    if Path(name).exists() or Path(name).suffix or '/' in name:
+    if Path(name).exists() or '/' in name:
         return False
     try:
         find_in_zoo(name)
-    except ValueError:
+    except UnknownModelError:
         return False
+    except ValueError:  # known, and not complete
+        return True
     return True
 
 
 def find_in_wheel(name: str) -> tuple[Config, str | None]:
     """A config of mmdet's wheel, and the weights that the zoo has for it."""
     try:
-        cfg = get_config(name, pretrained=True)
-    except AssertionError:  # how mmengine says that there are none
-        cfg = get_config(name)
+        try:
+            cfg = get_config(name, pretrained=True)
+        except AssertionError:  # how mmengine says that there are none
+            cfg = get_config(name)
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f'{name} is no config of an installed package, such '
+                         'as mmdet::fcos/….py') from error
     return cfg, cfg.get('model_path')
+
+
+class UnknownModelError(ValueError):
+    """mmdet's model zoo has no model of that name."""
 
 
 def find_in_zoo(name: str) -> tuple[Config, str]:
     """Config and weights by a name of mmdet's model zoo."""
     finder = DetInferencer.__new__(DetInferencer)  # __init__ loads a model
     finder.scope = 'mmdet'
-    return finder._load_model_from_metafile(name)
+    try:
+        return finder._load_model_from_metafile(name)
+    except KeyError as error:  # entries without weights
+        raise ValueError(f'the model zoo has no {error.args[0].lower()} for '
+                         f'{name}: give its config, and --weights') from error
+    except FileNotFoundError as error:
+        raise ValueError(f'the model zoo has {name}, but mmdet is installed '
+                         'without its config') from error
+    except ValueError as error:
+        raise UnknownModelError(
+            f'{name} is no config file, no config of mmdet\'s wheel (mmdet::…)'
+            ' and no name of its model zoo') from error
 
 
 def overridden(cfg: Config, options: dict[str, Any]) -> Config:

@@ -15,7 +15,12 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from ..detector import DetectorAdapter
-from ..explainers import DifferenceMap, ExplainerLike, build_explainer
+from ..explainers import (
+    DifferenceMap,
+    Explainer,
+    ExplainerLike,
+    build_explainer,
+)
 from ..trace import Trace
 from .images import read_image
 
@@ -116,7 +121,7 @@ def explain_each(model: nn.Module,
             trace = select_objects(
                 DetectorAdapter(model, *setting).trace(data, index), score_thr,
                 max_objects)
-        check_memory(trace, 2 if difference.half else 4)
+        check_memory(trace, difference)
         heatmaps = difference.explainer(trace)
         sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
         sample.pred_instances = InstanceData(
@@ -181,15 +186,17 @@ def type_name(transform: dict) -> str:
     return kind if isinstance(kind, str) else kind.__name__
 
 
-def check_memory(trace: Trace, bytes_per_value: int) -> None:
-    """Raise a MemoryError if two sets of maps are more than there is room
-    for."""
+def check_memory(trace: Trace, explainer: Explainer) -> None:
+    """Raise a MemoryError if two sets of maps, and what the method needs to
+    make them, are more than there is room for."""
     device = trace.outputs.device
     free = torch.cuda.mem_get_info(device)[0] if device.type == 'cuda' \
         else psutil.virtual_memory().available
     height, width = trace.frame.image_shape
     spare = 4  # maps at work beside the finished ones
-    needed = (2 * len(trace) + spare) * height * width * bytes_per_value
+    bytes_per_value = 2 if explainer.half else 4
+    needed = (2 * len(trace) + spare) * height * width * bytes_per_value + \
+        explainer.working_memory(trace)
     if needed > free:
         raise MemoryError(
             f'the maps of {len(trace)} objects at {width}x{height} pixels '

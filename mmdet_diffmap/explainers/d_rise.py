@@ -65,9 +65,17 @@ class DRISE(Explainer):
                  progress: bool = True,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if min(masks, grid, batch_size) < 1:
-            raise ValueError('masks, grid and batch_size must be 1 or more, '
-                             f'not {masks}, {grid} and {batch_size}')
+        counts = masks, grid, batch_size, masks if max_masks is None else \
+            max_masks
+        if not all(isinstance(one, int) for one in (*counts, seed)):
+            raise ValueError(
+                'masks, grid, batch_size, max_masks and seed must be whole '
+                f'numbers, not {masks}, {grid}, {batch_size}, {max_masks} and '
+                f'{seed}')
+        if min(counts) < 1 or seed < 0:
+            raise ValueError(
+                'masks, grid and batch_size must be 1 or more, and seed 0 or '
+                f'more, not {masks}, {grid}, {batch_size} and {seed}')
         if not 0 < probability < 1:
             raise ValueError('probability must be between 0 and 1, not '
                              f'{probability}')
@@ -102,6 +110,13 @@ class DRISE(Explainer):
             0: GridMap(self.map_of(total, i), frame.input_shape, frame.corner)
         } for i in range(len(trace))], trace)
 
+    def working_memory(self, trace: Trace) -> int:
+        """Bytes of the sums."""
+        height, width = trace.frame.content_shape
+        parts = 1 if self.max_masks is None else 2
+        return parts * (len(trace) + 1) * height * width * \
+            trace.input.image.element_size()
+
     def map_of(self, sums: MaskedSums, index: int) -> Tensor:
         """A detection's map before normalisation, shape (h, w)."""
         found = sums.found[index]
@@ -119,11 +134,13 @@ class DRISE(Explainer):
                        trace.input.image) for _ in range(parts)
         ]
         limit = self.max_masks or self.masks
-        with progress_bar('D-RISE', limit) if self.progress \
+        # a caller's mixed precision is none of ours
+        with torch.autocast(trace.input.image.device.type, enabled=False), \
+                progress_bar('D-RISE', limit) if self.progress \
                 else nullcontext(lambda steps: None) as advance:
             for done in range(0, limit, self.masks):
                 if done and all(one > self.reliability
-                                for one in self.reliabilities(*sums)):
+                                for one in self.reliabilities(*sums[:2])):
                     break
                 last = min(done + self.masks, limit)
                 for first in range(done, last, self.batch_size):
@@ -199,13 +216,16 @@ class Targets:
         """The detections of a trace, with the class probabilities of the
         candidates that they were."""
         bboxes, labels = trace.outputs[:, 1:].detach(), trace.detections.labels
+        if not (bboxes[:, 2:] > bboxes[:, :2]).any():
+            raise ValueError('D-RISE compares boxes, and those of these '
+                             'detections have no area')
         (known, ) = trace.input.predict(trace.input.image[None])
         probabilities = known.probabilities
         if probabilities is not None and len(known):
             same = labels[:, None] == known.labels
             overlap, best = (box_iou(bboxes, known.bboxes) * same).max(dim=1)
             # a box that merging moved away from all candidates has its class
-            alone = F.one_hot(labels, probabilities.shape[1])
+            alone = F.one_hot(labels.long(), probabilities.shape[1])
             probabilities = probabilities[best].where(
                 overlap[:, None] > 0, alone.to(probabilities))
         return cls(bboxes, labels, probabilities, objectness)

@@ -37,6 +37,10 @@ class DifferenceMap(Explainer):
         """Maps (N, H, W): signed in [-1, 1], or positive in [0, 1]."""
         return self.compare(self.explainer(trace))
 
+    def working_memory(self, trace: Trace) -> int:
+        """That of the explainer."""
+        return self.explainer.working_memory(trace)
+
     def compare(self, heatmaps: Tensor) -> Tensor:
         """The difference maps of heat maps (N, H, W)."""
         return difference_map(heatmaps, self.positive)

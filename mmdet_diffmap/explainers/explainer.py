@@ -39,6 +39,11 @@ class Explainer(ABC):
             in [0, 1], or signed maps in [-1, 1].
         """
 
+    def working_memory(self, trace: Trace) -> int:
+        """Bytes that the method needs at one time beside the maps of a few
+        detections, if that is much."""
+        return 0
+
     def image_heatmaps(self, detections: Sequence[LevelMaps],
                        trace: Trace) -> Tensor:
         """Heat maps from maps on grids; see

@@ -2,6 +2,8 @@
 """An image behind random masks, and the mean of what is found behind them."""
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -52,11 +54,12 @@ class RandomMasks:
     def weights(self, shifts: Tensor, pixels: int) -> Tensor:
         """How much of each cell is seen by each pixel along one axis, shape
         (count, pixels, grid)."""
-        centres = (torch.arange(pixels).to(shifts) + .5) / pixels  # of 1
+        options: Any = dict(device=shifts.device, dtype=shifts.dtype)
+        centres = (torch.arange(pixels, **options) + .5) / pixels  # of 1
         places = (centres * self.grid + shifts[:, None]) * self.grid / (
             self.grid + 1) - .5
         places = places.clamp(0, self.grid - 1)  # in cells, from the first
-        cells = torch.arange(self.grid).to(shifts)
+        cells = torch.arange(self.grid, **options)
         return (1 - (places[..., None] - cells).abs()).clamp(min=0)
 
 
@@ -101,7 +104,9 @@ class MaskedSums:
 
     def add(self, scores: Tensor, masks: Tensor) -> None:
         """Add scores (N, B) of masks (B, h, w)."""
-        self.found.flatten(1).addmm_(scores, masks.flatten(1))
+        masks = masks.type_as(self.found)
+        self.found.flatten(1).addmm_(
+            scores.type_as(self.found), masks.flatten(1))
         self.shown += masks.sum(dim=0)
 
     def merge(self, other: MaskedSums) -> None:

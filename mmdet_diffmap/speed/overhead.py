@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from mmdet.models.detectors import BaseDetector
-from mmdet.structures import DetDataSample
 
 from ..apis.explain import select_objects
 from ..detector import DetectorAdapter
@@ -102,7 +101,7 @@ def bare_forwards(model: BaseDetector, data: dict, trace: Trace,
     images; making these is not counted."""
     image = MaskedImage(trace.input, trace.frame)
     masks = RandomMasks(explainer.grid, explainer.probability, explainer.seed)
-    metainfo = data['data_samples'][0].metainfo
+    _, sample = DetectorAdapter(model, None).preprocess(data, 0)
     seconds = 0.
     with torch.no_grad(), evaluation_mode(model), torch.autocast(
             image.content.device.type, enabled=explainer.amp):
@@ -110,7 +109,7 @@ def bare_forwards(model: BaseDetector, data: dict, trace: Trace,
             images = image.behind(
                 masks.draw(
                     min(explainer.batch_size, count - first), image.content))
-            samples = [DetDataSample(metainfo=metainfo) for _ in images]
+            samples = [sample.clone() for _ in images]
             started = clock(images.device)
             model(images, samples, mode='predict')
             seconds += clock(images.device) - started

@@ -143,9 +143,13 @@ def object_map(instance: InstanceData, name: str) -> Tensor:
 def title(instances: InstanceData, index: int,
           class_names: Sequence[str]) -> str:
     """Number, from 0, class and score of an object."""
-    label = int(instances.labels[index])
-    name = class_names[label] if label < len(class_names) else f'class {label}'
+    name = label_name(class_names, int(instances.labels[index]))
     return f'{index}  {name}  {float(instances.scores[index]):.2f}'
+
+
+def label_name(class_names: Sequence[str], label: int) -> str:
+    """The name of a label, also of one that has none."""
+    return class_names[label] if label < len(class_names) else f'class {label}'
 
 
 def overlay(photo: np.ndarray, values: np.ndarray, name: str, low: float,
