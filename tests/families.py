@@ -40,8 +40,9 @@ def small_config(name: str) -> Config:
         model.encoder.num_layers = 1
         model.decoder.num_layers = 2
         model.num_queries = 12
-    if 'roi_head' in model:
+    if 'rpn' in model.test_cfg:
         model.test_cfg.rpn.update(nms_pre=60, max_per_img=30)
+    if 'rcnn' in model.test_cfg:
         model.test_cfg.rcnn.score_thr = 0
     else:
         model.test_cfg.score_thr = 0

@@ -157,6 +157,8 @@ def test_image_of_a_batch_is_its_own(family):
     'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     'paa/paa_r50_fpn_1x_coco.py',
     'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+    'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py',
+    'sabl/sabl-faster-rcnn_r50_fpn_1x_coco.py',
     'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py',
     'yolof/yolof_r50-c5_8xb8-1x_coco.py',
 ])
@@ -168,16 +170,61 @@ def test_class_probabilities_are_known(config):
     assert len(found) >= len(final) > 0
     assert found.probabilities.shape == (len(found), 80)
     assert found.probabilities.min() >= 0 and found.probabilities.max() <= 1
+    # the final detections are among them, with their own scores
+    apart = (final.scores[:, None] - found.scores).abs()
+    apart[final.labels[:, None] != found.labels] = 1
+    assert apart.amin(dim=1).max() < 1e-4
 
 
-def test_other_heads_give_their_final_detections():
-    """CenterNet's peaks have no class probabilities."""
-    model = build(small_config(
-        'centernet/centernet-update_r50-caffe_fpn_ms-1x_coco.py'))
-    data = batch_of(model, random_image(75, 130))
-    trace = DetectorAdapter(model, None).trace(data)
+def test_scores_of_paa_are_not_its_class_probabilities():
+    """But the square root of these and of IoUs."""
+    model = build(small_config('paa/paa_r50_fpn_1x_coco.py'))
+    (found, ) = candidates_of(model, batch_of(model, random_image(75, 130)))
+    own = found.probabilities[range(len(found)), found.labels]
+    assert (found.scores**2 < own).all() and (found.scores**2 < own / 2).any()
+
+
+@pytest.mark.parametrize('config', [
+    'centernet/centernet_r18_8xb16-crop512-140e_coco.py',
+    'yolact/yolact_r50_1xb8-55e_coco.py',
+])
+def test_other_heads_give_their_final_detections(config):
+    """CenterNet's input has a border on all sides; YOLACT's post-processing
+    is its own."""
+    model = build(small_config(config))
+    trace = DetectorAdapter(model, None).trace(
+        batch_of(model, random_image(75, 130)))
     (found, ) = trace.input.predict(trace.input.image[None])
-    assert len(found)
+    assert len(found) == len(trace) > 0 and found.probabilities is None
+    torch.testing.assert_close(found.bboxes, trace.outputs[:, 1:], rtol=1e-4,
+                               atol=1e-2)
+    torch.testing.assert_close(found.scores, trace.outputs[:, 0])
+
+
+class Wrapper(SquareDetector):
+    """As the host's wrappers of detectors: boxes of the image alone."""
+
+    def predict(self, inputs, samples):
+        return super().predict(inputs, samples, rescale=True)
+
+
+def test_detector_that_cannot_leave_boxes_at_the_inputs_scale():
+    data = input_batch(random_image(64, 80), (128, 160))
+    square = (16, 24, 64, 72)
+    for kind in (Wrapper, SquareDetector):
+        (found, ) = candidates_of(kind(square), data)
+        assert found.bboxes.tolist() == [list(square)]
+
+
+def test_given_proposals_are_those_of_masked_images_too():
+    model = build(small_config('fast_rcnn/fast-rcnn_r50_fpn_1x_coco.py'))
+    data = input_batch(random_image(75, 130), (96, 160))
+    data['data_samples'][0].proposals = InstanceData(
+        bboxes=torch.tensor([[10., 10, 60, 70], [50, 20, 150, 90]]))
+    for found in candidates_of(model, data, count=2):
+        assert len(found) == 2 * 80
+        torch.testing.assert_close(
+            found.probabilities.sum(dim=1) < 1, torch.ones(160).bool())
 
 
 @pytest.mark.parametrize('family', FAMILIES)

@@ -116,7 +116,7 @@ def find_in_wheel(name: str) -> tuple[Config, str | None]:
             cfg = get_config(name, pretrained=True)
         except AssertionError:  # how mmengine says that there are none
             cfg = get_config(name)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, AssertionError) as error:
         raise ValueError(f'{name} is no config of an installed package, such '
                          'as mmdet::fcos/….py') from error
     return cfg, cfg.get('model_path')

@@ -126,9 +126,6 @@ class DRISE(Explainer):
         """The sums of enough masks, which go to each of several parts in
         turn. With two parts or more, there are enough as soon as the first
         two agree."""
-        search = MaskedSearch(
-            trace, RandomMasks(self.grid, self.probability, self.seed),
-            self.objectness, self.amp)
         sums = [
             MaskedSums(len(trace), trace.frame.content_shape,
                        trace.input.image) for _ in range(parts)
@@ -138,6 +135,9 @@ class DRISE(Explainer):
         with torch.autocast(trace.input.image.device.type, enabled=False), \
                 progress_bar('D-RISE', limit) if self.progress \
                 else nullcontext(lambda steps: None) as advance:
+            search = MaskedSearch(
+                trace, RandomMasks(self.grid, self.probability, self.seed),
+                self.objectness, self.amp)
             for done in range(0, limit, self.masks):
                 if done and all(one > self.reliability
                                 for one in self.reliabilities(*sums[:2])):
@@ -216,7 +216,7 @@ class Targets:
         """The detections of a trace, with the class probabilities of the
         candidates that they were."""
         bboxes, labels = trace.outputs[:, 1:].detach(), trace.detections.labels
-        if not (bboxes[:, 2:] > bboxes[:, :2]).any():
+        if not (bboxes[:, 2:] > bboxes[:, :2]).all(dim=1).any():
             raise ValueError('D-RISE compares boxes, and those of these '
                              'detections have no area')
         (known, ) = trace.input.predict(trace.input.image[None])

@@ -46,11 +46,14 @@ class Explainer(ABC):
 
     def image_heatmaps(self, detections: Sequence[LevelMaps],
                        trace: Trace) -> Tensor:
-        """Heat maps from maps on grids; see
+        """Heat maps from maps on grids, in full precision whatever the
+        caller's context; see
         :func:`~mmdet_diffmap.heatmaps.image_heatmaps`."""
-        return image_heatmaps(
-            detections, trace.frame, trace.outputs.device,
-            torch.float16 if self.half else trace.outputs.dtype)
+        device = trace.outputs.device
+        with torch.autocast(device.type, enabled=False):
+            return image_heatmaps(
+                detections, trace.frame, device,
+                torch.float16 if self.half else trace.outputs.dtype)
 
 
 ExplainerLike = Explainer | dict[str, Any] | str

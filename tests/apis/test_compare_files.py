@@ -74,6 +74,12 @@ def test_same_object_among_others():
     assert not len(chosen.among(others[:0], names))
 
 
+def test_labels_without_a_name():
+    chosen = Chosen.of(instances([[0, 0, 9, 9]], [7.]), 0, ['cat'])
+    assert chosen.name == 'class 7'
+    assert len(chosen.among(instances([[0, 0, 9, 9]], [7]), ['cat']))
+
+
 def test_object_that_does_not_exist(tmp_path):
     failures = compare_files(dict(m=demo_detector()), [SCENE], 99, tmp_path)
     (reason, ) = failures.values()

@@ -7,7 +7,7 @@ from torch import nn
 
 from mmdet_diffmap import load_detector
 from mmdet_diffmap.apis import class_names
-from mmdet_diffmap.apis.detector import load_config
+from mmdet_diffmap.apis.detector import is_detector_name, load_config
 
 
 def test_loads_the_bundled_detector():
@@ -76,10 +76,42 @@ def test_configs_of_the_paper(path, detector, weights):
     assert 'mmdet_diffmap' in cfg.custom_imports.imports
 
 
-@pytest.mark.parametrize('name', ['no-such-model', 'mmdet::no/such.py'])
-def test_unknown_model(name):
-    with pytest.raises(ValueError, match=f'{name} is no config file, no conf'):
+@pytest.mark.parametrize('name, message', [
+    ('no-such-model', 'is no config file, no config of mmdet'),
+    ('mmdet::no/such.py', 'is no config of an installed package'),
+    ('nothing::no/such.py', 'is no config of an installed package'),
+])
+def test_unknown_model(name, message):
+    with pytest.raises(ValueError, match=f'{name} {message}'):
         load_detector(name)
+
+
+def test_models_of_the_zoo_that_are_not_complete():
+    with pytest.raises(ValueError, match='no weights for dino-4scale_r50_8x'):
+        load_detector('dino-4scale_r50_8xb2-24e_coco')
+    with pytest.raises(ValueError, match='installed without its config'):
+        load_detector('faster-rcnn_r101_fpn_gn-ws-all_1x_coco')
+
+
+@pytest.mark.parametrize('name, expected', [
+    ('configs/my.py', True),
+    ('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', True),
+    ('detr_r50_8xb2-150e_coco', True),
+    ('mask-rcnn_regnetx-3.2GF_fpn_1x_coco', True),  # with a dot
+    ('dino-4scale_r50_8xb2-24e_coco', True),  # without weights
+    ('faster-rcnn_r101_fpn_gn-ws-all_1x_coco', True),  # without a config
+    ('photo.jpg', False),
+    ('photos', False),
+    ('scene://0/1', False),
+])
+def test_names_of_detectors(name, expected):
+    assert is_detector_name(name) is expected
+
+
+def test_folder_is_no_detector(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'detr_r50_8xb2-150e_coco').mkdir()
+    assert not is_detector_name('detr_r50_8xb2-150e_coco')
 
 
 def test_missing_config():

@@ -273,6 +273,63 @@ def test_mixed_precision_gives_nearly_the_same_maps():
         assert correlation(one, other) > 0.98
 
 
+def test_mixed_precision_of_the_caller_is_not_its_own():
+    model = demo_detector()
+    trace = select_objects(
+        DetectorAdapter(model, None).trace(single_batch(model, SCENE)), .5, 2)
+    plain = DRISE(masks=16, progress=False)(trace)
+    with torch.autocast('cpu', torch.bfloat16):
+        mixed = DRISE(masks=16, progress=False)(trace)
+    torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
+
+
+class DoubleBoxes(SquareDetector):
+    """As CrowdDet."""
+
+    def predict(self, inputs, samples, rescale=True):
+        for sample in super().predict(inputs, samples, rescale):
+            found = sample.pred_instances
+            found.bboxes = found.bboxes.double()
+            found.labels = found.labels.float()
+        return samples
+
+
+def test_boxes_in_double_precision():
+    maps = run(DoubleBoxes(*SQUARES), 40)
+    torch.testing.assert_close(
+        maps.float(), run(SquareDetector(*SQUARES), 40), rtol=0, atol=1e-5)
+
+
+def test_detections_without_an_area():
+    with pytest.raises(ValueError, match='compares boxes, and those of these '
+                       'detections have no area'):
+        run(DoubleBoxes((10, 10, 10, 20)), 4)
+
+
+def test_working_memory_is_that_of_the_sums(squares):
+    trace = trace_of(squares)
+    sums = MaskedSums(2, (128, 160), trace.input.image)
+    expected = sums.found.nbytes + sums.shown.nbytes
+    assert DRISE().working_memory(trace) == expected
+    assert DRISE(max_masks=5000).working_memory(trace) == 2 * expected
+    assert DifferenceMap('d-rise').working_memory(trace) == expected
+
+
+def test_three_parts(squares):
+    parts = DRISE(masks=30, max_masks=60, progress=False).masked_sums(
+        trace_of(squares), 3)
+    assert len(parts) == 3
+    (whole, ) = DRISE(masks=60, progress=False).masked_sums(
+        trace_of(squares), 1)
+    torch.testing.assert_close(
+        sum(part.found for part in parts), whole.found, rtol=1e-4, atol=1e-4)
+
+
+def test_progress_leaves_nothing_where_there_is_no_terminal(squares, capfd):
+    run(squares, 10, progress=True)
+    assert capfd.readouterr() == ('', '')
+
+
 def test_progress_in_a_terminal_only(squares):
     shown = []
     for terminal in (True, False):
@@ -287,7 +344,10 @@ def test_progress_in_a_terminal_only(squares):
 
 
 @pytest.mark.parametrize('options, message', [
-    (dict(masks=0), 'masks, grid and batch_size must be 1 or more, not 0, 16'),
+    (dict(masks=0), 'must be 1 or more, and seed 0 or more, not 0, 16, 8 and'),
+    (dict(masks=1e3), 'must be whole numbers, not 1000.0, 16, 8, None and 0'),
+    (dict(seed=-1), 'seed 0 or more'),
+    (dict(max_masks=6000.), 'must be whole numbers'),
     (dict(grid=0), 'must be 1 or more'),
     (dict(batch_size=0), 'must be 1 or more'),
     (dict(probability=0), 'probability must be between 0 and 1, not 0'),
