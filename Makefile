@@ -9,8 +9,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: env
 	$(BIN)/python tools/explain.py
 
+# one thread a worker: torch's threads would fight for the cores
 test: env-test lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 \
+		--dist worksteal
 
 lint: env-test
 	$(BIN)/ruff check .

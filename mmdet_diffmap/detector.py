@@ -34,7 +34,7 @@ class DetectorAdapter:
         target_layer (str, optional): The module whose maps are explained, as
             a path from the model: ``neck``, ``backbone.layer4``; ``neck[0]``
             is the first of several maps. None if no gradients are wanted:
-            any detector can be run then.
+            any detector that gives boxes can be run then.
         statistics (str): ``exact`` or ``frozen``, see
             :class:`~mmdet_diffmap.explainers.GradientExplainer`.
     """
