@@ -96,6 +96,7 @@ def compare_files(models: Mapping[str, nn.Module],
     folder = writable_folder(Path(out_dir, 'compare'))
 
     def rows(path: str) -> Iterator[tuple[str, str, InstanceData]]:
+        """The object's class, and the title and content of each row."""
         chosen: Chosen | None = None
         for title, model in models.items():
             samples = explain_each(model, single_batch(model, path), 0,
@@ -104,9 +105,10 @@ def compare_files(models: Mapping[str, nn.Module],
             for method, sample in zip(methods, samples):
                 found = sample.pred_instances
                 chosen = chosen or Chosen.of(found, object_index, names[title])
-                yield chosen.name, row_title(title, method), found[
-                    object_index] if title == first else chosen.among(
-                        found, names[title])
+                # a copy, so that the maps of all others are not kept
+                same = found[[object_index]] if title == first else \
+                    chosen.among(found, names[title])
+                yield chosen.name, row_title(title, method), same
 
     def work(path: str, name: str) -> str:
         image = read_image(path)
