@@ -26,17 +26,27 @@ class Candidates:
             the network's input.
         scores (Tensor): Shape (P, ).
         labels (Tensor): Shape (P, ).
-        probabilities (Tensor, optional): Of all classes, shape (P, C); the
+        probabilities (Tensor, optional): Of all classes, shape (R, C); the
             background is none of them. None where only the final detections
             are known.
+        rows (Tensor, optional): Which row of ``probabilities`` is each
+            candidate's, shape (P, ); None if they have one each. A region is
+            a candidate for many classes.
     """
     bboxes: Tensor
     scores: Tensor
     labels: Tensor
     probabilities: Tensor | None = None
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def of_each(self, values: Tensor, dim: int = 0) -> Tensor:
+        """What belongs to the rows of ``probabilities`` along a dimension,
+        for each candidate."""
+        return values if self.rows is None else \
+            values.index_select(dim, self.rows)
 
 
 @contextmanager
@@ -119,14 +129,20 @@ class Listener:
         """The queries of a DETR."""
         probabilities = logits.sigmoid() if self.head.loss_cls.use_sigmoid \
             else logits.softmax(-1)[:, :-1]
-        if probabilities.shape[1] != self.head.num_classes:
+        classes = self.head.num_classes
+        if probabilities.shape[1] != classes:
             return None  # of words, not of classes
-        # which query a result is, its score tells
-        own = probabilities[:, results.labels] == results.scores
-        if not own.any(dim=0).all():
+        # mmdet's own choice once more, since scores alone may tie
+        count = len(results)
+        chosen = probabilities.flatten().topk(count).indices // classes \
+            if self.head.loss_cls.use_sigmoid else \
+            probabilities.amax(dim=1).topk(count).indices
+        rows = probabilities[chosen]
+        own = rows.gather(1, results.labels[:, None])[:, 0]
+        if not torch.equal(own, results.scores):
             return None
         return Candidates(results.bboxes, results.scores, results.labels,
-                          probabilities[own.int().argmax(dim=0)])
+                          rows)
 
     def filter_scores_and_topk(self, original: Callable, scores: Tensor,
                                *args: Any, **kwargs: Any) -> Any:
@@ -191,5 +207,5 @@ class Listener:
             found = found * kwargs['score_factors'][regions]
         self.current = Candidates(
             places[regions, labels if places.shape[1] > 1 else 0], found,
-            labels, probabilities[regions])
+            labels, probabilities, regions)
         return original(boxes, scores, score_thr, *args, **kwargs)

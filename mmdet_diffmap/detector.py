@@ -1,10 +1,10 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The detector adapter: the only place that knows mmdet's internals."""
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -136,19 +136,25 @@ class DetectorAdapter:
         detections where that is not known."""
         head = box_head(self.model)
         samples = [sample.clone() for _ in images]
-        # wrappers of detectors do without, and give boxes of the image
-        rescales = 'rescale' not in signature(self.model.predict).parameters
+        # some wrappers of detectors do without, and give boxes of the image
+        rescales = not takes(self.model.predict, 'rescale')
         options = {} if rescales else dict(rescale=False)
         with torch.inference_mode(False), torch.no_grad(), \
                 evaluation_mode(self.model), \
                 recorded_candidates(head) as known:
             samples = self.model.predict(images, samples, **options)
-        if len(known) != len(samples):
+        if rescales or len(known) != len(samples):
             known = [None] * len(samples)
         return [
             found or final_candidates(one.pred_instances, frame, rescales)
             for found, one in zip(known, samples)
         ]
+
+
+def takes(function: Callable, name: str) -> bool:
+    """Whether a function has an argument of that name, or any."""
+    return any(one.name == name or one.kind is Parameter.VAR_KEYWORD
+               for one in signature(function).parameters.values())
 
 
 def no_gradients(outputs: Tensor,

@@ -1,5 +1,6 @@
 """What is left to the final filtering, against the heads' raw maps decoded
 one by one."""
+import copy
 import gc
 
 import pytest
@@ -16,7 +17,9 @@ from families import (
 from mmengine.structures import InstanceData
 from naive import preprocess
 from squares import SquareDetector
+from torchvision.ops import box_iou
 
+from mmdet_diffmap.candidates import recorded_candidates
 from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.speed import input_batch
 
@@ -108,13 +111,19 @@ def naive_candidates(family, model, data):
         labels=torch.tensor(labels), probabilities=torch.stack(probabilities))
 
 
+def rows_of(found):
+    """The class probabilities of each candidate."""
+    rows = getattr(found, 'rows', None)
+    return found.probabilities if rows is None else found.probabilities[rows]
+
+
 def assert_same(found, expected):
     """The same candidates in any order."""
     assert len(found) == len(expected)
     for label in expected.labels.unique().tolist():
         one, other = (
             torch.cat([own.bboxes, 100 * own.scores[:, None],
-                       100 * own.probabilities], dim=1)[own.labels == label]
+                       100 * rows_of(own)], dim=1)[own.labels == label]
             for own in (found, expected))  # (n, 4 + 1 + 80)
         partner = torch.cdist(other, one, p=torch.inf).argmin(dim=1)
         assert len(one) == len(partner.unique())
@@ -168,7 +177,7 @@ def test_class_probabilities_are_known(config):
     final = DetectorAdapter(model, None).trace(data).detections
     (found, ) = candidates_of(model, data)
     assert len(found) >= len(final) > 0
-    assert found.probabilities.shape == (len(found), 80)
+    assert rows_of(found).shape == (len(found), 80)
     assert found.probabilities.min() >= 0 and found.probabilities.max() <= 1
     # the final detections are among them, with their own scores
     apart = (final.scores[:, None] - found.scores).abs()
@@ -180,7 +189,7 @@ def test_scores_of_paa_are_not_its_class_probabilities():
     """But the square root of these and of IoUs."""
     model = build(small_config('paa/paa_r50_fpn_1x_coco.py'))
     (found, ) = candidates_of(model, batch_of(model, random_image(75, 130)))
-    own = found.probabilities[range(len(found)), found.labels]
+    own = rows_of(found)[range(len(found)), found.labels]
     assert (found.scores**2 < own).all() and (found.scores**2 < own / 2).any()
 
 
@@ -216,6 +225,50 @@ def test_detector_that_cannot_leave_boxes_at_the_inputs_scale():
         assert found.bboxes.tolist() == [list(square)]
 
 
+@pytest.mark.parametrize('keywords', [True, False])
+def test_wrapped_predict_of_a_known_head(keywords, monkeypatch):
+    """Boxes must be the input's, whether the wrapper passes on ``rescale`` or
+    has none."""
+    model = copy.deepcopy(random_detector('faster_rcnn'))
+    plain = type(model).predict
+
+    def with_keywords(inputs, samples, **kwargs):
+        return plain(model, inputs, samples, **kwargs)
+
+    def without(inputs, samples):
+        return plain(model, inputs, samples)
+
+    data = batch_of(model, random_image(75, 130))
+    final = DetectorAdapter(model, None).trace(data).outputs
+    monkeypatch.setattr(model, 'predict',
+                        with_keywords if keywords else without)
+    (found, ) = candidates_of(model, data)
+    assert (found.probabilities is not None) is keywords
+    overlap = box_iou(final[:, 1:], found.bboxes).amax(dim=1)
+    assert overlap.min() > 0.99
+
+
+def test_query_of_a_detr_when_scores_tie():
+    """Of half-precision logits, many are the same."""
+    cfg = small_config(
+        'conditional_detr/conditional-detr_r50_8xb2-50e_coco.py')
+    model = build(cfg)
+    head = model.bbox_head
+    head.test_cfg.max_per_img = 300
+    torch.manual_seed(0)
+    logits = torch.randn(900, 80).bfloat16()
+    boxes = torch.rand(900, 4)
+    boxes[:, 0] = torch.arange(900) / 900  # tells which query it is
+    boxes[:, 2] = 0
+    with recorded_candidates(head) as images:
+        head._predict_by_feat_single(
+            logits, boxes, dict(img_shape=(900, 900)), rescale=False)
+    (found, ) = images
+    queries = found.bboxes[:, 0].round().long()
+    torch.testing.assert_close(found.probabilities, logits.sigmoid()[queries],
+                               rtol=0, atol=0)
+
+
 def test_given_proposals_are_those_of_masked_images_too():
     model = build(small_config('fast_rcnn/fast-rcnn_r50_fpn_1x_coco.py'))
     data = input_batch(random_image(75, 130), (96, 160))
@@ -224,7 +277,7 @@ def test_given_proposals_are_those_of_masked_images_too():
     for found in candidates_of(model, data, count=2):
         assert len(found) == 2 * 80
         torch.testing.assert_close(
-            found.probabilities.sum(dim=1) < 1, torch.ones(160).bool())
+            found.probabilities.sum(dim=1) < 1, torch.ones(2).bool())
 
 
 @pytest.mark.parametrize('family', FAMILIES)

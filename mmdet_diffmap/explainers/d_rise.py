@@ -65,14 +65,14 @@ class DRISE(Explainer):
                  progress: bool = True,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        counts = masks, grid, batch_size, masks if max_masks is None else \
-            max_masks
-        if not all(isinstance(one, int) for one in (*counts, seed)):
+        limit = masks if max_masks is None else max_masks
+        numbers = masks, grid, batch_size, limit, seed
+        if not all(isinstance(one, int) for one in numbers):
             raise ValueError(
                 'masks, grid, batch_size, max_masks and seed must be whole '
                 f'numbers, not {masks}, {grid}, {batch_size}, {max_masks} and '
                 f'{seed}')
-        if min(counts) < 1 or seed < 0:
+        if min(masks, grid, batch_size) < 1 or seed < 0:
             raise ValueError(
                 'masks, grid and batch_size must be 1 or more, and seed 0 or '
                 f'more, not {masks}, {grid}, {batch_size} and {seed}')
@@ -105,10 +105,12 @@ class DRISE(Explainer):
             trace, 1 if self.max_masks is None else 2)
         for other in others:
             total.merge(other)
+        if self.coverage:
+            total.to_means()
         frame = trace.frame
-        return self.image_heatmaps([{
-            0: GridMap(self.map_of(total, i), frame.input_shape, frame.corner)
-        } for i in range(len(trace))], trace)
+        return self.image_heatmaps(
+            [{0: GridMap(found, frame.input_shape, frame.corner)}
+             for found in total.found], trace)
 
     def working_memory(self, trace: Trace) -> int:
         """Bytes of the sums."""
@@ -226,14 +228,15 @@ class Targets:
             overlap, best = (box_iou(bboxes, known.bboxes) * same).max(dim=1)
             # a box that merging moved away from all candidates has its class
             alone = F.one_hot(labels.long(), probabilities.shape[1])
-            probabilities = probabilities[best].where(
+            probabilities = known.of_each(probabilities)[best].where(
                 overlap[:, None] > 0, alone.to(probabilities))
         return cls(bboxes, labels, probabilities, objectness)
 
     def found_in(self, candidates: Candidates) -> Tensor:
         """How well each detection is found again, shape (N, ): the largest
         product of IoU and cosine of the class probabilities among the
-        candidates, and, with ``objectness``, of their score as well.
+        candidates, and, with ``objectness`` or a single class, of their
+        score as well.
 
         Where class probabilities are not known, the score of candidates of
         the same class takes the place of the cosine.
@@ -247,8 +250,10 @@ class Targets:
             same = self.labels[:, None] == candidates.labels
             found *= same * candidates.scores
         else:
-            found *= F.normalize(self.probabilities.type_as(found)) @ \
-                F.normalize(candidates.probabilities.type_as(found)).T
-            if self.objectness:
+            found *= candidates.of_each(
+                F.normalize(self.probabilities.type_as(found)) @ F.normalize(
+                    candidates.probabilities.type_as(found)).T, dim=1)
+            single = self.probabilities.shape[1] == 1  # all cosines are 1
+            if self.objectness or single:
                 found *= candidates.scores
         return found.amax(dim=1)

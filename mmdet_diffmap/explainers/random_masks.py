@@ -117,5 +117,13 @@ class MaskedSums:
     def mean(self, found: Tensor) -> Tensor:
         """What was ``found`` (..., h, w), divided by how often each pixel was
         shown; zero where it never was."""
-        return found / self.shown.where(self.shown > 0,
-                                        torch.ones_like(self.shown))
+        return found / self.divisor
+
+    def to_means(self) -> None:
+        """Divide all sums by how often each pixel was shown, in place."""
+        self.found /= self.divisor
+        self.shown.fill_(1)
+
+    @property
+    def divisor(self) -> Tensor:
+        return self.shown.where(self.shown > 0, torch.ones_like(self.shown))

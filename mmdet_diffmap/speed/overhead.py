@@ -103,14 +103,14 @@ def bare_forwards(model: BaseDetector, data: dict, trace: Trace,
     masks = RandomMasks(explainer.grid, explainer.probability, explainer.seed)
     _, sample = DetectorAdapter(model, None).preprocess(data, 0)
     seconds = 0.
-    with torch.no_grad(), evaluation_mode(model), torch.autocast(
-            image.content.device.type, enabled=explainer.amp):
+    with torch.no_grad(), evaluation_mode(model):
         for first in range(0, count, explainer.batch_size):
             images = image.behind(
                 masks.draw(
                     min(explainer.batch_size, count - first), image.content))
             samples = [sample.clone() for _ in images]
             started = clock(images.device)
-            model(images, samples, mode='predict')
+            with torch.autocast(images.device.type, enabled=explainer.amp):
+                model(images, samples, mode='predict')
             seconds += clock(images.device) - started
     return seconds

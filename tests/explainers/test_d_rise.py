@@ -352,6 +352,7 @@ def test_progress_in_a_terminal_only(squares):
     (dict(batch_size=0), 'must be 1 or more'),
     (dict(probability=0), 'probability must be between 0 and 1, not 0'),
     (dict(probability=1.), 'probability must be between 0 and 1, not 1.0'),
+    (dict(max_masks=0), 'max_masks must be at least masks=5000, not 0'),
     (dict(max_masks=10), 'max_masks must be at least masks=5000, not 10'),
     (dict(reliability=1), 'reliability must be between 0 and 1, not 1'),
 ])
@@ -388,6 +389,25 @@ def test_found_in_is_the_best_of_all_pairs(objectness):
             for j in range(3, 12)) for i in range(3)
     ]
     np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_found_in_with_a_single_class():
+    """All cosines are 1: the score tells whether it is found."""
+    box = torch.tensor([[0., 0, 2, 2]])
+    targets = Targets(box, torch.tensor([0]), torch.tensor([[.9]]), False)
+    candidates = Candidates(box, torch.tensor([.2]), torch.tensor([0]),
+                            torch.tensor([[.3]]))
+    assert targets.found_in(candidates).tolist() == [pytest.approx(.2)]
+
+
+def test_found_in_regions_of_several_classes():
+    box = torch.tensor([[0., 0, 2, 2], [0, 0, 2, 1]])
+    targets = Targets(box[:1], torch.tensor([1]), torch.tensor([[0., 1]]),
+                      False)
+    candidates = Candidates(
+        box[[0, 1, 1]], torch.ones(3), torch.tensor([0, 0, 1]),
+        torch.tensor([[1., 0], [0, 1]]), torch.tensor([0, 1, 1]))
+    assert targets.found_in(candidates).tolist() == [pytest.approx(.5)]
 
 
 def test_found_in_without_probabilities_asks_for_the_class():
