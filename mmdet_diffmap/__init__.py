@@ -12,7 +12,7 @@ from .checkpoint import mark_safe_globals  # noqa: E402
 
 mark_safe_globals()
 
-from . import datasets, explainers, hooks  # noqa: E402, F401
+from . import datasets, evaluation, explainers, hooks  # noqa: E402, F401
 from .apis import explain, load_detector  # noqa: E402
 from .difference import difference_map  # noqa: E402
 from .version import __version__  # noqa: E402

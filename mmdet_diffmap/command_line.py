@@ -3,8 +3,13 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
+
+from .explainers import ExplainerLike
+
+from .memory import keep_freed_memory
 
 
 def add_options(parser: argparse.ArgumentParser,
@@ -37,8 +42,19 @@ def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
         parser.error('options are given as KEY=VALUE')
 
 
+def known_explainers(config: Config,
+                     defaults: Path) -> dict[str, ExplainerLike]:
+    """The configs of all methods that have a name of their own: those of the
+    default file, ``configs/_base_/explainers.py``, and those in the config's
+    ``explainers``."""
+    known = dict(Config.fromfile(defaults).explainers)
+    known.update(config.get('explainers', {}))
+    return known
+
+
 def run(main: Callable[[], int]) -> int:
     """A tool's exit status; what the user can mend is one line."""
+    keep_freed_memory()
     try:
         return main()
     except (OSError, ValueError, TypeError) as error:

@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .candidates import Candidates, recorded_candidates
-from .evaluation import evaluation_mode
+from .modes import evaluation_mode
 from .heads import HeadRun, box_head, head_run
 from .image_frame import ImageFrame
 from .target_layer import TargetLayer
@@ -80,8 +80,9 @@ class DetectorAdapter:
             height, width = inputs.shape[-2:]
             frame = ImageFrame.of_sample(sample, (height, width))
             network_input = NetworkInput(
-                inputs[0], self._black(data, index),
-                partial(self._candidates, sample.clone(), frame))
+                inputs[0], *self._black_and_white(data, index),
+                partial(self._candidates, sample.clone(), frame),
+                partial(self._detections, sample.clone()))
             if self.target is None:
                 (sample, ) = self.model.predict(inputs, [sample])
                 return Trace(
@@ -121,13 +122,26 @@ class DetectorAdapter:
         return (data['inputs'][index:index + 1].clone(),
                 data['data_samples'][index])
 
-    def _black(self, data: dict, index: int) -> Tensor:
-        """A black pixel as the network gets it, shape (3, 1, 1)."""
-        inputs = torch.zeros_like(data['inputs'][index][:, :32, :32])
-        sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
-        data = dict(inputs=[inputs], data_samples=[sample])
+    def _black_and_white(self, data: dict, index: int) -> Tensor:
+        """A black and a white pixel as the network gets them, shape (2, 3, 1,
+        1)."""
+        black = torch.zeros_like(data['inputs'][index][:, :32, :32])
+        metainfo = data['data_samples'][index].metainfo
+        data = dict(
+            inputs=[black, torch.full_like(black, 255)],
+            data_samples=[DetDataSample(metainfo=metainfo) for _ in range(2)])
         data = self.model.data_preprocessor(data, False)
-        return data['inputs'][0, :, :1, :1].clone()
+        return data['inputs'][:, :, :1, :1].clone()
+
+    def _detections(self, sample: DetDataSample,
+                    images: Tensor) -> list[InstanceData]:
+        """The final detections of inputs (B, 3, H, W), which are changed
+        copies of one image's, in pixels of the original image."""
+        samples = [sample.clone() for _ in images]
+        with torch.inference_mode(False), torch.no_grad(), \
+                evaluation_mode(self.model):
+            samples = self.model.predict(images, samples)
+        return [plain_detections(one.pred_instances) for one in samples]
 
     def _candidates(self, sample: DetDataSample, frame: ImageFrame,
                     images: Tensor) -> list[Candidates]:

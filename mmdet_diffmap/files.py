@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from matplotlib.figure import Figure
 from mmdet.structures import DetDataSample
 from PIL import Image
 
@@ -38,6 +39,12 @@ def save_picture(picture: np.ndarray, path: Path) -> None:
     """Write an RGB picture, uint8 (H, W, 3), as PNG."""
     with replacing(path) as file:
         Image.fromarray(picture).save(file, format='png', compress_level=4)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure of matplotlib in the format of the path's ending."""
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=110)
 
 
 def save_maps(sample: DetDataSample, class_names: list[str],

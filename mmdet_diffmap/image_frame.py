@@ -61,6 +61,27 @@ class ImageFrame:
         return boxes * boxes.new_tensor(self.scale * 2) + boxes.new_tensor(
             (left, top) * 2)
 
+    def to_content(self, maps: Tensor) -> Tensor:
+        """Maps (N, H, W) of the original image, resized (bilinear) to the
+        image as it lies in the input, shape (N, h, w)."""
+        if tuple(maps.shape[-2:]) == self.content_shape:
+            return maps
+        return F.interpolate(
+            maps[None], size=self.content_shape, mode='bilinear')[0]
+
+    def content_to_input(self, pixels: Tensor) -> Tensor:
+        """Where pixels of the image lie in the input: indices into the
+        flattened pixels of the one and of the other."""
+        width = self.content_shape[1]
+        row = pixels // width + self.corner[0]
+        return row * self.input_shape[1] + pixels % width + self.corner[1]
+
+    @property
+    def content(self) -> tuple[slice, slice]:
+        """Rows and columns of the input that the image takes."""
+        (top, left), (height, width) = self.corner, self.content_shape
+        return slice(top, top + height), slice(left, left + width)
+
     def to_image(self, maps: Tensor) -> Tensor:
         """Enlarge maps from a grid over the padded input.
 

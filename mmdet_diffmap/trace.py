@@ -108,12 +108,23 @@ class NetworkInput:
         black (Tensor): A black pixel in it, shape (3, 1, 1). Normalising is
             affine, so that ``black + m * (image - black)`` is the input of an
             image whose pixels were multiplied by ``m``.
+        white (Tensor): A white pixel in it, of value 255 in all channels.
         predict (Callable): Changed copies (B, 3, H, W) -> what the detector
             predicts for each, before the final filtering; without gradients.
+        detect (Callable): Changed copies (B, 3, H, W) -> the final detections
+            of each, as mmdet gives them for the original image.
     """
     image: Tensor
     black: Tensor
+    white: Tensor
     predict: Callable[[Tensor], list[Candidates]]
+    detect: Callable[[Tensor], list[InstanceData]]
+
+    def of_pixels(self, values: Tensor) -> Tensor:
+        """What the network gets for pixels (3, ...) of values 0 to 255."""
+        shape = (3, ) + (1, ) * (values.dim() - 1)
+        black, white = self.black.view(shape), self.white.view(shape)
+        return black + values.to(black) / 255 * (white - black)
 
 
 @dataclass(frozen=True)

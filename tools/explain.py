@@ -31,6 +31,7 @@ from mmdet_diffmap.explainers.explainer import (
 )
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+EXPLAINERS = CONFIGS / '_base_/explainers.py'
 DEMO = CONFIGS / 'demo/fcos_scenes.py'
 DEMO_IMAGES = ['scene://0/2', 'scene://0/17', 'scene://0/35']
 
@@ -139,8 +140,7 @@ def load_detectors(args: argparse.Namespace) -> dict[str, nn.Module]:
 def find_explainers(args: argparse.Namespace,
                     config: Config) -> dict[str, Explainer]:
     """The methods by their names."""
-    known = dict(Config.fromfile(CONFIGS / '_base_/explainers.py').explainers)
-    known.update(config.get('explainers', {}))
+    known = command_line.known_explainers(config, EXPLAINERS)
     names: list[str] = list(args.explainer)
     if 'all' in names:
         types = {name: explainer_config(one)['type']

@@ -2,7 +2,7 @@
 """Explaining the detections of an image."""
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from mmdet.structures import DetDataSample
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.structures import InstanceData
-from torch import nn
+from torch import Tensor, nn
 
 from ..detector import DetectorAdapter
 from ..explainers import (
@@ -99,8 +99,7 @@ def explain_each(model: nn.Module,
                  max_objects: int | None = None) -> Iterator[DetDataSample]:
     """Explain one image of a batch by several methods.
 
-    One run of the detector serves all methods that follow each other and
-    have the same target layer and statistics, or need no gradients.
+    One run of the detector serves several methods; see :func:`traces`.
 
     Args:
         explainers (Sequence): The methods; see :func:`explain`.
@@ -110,25 +109,57 @@ def explain_each(model: nn.Module,
         DetDataSample: One for each method; see :func:`explain`.
     """
     differences = [as_difference(explainer) for explainer in explainers]
-    settings = [(one.target_layer, one.statistics) for one in differences]
-    with_gradients = [one for one in settings if one[0] is not None]
-    current, trace = None, None
-    for difference, setting in zip(differences, settings):
-        if setting[0] is None:  # any run will do
-            setting = current or (with_gradients or settings)[0]
-        if trace is None or setting != current:
-            current, trace = setting, None  # frees the last graph first
-            trace = select_objects(
-                DetectorAdapter(model, *setting).trace(data, index), score_thr,
-                max_objects)
-        check_memory(trace, difference)
-        heatmaps = difference.explainer(trace)
+
+    def select(trace: Trace) -> Trace:
+        return select_objects(trace, score_thr, max_objects)
+
+    for difference, trace in zip(
+            differences, traces(model, data, index, differences, select)):
+        heatmaps = make_heatmaps(difference.explainer, trace)
         sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
         sample.pred_instances = InstanceData(
             **trace.detections,
             heatmaps=heatmaps,
             difference_maps=difference.compare(heatmaps))
         yield sample
+
+
+def traces(model: nn.Module, data: dict, index: int,
+           explainers: Sequence[Explainer],
+           select: Callable[[Trace], Trace]) -> Iterator[Trace]:
+    """The trace of one image of a batch for each of several explainers.
+
+    One run of the detector serves all that follow each other and have the
+    same target layer and statistics, or need no gradients.
+
+    Args:
+        model (nn.Module): The detector.
+        data (dict): The batch.
+        index (int): Which image of it.
+        explainers (Sequence[Explainer]): The methods.
+        select (Callable): Chooses the objects of a new trace.
+    """
+    settings = [(one.target_layer, one.statistics) for one in explainers]
+    with_gradients = [one for one in settings if one[0] is not None]
+    current, trace = None, None
+    for setting in settings:
+        if setting[0] is None:  # any run will do
+            setting = current or (with_gradients or settings)[0]
+        if trace is None or setting != current:
+            current, trace = setting, None  # frees the last graph first
+            trace = select(
+                DetectorAdapter(model, *setting).trace(data, index))
+        yield trace
+
+
+def make_heatmaps(explainer: Explainer, trace: Trace) -> Tensor:
+    """The explainer's maps (N, H, W).
+
+    Raises:
+        MemoryError: If they do not fit in memory.
+    """
+    check_memory(trace, explainer)
+    return explainer(trace)
 
 
 def as_difference(explainer: ExplainerLike) -> DifferenceMap:

@@ -74,9 +74,7 @@ class MaskedImage:
 
     def __init__(self, network: NetworkInput, frame: ImageFrame) -> None:
         self.network = network
-        (top, left), (height, width) = frame.corner, frame.content_shape
-        self.place = (..., slice(top, top + height),
-                      slice(left, left + width))
+        self.place = (..., *frame.content)
         self.content = network.image[self.place]
         self.light = self.content - network.black
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..evaluation import evaluation_mode
+from ..modes import evaluation_mode
 from ..trace import OUTPUTS, LevelGradient, OutputGradient, recording
 from .agreement import agree
 from .crops import Crop, RoIStage, crop_batches, levels_of, pool

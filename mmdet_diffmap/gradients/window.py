@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..evaluation import evaluation_mode
+from ..modes import evaluation_mode
 from ..nested import flat_tensors
 from ..trace import OUTPUTS, LevelGradient, OutputGradient, recording
 from .agreement import agree

@@ -12,7 +12,7 @@ from mmdet.models.detectors import BaseDetector
 
 from ..apis.explain import select_objects
 from ..detector import DetectorAdapter
-from ..evaluation import evaluation_mode
+from ..modes import evaluation_mode
 from ..explainers import DRISE
 from ..explainers.random_masks import MaskedImage, RandomMasks
 from ..measuring import clock, peak_memory

@@ -1,0 +1,416 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""All that is measured of one image: its objects, their maps, and what the
+detector finds behind changed pixels."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.models.detectors import BaseDetector
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ..apis.explain import make_heatmaps, traces
+from ..detector import DetectorAdapter
+from ..measuring import Stopwatch
+from ..modes import evaluation_mode
+from ..perturbation import perturb, rank_pixels, step_counts
+from ..trace import Trace
+from .localization import LOCALIZATION, box_regions, localization
+from .objects import GroundTruth, found_scores, match_objects
+from .protocol import Methods, Protocol
+
+DIRECTIONS = ('deletion', 'insertion')
+DIGITS = 7  # what single precision knows of a score
+
+
+class ImageScorer:
+    """Measures explanations, image by image.
+
+    Args:
+        model (BaseDetector): The detector.
+        methods (Methods): The explanation methods.
+        protocol (Protocol): What is measured.
+        batch_size (int): So many changed images go through the detector at
+            once. It is halved, for good, when memory runs out.
+        profile (bool): Run each batch a second time, to know what the bare
+            forward passes take.
+    """
+
+    def __init__(self,
+                 model: BaseDetector,
+                 methods: Methods,
+                 protocol: Protocol,
+                 batch_size: int = 16,
+                 profile: bool = False) -> None:
+        if batch_size < 1:
+            raise ValueError('forward_batch_size must be 1 or more, not '
+                             f'{batch_size}')
+        self.model = model
+        self.methods = methods
+        self.protocol = protocol
+        self.batch_size = batch_size
+        self.profile = profile
+        self.watch = Stopwatch(
+            next(model.parameters()).device if profile else None)
+        self.forwards = 0  # changed images that were looked at
+
+    def __call__(self, data: dict, truth: GroundTruth,
+                 image_id: Hashable) -> tuple[InstanceData, dict[str, Any]]:
+        """Measure one image.
+
+        Args:
+            data (dict): A batch of this image alone.
+            truth (GroundTruth): Its annotated objects.
+            image_id (Hashable): Seeds the noise.
+
+        Returns:
+            tuple: The objects, and what was measured of them, ready for JSON:
+            ``objects``, and, if there are enough of them, ``scores`` (see
+            :meth:`Curves.as_dict`) and ``localization``, for each method and
+            quantity the value of every object.
+
+        Raises:
+            FloatingPointError: If maps or scores are not finite.
+            MemoryError: If a single image does not fit.
+        """
+        choice = ObjectChoice(truth, self.protocol)
+        runs = traces(self.model, data, 0, self.methods.explainers, choice)
+        with self.watch.stage('detect'):
+            trace = next(runs)
+        objects = trace.detections
+        result: dict[str, Any] = dict(objects=choice.described(trace))
+        if len(objects) >= self.protocol.min_objects:
+            work = ImageWork(self, data, trace, runs, choice, image_id)
+            result.update(work.measure())
+        return objects, result
+
+    def detect(self, images: Tensor, trace: Trace) -> list[InstanceData]:
+        """The final detections of changed images (B, 3, H, W), in smaller
+        batches when memory runs out."""
+        found: list[InstanceData] = []
+        while len(found) < len(images):
+            part = images[len(found):len(found) + self.batch_size]
+            try:
+                with torch.autocast(
+                        images.device.type, enabled=self.protocol.amp):
+                    found += trace.input.detect(part)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    raise MemoryError('a single changed image does not fit in '
+                                      f'memory: {error}') from error
+                self.batch_size = (len(part) + 1) // 2
+                if images.is_cuda:
+                    torch.cuda.empty_cache()
+        self.forwards += len(images)
+        return found
+
+
+class ObjectChoice:
+    """Chooses the objects of an image among its detections, the same for
+    every run of the detector.
+
+    Args:
+        truth (GroundTruth): The annotated objects.
+        protocol (Protocol): Says which detections are objects.
+
+    Attributes:
+        own (list[int]): Of each object, the annotated one that it found.
+        scores (np.ndarray): How well each is found on the untouched image.
+    """
+
+    def __init__(self, truth: GroundTruth, protocol: Protocol) -> None:
+        self.truth = truth
+        self.protocol = protocol
+        self.own: list[int] = []
+        self.scores = np.zeros(0)
+        self._keep: Tensor | None = None
+
+    def __call__(self, trace: Trace) -> Trace:
+        """The trace of the objects."""
+        if self._keep is None:
+            every = trace.detections
+            if not every.scores.isfinite().all():
+                raise FloatingPointError('the detector\'s scores are not '
+                                         'finite')
+            keep, self.own = match_objects(every, self.truth,
+                                           self.protocol.score_thr,
+                                           self.protocol.iou_thr)
+            self._keep = torch.tensor(
+                keep, dtype=torch.long, device=every.scores.device)
+            self.scores = as_array(
+                found_scores(every[self._keep], every, self.protocol.iou_thr))
+        return trace.select(self._keep)
+
+    def areas(self, trace: Trace) -> list[float]:
+        """The areas of the objects' annotated boxes in pixels of the
+        input."""
+        bboxes = trace.frame.to_input(self.truth.bboxes[self.own])
+        return (bboxes[:, 2:] - bboxes[:, :2]).double().prod(dim=1).tolist()
+
+    def described(self, trace: Trace) -> list[dict[str, Any]]:
+        """Each object for JSON; boxes in pixels of the original image,
+        ``area`` in pixels of the input."""
+        detections = trace.detections.cpu()
+        return [
+            dict(
+                label=int(detections.labels[i]),
+                score=round(float(detections.scores[i]), DIGITS),
+                found_score=round(float(self.scores[i]), DIGITS),
+                bbox=rounded(detections.bboxes[i]),
+                truth=rounded(self.truth.bboxes[own]),
+                area=round(area, 2))
+            for i, (own, area) in enumerate(zip(self.own, self.areas(trace)))
+        ]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of which curve a changed image is a point."""
+    method: str
+    direction: int
+    target: int
+    step: int
+
+
+@dataclass
+class Curves:
+    """The scores of all N objects behind changed pixels.
+
+    Args:
+        original (np.ndarray): On the untouched image, shape (N, ).
+        black (np.ndarray): On a black image, shape (N, ).
+        scores (dict): For each method, shape (2, N, steps + 1, N): direction,
+            target, step, object.
+    """
+    original: np.ndarray
+    black: np.ndarray
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, place: Place | None, scores: np.ndarray) -> None:
+        """Note the scores (N, ) of a changed image; None is the black one."""
+        if place is None:
+            self.black = scores
+        else:
+            self.scores[place.method][place.direction, place.target,
+                                      place.step] = scores
+
+    def as_dict(self) -> dict[str, Any]:
+        """For each method and direction, ``target``: the target's score, and
+        ``others``: the mean score of the others, for every target at every
+        step."""
+        count = len(self.original)
+        own = np.arange(count)
+        found: dict[str, Any] = {}
+        for method, scores in self.scores.items():
+            scores[0, :, 0], scores[1, :, 0] = self.original, self.black
+            if not np.isfinite(scores).all():
+                raise FloatingPointError('the detector\'s scores are not '
+                                         'finite behind changed pixels')
+            target = scores[:, own, :, own].transpose(1, 0, 2)
+            others = (scores.sum(axis=3) - target) / (count - 1)
+            found[method] = {
+                direction: dict(
+                    target=target[i].round(DIGITS).tolist(),
+                    others=others[i].round(DIGITS).tolist())
+                for i, direction in enumerate(DIRECTIONS)
+            }
+        return found
+
+
+class ImageWork:
+    """The work on one image with enough objects; see :class:`ImageScorer`.
+
+    Args:
+        scorer (ImageScorer): What is measured, and how.
+        data (dict): A batch of this image alone.
+        trace (Trace): Of the objects.
+        runs (Iterator[Trace]): For the explainers after the first one.
+        choice (ObjectChoice): The objects.
+        image_id (Hashable): Seeds the noise.
+    """
+
+    def __init__(self, scorer: ImageScorer, data: dict, trace: Trace,
+                 runs: Iterator[Trace], choice: ObjectChoice,
+                 image_id: Hashable) -> None:
+        self.scorer = scorer
+        self.protocol = scorer.protocol
+        self.watch = scorer.watch
+        self.data = data
+        self.trace = trace
+        self.runs = runs
+        self.choice = choice
+        self.seed = self.protocol.seed, seed_of(image_id)
+        height, width = trace.frame.content_shape
+        self.counts = [
+            step_counts(area, self.protocol.steps, height * width)
+            for area in choice.areas(trace)
+        ]
+        self.localized: dict[str, dict[str, list[float | None]]] = {}
+
+    def measure(self) -> dict[str, Any]:
+        """All that the protocol asks for."""
+        result: dict[str, Any] = {}
+        maps = self.maps()
+        if 'localization' in self.protocol.metrics:
+            maps = self.localizing(maps)
+            result['localization'] = self.localized
+        if 'del_ins' in self.protocol.metrics:
+            result['scores'] = self.curves(maps)
+        else:
+            for _ in maps:
+                pass
+        return result
+
+    def maps(self) -> Iterator[tuple[str, Tensor]]:
+        """The maps (N, H, W) of each method."""
+        trace: Trace | None = self.trace
+        methods = self.scorer.methods
+        for explainer, named in zip(methods.explainers, methods.named):
+            with self.watch.stage('explain'):
+                if trace is None:
+                    trace = next(self.runs)
+                heatmaps = make_heatmaps(explainer, trace).float()
+            trace = None
+            for name, difference in named.items():
+                with self.watch.stage('explain'):
+                    found = difference.compare(heatmaps) if difference else \
+                        heatmaps
+                yield name, found
+
+    def localizing(
+        self, maps: Iterator[tuple[str, Tensor]]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The maps, of which :func:`localization` is noted on the way; None
+        where that is NaN."""
+        truth, shape = self.choice.truth, self.trace.frame.image_shape
+        device = self.trace.outputs.device
+        with self.watch.stage('localization'):
+            masks = torch.from_numpy(truth.mask_arrays(shape)).to(device)
+            boxes = box_regions(truth.bboxes, *shape).to(device)
+        for name, found in maps:
+            with self.watch.stage('localization'):
+                rows = [
+                    localization(one.relu(), own, boxes, masks)
+                    for one, own in zip(found, self.choice.own)
+                ]
+                self.localized[name] = {
+                    quantity: [
+                        None if row[quantity] != row[quantity] else round(
+                            row[quantity], DIGITS) for row in rows
+                    ]
+                    for quantity in LOCALIZATION
+                }
+            yield name, found
+
+    def curves(self, maps: Iterator[tuple[str, Tensor]]) -> dict[str, Any]:
+        """The scores behind changed pixels; see :meth:`Curves.as_dict`."""
+        curves = Curves(self.choice.scores, np.zeros(len(self.trace)))
+        image = self.trace.input.image
+        batch = image.new_empty(self.scorer.batch_size, *image.shape)
+        places: list[Place | None] = []
+        for place, changed in self.changed_images(maps, curves):
+            with self.watch.stage('perturb'):
+                batch[len(places)] = changed
+            places.append(place)
+            if len(places) == len(batch):
+                self.score(batch, places, curves)
+                places = []
+        self.score(batch[:len(places)], places, curves)
+        with self.watch.stage('score'):
+            return curves.as_dict()
+
+    def changed_images(
+            self, maps: Iterator[tuple[str, Tensor]],
+            curves: Curves) -> Iterator[tuple[Place | None, Tensor]]:
+        """All changed images of all methods and objects; first of all the
+        black one, which they share."""
+        image, frame = self.trace.input.image, self.trace.frame
+        black = image.clone()
+        black[(..., *frame.content)] = self.trace.input.black
+        yield None, black
+        for name, found in maps:
+            count, steps = len(found), self.protocol.steps
+            curves.scores[name] = np.zeros((2, count, steps + 1, count))
+            for target, counts in enumerate(self.counts):
+                with self.watch.stage('rank'):
+                    (importance, ) = frame.to_content(found[target][None])
+                    order = frame.content_to_input(
+                        rank_pixels(importance, counts[-1]))
+                with self.watch.stage('perturb'):
+                    noise = self.noise(target)
+                ends = (image, noise), (black, image)
+                for direction, (start, end) in enumerate(ends):
+                    images = perturb(start, end, order, counts)
+                    for step in range(1, steps + 1):
+                        with self.watch.stage('perturb'):
+                            changed = next(images)
+                        yield Place(name, direction, target, step), changed
+
+    def noise(self, target: int) -> Tensor:
+        """Uniform noise at the input's size, the same for all methods and on
+        all devices."""
+        random = np.random.default_rng((*self.seed, target))
+        values = random.integers(
+            0, 256, (3, *self.trace.frame.input_shape), dtype=np.uint8)
+        network = self.trace.input
+        return network.of_pixels(
+            torch.from_numpy(values).to(network.image.device))
+
+    def score(self, images: Tensor, places: Sequence[Place | None],
+              curves: Curves) -> None:
+        """Look for the objects in a batch of changed images."""
+        if not places:
+            return
+        if self.scorer.profile:
+            with self.watch.stage('bare forward'):
+                self.bare_forward(images)
+        with self.watch.stage('forward'):
+            detections = self.scorer.detect(images, self.trace)
+        with self.watch.stage('score'):
+            objects = self.trace.detections
+            scores = as_array(
+                torch.stack([
+                    found_scores(objects, one, self.protocol.iou_thr)
+                    for one in detections
+                ]))
+            for place, found in zip(places, scores):
+                curves.add(place, found)
+
+    def bare_forward(self, images: Tensor) -> None:
+        """mmdet's own forward pass, with nothing around it."""
+        model = self.scorer.model
+        _, sample = DetectorAdapter(model, None).preprocess(self.data, 0)
+        samples = [sample.clone() for _ in images]
+        with torch.no_grad(), evaluation_mode(model), torch.autocast(
+                images.device.type, enabled=self.protocol.amp):
+            model(images, samples, mode='predict')
+
+
+def as_array(scores: Tensor) -> np.ndarray:
+    return scores.double().cpu().numpy()
+
+
+def rounded(bbox: Tensor) -> list[float]:
+    """A box in hundredths of pixels."""
+    return [round(value, 2) for value in bbox.tolist()]
+
+
+def seed_of(image_id: Hashable) -> int:
+    """A number for an image's id, the same in every process."""
+    if isinstance(image_id, int) and image_id >= 0:
+        return image_id
+    digest = hashlib.sha256(str(image_id).encode()).digest()
+    return int.from_bytes(digest[:8], 'big')
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or \
+        'allocate memory' in str(error)

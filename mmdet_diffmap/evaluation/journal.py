@@ -1,0 +1,187 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""What was measured of each image, on disk as soon as it is known."""
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..files import replacing
+
+ENTRY = re.compile(rb'\{"image_id": ("(?:[^"\\]|\\.)*"|-?\d+), '
+                   rb'("failed")?')
+
+
+@dataclass(frozen=True)
+class EntryPlace:
+    """Where an entry stands."""
+    file: Path
+    offset: int
+    failed: bool
+
+
+class Journal:
+    """The finished images of a run, one line of JSON each.
+
+    Every process appends to a file of its own, ``FOLDER/journal/RANK.jsonl``;
+    whoever reads reads them all, so any number of processes can go on where
+    others stopped. A line without its end, which a killed process leaves
+    behind, does not count.
+
+    Args:
+        folder (Path): The work dir of the run.
+        rank (int): Of this process.
+    """
+
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        self.folder = folder / 'journal'
+        self.settings_file = folder / 'settings.json'
+        self.file = self.folder / f'{rank}.jsonl'
+        self._open: BinaryIO | None = None
+
+    def check(self, settings: dict[str, Any], resume: bool) -> None:
+        """Make sure that these settings are those of the journal.
+
+        Args:
+            settings (dict): All that changes results, ready for JSON.
+            resume (bool): Whether there may be entries already.
+
+        Raises:
+            ValueError: If there are, and they may not, or they were measured
+                with other settings.
+        """
+        if not self.settings_file.exists():
+            if any(self.folder.glob('*.jsonl')):
+                raise ValueError(f'{self.settings_file} is missing beside the '
+                                 'journal of an earlier run: give another '
+                                 'work dir')
+            return
+        if not resume:
+            raise ValueError(f'{self.folder.parent} holds an earlier run: go '
+                             'on with it (--resume), or give another work dir')
+        try:
+            known = json.loads(self.settings_file.read_text())
+        except ValueError as error:
+            raise ValueError(f'{self.settings_file} cannot be read: '
+                             f'{error}') from error
+        different = list(differences(known, json.loads(json.dumps(settings))))
+        if different:
+            raise ValueError(
+                f'{self.folder.parent} was measured with other settings: '
+                f'{"; ".join(different[:3])}'
+                f'{"; …" if len(different) > 3 else ""}; give another work '
+                'dir, or the same settings')
+
+    def start(self, settings: dict[str, Any]) -> None:
+        """Store the settings of a new journal."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.settings_file.exists():
+            with replacing(self.settings_file) as file:
+                file.write(json.dumps(settings, indent=1).encode())
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Write an entry, which begins with its ``image_id``.
+
+        Raises:
+            OSError: If it cannot be written. Those before are whole.
+        """
+        line = json.dumps(entry, allow_nan=False).encode() + b'\n'
+        try:
+            if self._open is None:
+                self._open = self._open_end()
+            self._open.write(line)
+        except OSError as error:
+            raise OSError(
+                f'journal {self.file} cannot be written: {error.strerror}; '
+                'all finished images are kept, and --resume goes on '
+                'from there') from error
+
+    def _open_end(self) -> BinaryIO:
+        """The file of this process, without a torn last line."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # unbuffered: a line is handed to the system at once
+        file = open(self.file, 'ab', buffering=0)  # noqa: SIM115
+        file.truncate(whole_size(self.file))
+        return file
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def places(self) -> dict[Hashable, EntryPlace]:
+        """Where each image's entry stands. An image that failed once and was
+        measured later is there as measured."""
+        found: dict[Hashable, EntryPlace] = {}
+        for file in sorted(self.folder.glob('*.jsonl')):
+            offset = 0
+            with open(file, 'rb') as lines:
+                for line in lines:
+                    begin = ENTRY.match(line)
+                    if begin and line.endswith(b'}\n'):
+                        image_id = json.loads(begin[1])
+                        place = EntryPlace(file, offset, bool(begin[2]))
+                        if image_id not in found or not place.failed:
+                            found[image_id] = place
+                    offset += len(line)
+        return found
+
+    def entries(
+            self, places: Iterable[EntryPlace]) -> Iterator[dict[str, Any]]:
+        """Read entries, one after the other."""
+        files: dict[Path, BinaryIO] = {}
+        try:
+            for place in places:
+                if place.file not in files:
+                    files[place.file] = open(place.file, 'rb')  # noqa: SIM115
+                files[place.file].seek(place.offset)
+                yield json.loads(files[place.file].readline())
+        finally:
+            for file in files.values():
+                file.close()
+
+
+def whole_size(file: Path) -> int:
+    """Bytes up to the end of the last whole line."""
+    size = file.stat().st_size
+    with open(file, 'rb') as content:
+        while size:
+            begin = max(0, size - 65536)
+            content.seek(begin)
+            end = content.read(size - begin).rfind(b'\n')
+            if end >= 0:
+                return begin + end + 1
+            size = begin
+    return 0
+
+
+def differences(before: Any, now: Any, name: str = '') -> Iterator[str]:
+    """How two values differ, by the names of what is different."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            inner = f'{name}.{key}' if name else key
+            if key not in before:
+                yield f'{inner} is new'
+            elif key not in now:
+                yield f'{inner} is gone'
+            else:
+                yield from differences(before[key], now[key], inner)
+    elif isinstance(before, list) and isinstance(now, list) \
+            and len(before) == len(now):
+        for i, (one, other) in enumerate(zip(before, now)):
+            yield from differences(one, other, f'{name}[{i}]')
+    elif before != now:
+        yield f'{name} was {short(before)} and is {short(now)}'
+
+
+def short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f'{text[:57]}…'
+
+
+def sort_key(image_id: Hashable) -> tuple[bool, Any]:
+    """Orders image ids, numbers before texts."""
+    return isinstance(image_id, str), image_id

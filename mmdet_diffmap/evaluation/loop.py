@@ -1,0 +1,221 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet.structures import DetDataSample
+from mmengine.dist import get_rank, get_world_size, is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DATASETS, LOOPS
+from mmengine.runner import Runner, TestLoop
+from mmengine.structures import InstanceData
+from torch.utils.data import DataLoader
+
+from ..detector import DetectorAdapter
+from ..explainers import ExplainerLike
+from ..files import replacing
+from .image_scorer import ImageScorer
+from .image_set import ImageSet, OpenImages, TestImage, only
+from .metric import ExplanationMetric
+from .protocol import Methods, Protocol
+from .settings import run_environment, run_settings
+
+#: The methods of the paper's Table 1.
+TABLE_1 = tuple(
+    f'{name}{ending}'
+    for name in ('grad-cam', 'ss-grad-cam', 'ss-grad-cam++', 'odam')
+    for ending in ('', '-diff'))
+#: Of mmdet's config of a data loader, what holds here too.
+LOADER_OPTIONS = ('num_workers', 'persistent_workers', 'pin_memory',
+                  'prefetch_factor', 'timeout')
+
+
+@LOOPS.register_module()
+class ExplanationTestLoop(TestLoop):
+    """Tests explanations instead of detections: Deletion and Insertion
+    (paper, Sec. 4.3), and how well maps keep to their own objects.
+
+    Images go through the detector one by one, whatever the data loader's
+    batch size: in a batch, an image's padding depends on the others. The
+    changed images of an image are batched. So figures do not depend on the
+    order of images, nor on the number of processes.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (DataLoader | dict): Its data set, with annotations, and
+            how many workers load it.
+        evaluator (Evaluator | dict): An :class:`ExplanationMetric`.
+        explainers (Mapping | Sequence): Configs of methods by their names, or
+            names alone. Defaults to those of the paper's Table 1.
+        num_images (int, optional): Only the first so many images.
+        forward_batch_size (int): So many changed images go through the
+            detector at once. It is halved when memory runs out.
+        profile (bool): Also run the bare forward passes, and write
+            ``profile.json``, which compares them with the run, into the work
+            dir.
+        **protocol: See :class:`~mmdet_diffmap.evaluation.protocol.Protocol`.
+
+    Raises:
+        ValueError: If an argument makes no sense.
+    """
+
+    def __init__(self,
+                 runner: Runner,
+                 dataloader: DataLoader | dict,
+                 evaluator: Evaluator | dict | list,
+                 explainers: Mapping[str, ExplainerLike]
+                 | Sequence[str] = TABLE_1,
+                 num_images: int | None = None,
+                 forward_batch_size: int = 16,
+                 profile: bool = False,
+                 **protocol: Any) -> None:
+        if num_images is not None and num_images < 1:
+            raise ValueError(f'num_images must be 1 or more, not {num_images}')
+        if not isinstance(explainers, Mapping):
+            explainers = {name: name for name in explainers}
+        self.explainers = dict(explainers)
+        self.protocol = Protocol(**protocol)
+        self.methods = Methods(self.explainers)
+        self.forward_batch_size = forward_batch_size
+        self.profile = profile
+        images = ImageSet(dataset_of(dataloader))
+        self.count = min(num_images or len(images), len(images))
+        self.open_images = OpenImages(images, self.count, (), get_rank(),
+                                      get_world_size())
+        super().__init__(
+            runner,
+            DataLoader(
+                images,
+                sampler=self.open_images,
+                collate_fn=only,
+                **loader_options(dataloader)), evaluator)
+        metrics = self.evaluator.metrics
+        if len(metrics) != 1 or not isinstance(metrics[0], ExplanationMetric):
+            raise ValueError('ExplanationTestLoop needs an evaluator of one '
+                             'ExplanationMetric: test_evaluator = '
+                             'dict(type="ExplanationMetric")')
+        self.metric = metrics[0]
+
+    def run(self) -> dict:
+        """Measure all images that are not measured yet.
+
+        Returns:
+            dict: See :meth:`ExplanationMetric.evaluate`.
+        """
+        started = time.perf_counter()
+        model = self.runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        for one in self.methods.explainers:  # raises before the work
+            DetectorAdapter(model, one.target_layer, one.statistics)
+        self.scorer = ImageScorer(model, self.methods, self.protocol,
+                                  self.forward_batch_size, self.profile)
+        self.open_metric()
+        self.runner.call_hook('before_test')
+        self.runner.call_hook('before_test_epoch')
+        for index, image in enumerate(self.loaded()):
+            self.run_iter(index, image)
+        with self.scorer.watch.stage('results'):
+            metrics = self.evaluator.evaluate(self.count)
+        if self.profile and is_main_process():
+            self.write_profile(time.perf_counter() - started)
+        self.runner.call_hook('after_test_epoch', metrics=metrics)
+        self.runner.call_hook('after_test')
+        return metrics
+
+    def open_metric(self) -> None:
+        """Find out what is to do."""
+        settings = run_settings(self.runner.cfg, self.scorer.model,
+                                self.explainers, self.protocol)
+        images = self.open_images.images
+        self.metric.environment = run_environment(
+            next(self.scorer.model.parameters()).device,
+            self.forward_batch_size)
+        if self.count < len(images):
+            self.metric.wanted = {images.image_id(index)
+                                  for index in range(self.count)}
+        self.open_images.done = self.metric.open(
+            Path(self.runner.work_dir), settings, list(self.explainers),
+            self.methods)
+        if self.open_images.done:
+            self.runner.logger.info(
+                f'{len(self.open_images.done)} images are done already')
+
+    def loaded(self) -> Iterator[TestImage]:
+        """The images of this process as they come from the workers."""
+        images = iter(self.dataloader)
+        while True:
+            with self.scorer.watch.stage('load'):
+                image = next(images, None)
+            if image is None:
+                return
+            yield image
+
+    def run_iter(self, idx: int, image: TestImage) -> None:
+        """Measure one image. One that fails does not stop the others."""
+        entry: dict[str, Any] = dict(image_id=image.image_id)
+        sample = DetDataSample(pred_instances=InstanceData())
+        if image.failure:
+            entry['failed'] = image.failure
+        else:
+            self.runner.call_hook(
+                'before_test_iter', batch_idx=idx, data_batch=image.data)
+            sample.set_metainfo(image.data['data_samples'][0].metainfo)
+            try:
+                sample.pred_instances, found = self.scorer(
+                    image.data, image.truth, image.image_id)
+                entry.update(found)
+            except (OSError, ValueError, ArithmeticError, RuntimeError,
+                    MemoryError) as error:
+                entry['failed'] = str(error)
+        if 'failed' in entry:
+            self.runner.logger.warning(f'image {image.path or image.image_id} '
+                                       f'failed: {entry["failed"]}')
+        with self.scorer.watch.stage('journal'):
+            self.evaluator.process([dict(measured=entry)])
+        if not image.failure:
+            self.runner.call_hook(
+                'after_test_iter',
+                batch_idx=idx,
+                data_batch=image.data,
+                outputs=[sample])
+
+    def write_profile(self, seconds: float) -> None:
+        """Write how long the stages of this process took."""
+        stages = dict(self.scorer.watch.seconds)
+        bare = stages.pop('bare forward', 0.)
+        total = seconds - bare
+        stages['rest'] = total - sum(stages.values())
+        profile = dict(
+            forwards=self.scorer.forwards,
+            bare_forwards=bare,
+            whole_run=total,
+            ratio=total / bare if bare else None,
+            stages=stages)
+        with replacing(Path(self.runner.work_dir, 'profile.json')) as file:
+            file.write(json.dumps(profile, indent=1).encode())
+
+
+def dataset_of(dataloader: DataLoader | dict) -> Any:
+    """The data set of a data loader or of its config, ready for use."""
+    if isinstance(dataloader, DataLoader):
+        return dataloader.dataset
+    dataset = dataloader['dataset']
+    if isinstance(dataset, dict):
+        dataset = DATASETS.build(dataset)
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    return dataset
+
+
+def loader_options(dataloader: DataLoader | dict) -> dict[str, Any]:
+    """Those of ``LOADER_OPTIONS`` that a data loader, or its config, has."""
+    if isinstance(dataloader, DataLoader):
+        return {name: getattr(dataloader, name) for name in LOADER_OPTIONS}
+    return {name: dataloader[name] for name in LOADER_OPTIONS
+            if name in dataloader}

@@ -1,0 +1,122 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Which detections are right, and how well they are found again."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+from pycocotools import mask as coco_mask
+from torch import Tensor
+from torchvision.ops import box_iou
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The annotated objects of an image, those that are not to be ignored.
+
+    Args:
+        bboxes (Tensor): Shape (M, 4), last dim (x1, y1, x2, y2), in pixels of
+            the original image.
+        labels (Tensor): Shape (M, ).
+        masks (list): For each, what the data set gives: polygons, RLE, or
+            None.
+    """
+    bboxes: Tensor
+    labels: Tensor
+    masks: list[Any]
+
+    @classmethod
+    def of_instances(cls, instances: Sequence[dict]) -> GroundTruth:
+        """From the ``instances`` of mmdet's data sets."""
+        known = [one for one in instances if not one.get('ignore_flag')]
+        return cls(
+            torch.tensor([one['bbox'] for one in known],
+                         dtype=torch.float).view(-1, 4),
+            torch.tensor([one['bbox_label'] for one in known],
+                         dtype=torch.long),
+            [one.get('mask') for one in known])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def mask_arrays(self, shape: Sequence[int]) -> np.ndarray:
+        """The masks as bool (M, H, W).
+
+        Raises:
+            ValueError: If an object has none.
+        """
+        height, width = shape
+        arrays = np.zeros((len(self), height, width), bool)
+        for array, mask in zip(arrays, self.masks):
+            if not mask:
+                raise ValueError('an annotated object has no mask, which '
+                                 'localization needs: leave it out of the '
+                                 'metrics')
+            if isinstance(mask, list):
+                mask = coco_mask.merge(
+                    coco_mask.frPyObjects(mask, height, width))
+            elif isinstance(mask['counts'], list):
+                mask = coco_mask.frPyObjects(mask, height, width)
+            array[:] = coco_mask.decode(mask)
+        return arrays
+
+
+def match_objects(detections: InstanceData, truth: GroundTruth,
+                  score_thr: float,
+                  iou_thr: float) -> tuple[list[int], list[int]]:
+    """The detections that are right, best first, and what they found.
+
+    In descending order of scores, each detection with a larger score than
+    ``score_thr`` takes the annotated object of its class that overlaps most
+    with it, if no other has taken it and the IoU is larger than ``iou_thr``.
+
+    Args:
+        detections (InstanceData): ``bboxes`` (N, 4) in pixels of the original
+            image, ``scores`` (N, ), ``labels`` (N, ).
+        truth (GroundTruth): The annotated objects.
+        score_thr, iou_thr (float): See above.
+
+    Returns:
+        tuple: Indices of the detections, and of their objects.
+    """
+    scores = detections.scores.cpu()
+    overlap = box_iou(detections.bboxes.cpu().float(), truth.bboxes)
+    overlap *= detections.labels.cpu()[:, None] == truth.labels
+    found: list[int] = []
+    objects: list[int] = []
+    order = scores.sort(descending=True, stable=True).indices
+    for index in order[scores[order] > score_thr].tolist():
+        if not len(truth):
+            break
+        best = int(overlap[index].argmax())
+        if overlap[index, best] > iou_thr:
+            overlap[:, best] = 0  # taken
+            found.append(index)
+            objects.append(best)
+    return found, objects
+
+
+def found_scores(objects: InstanceData, detections: InstanceData,
+                 iou_thr: float) -> Tensor:
+    """How well objects are found again: the highest score of the detections
+    of their class that overlap with their own box by more than ``iou_thr``.
+
+    Args:
+        objects (InstanceData): ``bboxes`` (N, 4) and ``labels`` (N, ).
+        detections (InstanceData): ``bboxes`` (P, 4), ``scores`` (P, ) and
+            ``labels`` (P, ) in the same frame.
+        iou_thr (float): See above.
+
+    Returns:
+        Tensor: Shape (N, ); 0 for an object that is not found.
+    """
+    scores = detections.scores
+    if not len(scores):
+        return objects.bboxes.new_zeros(len(objects))
+    same = (objects.labels[:, None] == detections.labels) & (
+        box_iou(objects.bboxes, detections.bboxes) > iou_thr)
+    return torch.where(same, scores, torch.zeros_like(scores)).amax(dim=1)

@@ -1,0 +1,235 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""The files of a finished run."""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from ..files import replacing, save_figure
+from ..perturbation import area_under_curve
+from ..visualization.curves import draw_curves
+from .localization import LOCALIZATION
+from .summary import QUANTITIES, percent_curves
+
+#: The columns of the paper's Table 1: title, direction, of whom, and whether
+#: more is better.
+TABLE = (
+    ('Deletion target ↓', 'deletion', 'target', False),
+    ('Insertion target ↑', 'insertion', 'target', True),
+    ('Deletion others ↑', 'deletion', 'others', True),
+    ('Insertion others ↓', 'insertion', 'others', False),
+)
+SIZES = (32**2, 96**2)  # COCO's bounds of small and medium boxes
+Rows = list[list[str]]
+
+
+def write_results(folder: Path, record: dict[str, Any],
+                  entries: Iterable[dict[str, Any]],
+                  classes: Sequence[str]) -> None:
+    """Write ``del_ins.json``, ``table.md``, ``objects.parquet`` and, of
+    curves, ``curves.png`` and ``curves.pdf``; each whole or not at all."""
+    with replacing(folder / 'del_ins.json') as file:
+        file.write(json.dumps(record, indent=1, ensure_ascii=False).encode())
+    with replacing(folder / 'table.md') as file:
+        file.write(markdown_tables(record).encode())
+    write_objects(folder / 'objects.parquet', entries,
+                  list(record['explainers']), classes)
+    curves = {
+        name: found['curves']
+        for name, found in record['explainers'].items() if 'curves' in found
+    }
+    if curves:
+        figure = draw_curves(curves)
+        for ending in 'png', 'pdf':
+            save_figure(figure, folder / f'curves.{ending}')
+
+
+def size_bucket(area: float) -> str:
+    """COCO's name for the size of a box."""
+    return 'small' if area < SIZES[0] else \
+        'medium' if area < SIZES[1] else 'large'
+
+
+def write_objects(path: Path, entries: Iterable[dict[str, Any]],
+                  methods: Sequence[str], classes: Sequence[str]) -> None:
+    """Write one row for each object and method.
+
+    Columns: ``image_id``, ``object`` (its number in the image, best first),
+    ``explainer``, ``class``, ``score``, ``x1 y1 x2 y2`` of the detection in
+    pixels of the original image, ``area`` of the annotated box in pixels of
+    the input (which is what is deleted and inserted), ``size`` (small, medium
+    or large, by COCO's bounds, of the annotated box in pixels of the original
+    image); for each of ``deletion_target``, ``deletion_others``,
+    ``insertion_target`` and ``insertion_others`` the area under the curve in
+    per cent, and with ``_scores`` after it the scores of all steps; the
+    localization measures.
+    """
+    with replacing(path) as file:
+        writer: parquet.ParquetWriter | None = None
+        rows: list[dict[str, Any]] = []
+        names = schema(methods)
+        writer = parquet.ParquetWriter(file, names)
+        for entry in entries:
+            rows += object_rows(entry, methods, classes)
+            if len(rows) > 10000:  # so that memory does not grow
+                writer.write_table(pa.Table.from_pylist(rows, names))
+                rows = []
+        writer.write_table(pa.Table.from_pylist(rows, names))
+        writer.close()
+
+
+def schema(methods: Sequence[str]) -> pa.Schema:
+    """The columns of the objects' file; see :func:`write_objects`."""
+    text, number = pa.string(), pa.float64()
+    columns: dict[str, pa.DataType] = dict(
+        image_id=text, object=pa.int32(), explainer=text, score=number)
+    columns['class'] = text
+    columns |= dict.fromkeys(('x1', 'y1', 'x2', 'y2', 'area'), number)
+    columns['size'] = text
+    for direction, kind in QUANTITIES:
+        columns[f'{direction}_{kind}'] = number
+        columns[f'{direction}_{kind}_scores'] = pa.list_(number)
+    columns |= dict.fromkeys(LOCALIZATION, number)
+    return pa.schema(list(columns.items()))
+
+
+def object_rows(entry: dict[str, Any], methods: Sequence[str],
+                classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of one image; none where it has too few objects."""
+    if 'scores' not in entry and 'localization' not in entry:
+        return []
+    rows = []
+    for method in methods:
+        curves = percent_curves(entry, method) if 'scores' in entry else {}
+        for i, one in enumerate(entry['objects']):
+            x1, y1, x2, y2 = one['truth']
+            row = dict(
+                zip(('x1', 'y1', 'x2', 'y2'), one['bbox']),
+                image_id=str(entry['image_id']),
+                object=i,
+                explainer=method,
+                score=one['score'],
+                area=one['area'],
+                size=size_bucket((x2 - x1) * (y2 - y1)))
+            row['class'] = classes[one['label']]
+            for (direction, kind), found in curves.items():
+                name = f'{direction}_{kind}'
+                row[name] = float(area_under_curve(found[i]))
+                row[f'{name}_scores'] = \
+                    entry['scores'][method][direction][kind][i]
+            for name, values in entry.get('localization',
+                                          {}).get(method, {}).items():
+                row[name] = values[i]
+            rows.append(row)
+    return rows
+
+
+def emphasized(values: Sequence[float | None],
+               more_is_better: bool) -> list[str]:
+    """How the best and the second best value are set off: ``**`` and
+    ``u``; ties share their place."""
+    known = sorted({round(one, 2) for one in values if one is not None},
+                   reverse=more_is_better)
+    places = dict(zip(known, ('**', 'u')))
+    return [places.get(round(one, 2), '') if one is not None else ''
+            for one in values]
+
+
+def result_rows(explainers: Mapping[str, Any],
+                columns: Sequence[tuple[str, str, str, bool]],
+                digits: int = 2) -> Rows:
+    """A row for each method: its name, and in each column its mean and the
+    interval."""
+    rows = [[name] for name in explainers]
+    for _, outer, inner, more in columns:
+        values = [one[outer][inner] for one in explainers.values()]
+        marks = emphasized(values, more)
+        for row, found, value, mark in zip(rows, explainers.values(), values,
+                                           marks):
+            limits = found['ci95'][outer][inner]
+            text = '-' if value is None else f'{value:.{digits}f}'
+            if mark:
+                text = f'**{text}**' if mark == '**' else f'<u>{text}</u>'
+            if limits is not None:
+                text += f' ({limits[0]:.{digits}f} – {limits[1]:.{digits}f})'
+            row.append(text)
+    return rows
+
+
+def difference_rows(differences: Mapping[str, Any],
+                    columns: Sequence[tuple[str, str, str, bool]],
+                    digits: int = 2) -> Rows:
+    """A row for each pair of methods: the mean difference and its
+    interval, bold where that leaves zero out."""
+    rows = []
+    for name, found in differences.items():
+        row = [name]
+        for _, outer, inner, _ in columns:
+            mean, limits = found[outer][inner].values()
+            text = '-' if mean is None else f'{mean:+.{digits}f}'
+            if limits is not None:
+                if limits[0] > 0 or limits[1] < 0:
+                    text = f'**{text}**'
+                text += f' ({limits[0]:+.{digits}f} – {limits[1]:+.{digits}f})'
+            row.append(text)
+        rows.append(row)
+    return rows
+
+
+def tables(record: dict[str, Any]) -> list[tuple[str, list[str], Rows]]:
+    """The tables of a run: title, head and rows."""
+    explainers, found = record['explainers'], []
+    some = next(iter(explainers.values()))
+    for title, columns in (
+        ('Deletion and Insertion, areas under the curves in per cent', TABLE),
+        ('Localization', LOCALIZATION_TABLE)):
+        if columns[0][1] not in some:
+            continue
+        digits = 2 if columns is TABLE else 3
+        head = [title for title, *_ in columns]
+        found.append((title, ['explainer', *head],
+                      result_rows(explainers, columns, digits)))
+        if record['differences']:
+            found.append((f'{title}: differences', ['pair', *head],
+                          difference_rows(record['differences'], columns,
+                                          digits)))
+    if record.get('published') and 'deletion' in some:
+        found.append(('The paper\'s figures (Table 1)',
+                      ['explainer', *(title for title, *_ in TABLE)],
+                      published_rows(record['published'])))
+    return found
+
+
+LOCALIZATION_TABLE = tuple(
+    (f'{name.replace("_", " ")} {"↑" if more else "↓"}', 'localization', name,
+     more) for name, more in LOCALIZATION.items())
+
+
+def published_rows(published: Mapping[str, Any]) -> Rows:
+    """The published figures in the layout of Table 1."""
+    rows = [[name] for name in published]
+    for _, outer, inner, more in TABLE:
+        values = [one[outer][inner] for one in published.values()]
+        for row, value, mark in zip(rows, values, emphasized(values, more)):
+            text = f'{value:.2f}'
+            row.append(f'**{text}**' if mark == '**' else
+                       f'<u>{text}</u>' if mark else text)
+    return rows
+
+
+def markdown_tables(record: dict[str, Any]) -> str:
+    """All tables as Markdown."""
+    parts = [f'{record["num_objects"]} objects on {record["num_images"]} '
+             'images; the best value of a column is bold, the second '
+             'underlined; in brackets 95 % intervals over resampled images. '
+             'A difference is bold where its interval leaves out zero.\n']
+    for title, head, rows in tables(record):
+        lines = [head, ['---'] * len(head), *rows]
+        parts += [f'## {title}\n', *(f'| {" | ".join(row)} |'
+                                     for row in lines), '']
+    return '\n'.join(parts)
