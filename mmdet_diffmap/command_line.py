@@ -7,8 +7,6 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from .explainers import ExplainerLike
-
 from .memory import keep_freed_memory
 
 
@@ -43,7 +41,7 @@ def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def known_explainers(config: Config,
-                     defaults: Path) -> dict[str, ExplainerLike]:
+                     defaults: Path) -> dict[str, dict | str]:
     """The configs of all methods that have a name of their own: those of the
     default file, ``configs/_base_/explainers.py``, and those in the config's
     ``explainers``."""

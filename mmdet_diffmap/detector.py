@@ -15,9 +15,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .candidates import Candidates, recorded_candidates
-from .modes import evaluation_mode
 from .heads import HeadRun, box_head, head_run
 from .image_frame import ImageFrame
+from .modes import evaluation_mode
 from .target_layer import TargetLayer
 from .trace import NetworkInput, OutputGradient, Trace, recording
 
@@ -79,8 +79,9 @@ class DetectorAdapter:
             inputs, sample = self.preprocess(data, index)
             height, width = inputs.shape[-2:]
             frame = ImageFrame.of_sample(sample, (height, width))
+            black, white = self._black_and_white(data, index)
             network_input = NetworkInput(
-                inputs[0], *self._black_and_white(data, index),
+                inputs[0], black, white,
                 partial(self._candidates, sample.clone(), frame),
                 partial(self._detections, sample.clone()))
             if self.target is None:

@@ -28,4 +28,5 @@ def linear_trace(gradient: Tensor, feature: Tensor) -> Trace:
 def no_input() -> NetworkInput:
     """The input of a trace whose detector is not run again."""
     nothing = torch.zeros(3, 1, 1)
-    return NetworkInput(nothing, nothing, lambda images: [])
+    return NetworkInput(nothing, nothing, nothing, lambda images: [],
+                        lambda images: [])

@@ -123,6 +123,8 @@ def prepare(args: argparse.Namespace) -> Config:
     if args.against:
         metric['against'] = args.against
     cfg.test_cfg, cfg.test_evaluator = loop, metric
+    hooks = cfg.setdefault('default_hooks', {})
+    hooks['logger'] = dict(type='LoggerHook', interval=10)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or \
         f'work_dirs/{Path(args.config).stem}'
     return cfg

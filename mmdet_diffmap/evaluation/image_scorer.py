@@ -56,7 +56,7 @@ class ImageScorer:
         self.batch_size = batch_size
         self.profile = profile
         self.watch = Stopwatch(
-            next(model.parameters()).device if profile else None)
+            model.data_preprocessor.device if profile else None)
         self.forwards = 0  # changed images that were looked at
 
     def __call__(self, data: dict, truth: GroundTruth,

@@ -20,16 +20,24 @@ class TestImage:
 
     Args:
         image_id (Hashable): Its id in the data set.
-        path (str): Its file.
-        data (dict, optional): A batch of it alone.
-        truth (GroundTruth, optional): Its annotated objects.
-        failure (str): Why there are none.
+        data (dict): A batch of it alone.
+        truth (GroundTruth): Its annotated objects.
     """
     image_id: Hashable
-    path: str
-    data: dict | None = None
-    truth: GroundTruth | None = None
-    failure: str = ''
+    data: dict
+    truth: GroundTruth
+
+
+@dataclass(frozen=True)
+class FailedImage:
+    """An image that could not be prepared.
+
+    Args:
+        image_id (Hashable): Its id in the data set.
+        reason (str): What is wrong with it.
+    """
+    image_id: Hashable
+    reason: str
 
 
 class ImageSet(Dataset):
@@ -50,17 +58,17 @@ class ImageSet(Dataset):
     def image_id(self, index: int) -> Hashable:
         return self.dataset.get_data_info(index).get('img_id', index)
 
-    def __getitem__(self, index: int) -> TestImage:
+    def __getitem__(self, index: int) -> TestImage | FailedImage:
         info = self.dataset.get_data_info(index)
-        image_id, path = info.get('img_id', index), info.get('img_path', '')
+        image_id = info.get('img_id', index)
         try:
-            if path:
-                read_image(path)  # OpenCV fills what is missing with grey
+            if 'img_path' in info:  # OpenCV fills what is missing with grey
+                read_image(info['img_path'])
             truth = GroundTruth.of_instances(info.get('instances', []))
             data = self.dataset[index]
         except Exception as error:  # each transform fails in its own way
-            return TestImage(image_id, path, failure=str(error))
-        return TestImage(image_id, path, pseudo_collate([data]), truth)
+            return FailedImage(image_id, f'{type(error).__name__}: {error}')
+        return TestImage(image_id, pseudo_collate([data]), truth)
 
 
 class OpenImages(Sampler):
@@ -90,7 +98,7 @@ class OpenImages(Sampler):
         return len(self.share)
 
 
-def only(items: list[TestImage]) -> TestImage:
+def only(items: list[Any]) -> Any:
     """The item of a batch of one."""
     (item, ) = items
     return item

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,7 +41,7 @@ class Journal:
         self.folder = folder / 'journal'
         self.settings_file = folder / 'settings.json'
         self.file = self.folder / f'{rank}.jsonl'
-        self._open: BinaryIO | None = None
+        self._open: FileIO | None = None
 
     def check(self, settings: dict[str, Any], resume: bool) -> None:
         """Make sure that these settings are those of the journal.
@@ -92,18 +93,19 @@ class Journal:
         try:
             if self._open is None:
                 self._open = self._open_end()
-            self._open.write(line)
+            while line:  # a disk that fills up takes a part
+                line = line[self._open.write(line):]
         except OSError as error:
             raise OSError(
                 f'journal {self.file} cannot be written: {error.strerror}; '
                 'all finished images are kept, and --resume goes on '
                 'from there') from error
 
-    def _open_end(self) -> BinaryIO:
+    def _open_end(self) -> FileIO:
         """The file of this process, without a torn last line."""
         self.folder.mkdir(parents=True, exist_ok=True)
         # unbuffered: a line is handed to the system at once
-        file = open(self.file, 'ab', buffering=0)  # noqa: SIM115
+        file: Any = open(self.file, 'ab', buffering=0)  # noqa: SIM115
         file.truncate(whole_size(self.file))
         return file
 

@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader
 from ..detector import DetectorAdapter
 from ..explainers import ExplainerLike
 from ..files import replacing
+from ..progress import progress_bar
 from .image_scorer import ImageScorer
-from .image_set import ImageSet, OpenImages, TestImage, only
+from .image_set import FailedImage, ImageSet, OpenImages, TestImage, only
 from .metric import ExplanationMetric
 from .protocol import Methods, Protocol
 from .settings import run_environment, run_settings
@@ -134,7 +135,7 @@ class ExplanationTestLoop(TestLoop):
                                 self.explainers, self.protocol)
         images = self.open_images.images
         self.metric.environment = run_environment(
-            next(self.scorer.model.parameters()).device,
+            self.scorer.model.data_preprocessor.device,
             self.forward_batch_size)
         if self.count < len(images):
             self.metric.wanted = {images.image_id(index)
@@ -146,39 +147,48 @@ class ExplanationTestLoop(TestLoop):
             self.runner.logger.info(
                 f'{len(self.open_images.done)} images are done already')
 
-    def loaded(self) -> Iterator[TestImage]:
+    def loaded(self) -> Iterator[TestImage | FailedImage]:
         """The images of this process as they come from the workers."""
         images = iter(self.dataloader)
-        while True:
-            with self.scorer.watch.stage('load'):
-                image = next(images, None)
-            if image is None:
-                return
-            yield image
+        with progress_bar('images', len(self.dataloader)) as advance:
+            while True:
+                try:
+                    with self.scorer.watch.stage('load'):
+                        image = next(images, None)
+                except RuntimeError as error:  # what torch says of it
+                    raise ChildProcessError(
+                        'a worker that loads images died; finished images are '
+                        f'kept, and --resume goes on from there: {error}'
+                    ) from error
+                if image is None:
+                    return
+                yield image
+                advance(1)
 
-    def run_iter(self, idx: int, image: TestImage) -> None:
+    def run_iter(self, idx: int, image: TestImage | FailedImage) -> None:
         """Measure one image. One that fails does not stop the others."""
         entry: dict[str, Any] = dict(image_id=image.image_id)
-        sample = DetDataSample(pred_instances=InstanceData())
-        if image.failure:
-            entry['failed'] = image.failure
+        if isinstance(image, FailedImage):
+            entry['failed'] = image.reason
         else:
             self.runner.call_hook(
                 'before_test_iter', batch_idx=idx, data_batch=image.data)
-            sample.set_metainfo(image.data['data_samples'][0].metainfo)
             try:
-                sample.pred_instances, found = self.scorer(
-                    image.data, image.truth, image.image_id)
-                entry.update(found)
+                objects, found = self.scorer(image.data, image.truth,
+                                             image.image_id)
             except (OSError, ValueError, ArithmeticError, RuntimeError,
                     MemoryError) as error:
-                entry['failed'] = str(error)
+                objects, found = InstanceData(), dict(failed=str(error))
+            entry.update(found)
         if 'failed' in entry:
-            self.runner.logger.warning(f'image {image.path or image.image_id} '
-                                       f'failed: {entry["failed"]}')
+            self.runner.logger.warning(
+                f'image {image.image_id} failed: {entry["failed"]}')
         with self.scorer.watch.stage('journal'):
             self.evaluator.process([dict(measured=entry)])
-        if not image.failure:
+        if isinstance(image, TestImage):
+            sample = DetDataSample(
+                metainfo=image.data['data_samples'][0].metainfo,
+                pred_instances=objects)
             self.runner.call_hook(
                 'after_test_iter',
                 batch_idx=idx,

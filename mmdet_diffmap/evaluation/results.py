@@ -32,7 +32,22 @@ def write_results(folder: Path, record: dict[str, Any],
                   entries: Iterable[dict[str, Any]],
                   classes: Sequence[str]) -> None:
     """Write ``del_ins.json``, ``table.md``, ``objects.parquet`` and, of
-    curves, ``curves.png`` and ``curves.pdf``; each whole or not at all."""
+    curves, ``curves.png`` and ``curves.pdf``; each whole or not at all.
+
+    Raises:
+        OSError: If one cannot be written.
+    """
+    try:
+        write_files(folder, record, entries, classes)
+    except OSError as error:
+        raise OSError(f'results cannot be written into {folder}: '
+                      f'{error.strerror}; what was measured is kept, and '
+                      '--resume writes them again') from error
+
+
+def write_files(folder: Path, record: dict[str, Any],
+                entries: Iterable[dict[str, Any]],
+                classes: Sequence[str]) -> None:
     with replacing(folder / 'del_ins.json') as file:
         file.write(json.dumps(record, indent=1, ensure_ascii=False).encode())
     with replacing(folder / 'table.md') as file:

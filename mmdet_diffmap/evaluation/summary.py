@@ -162,11 +162,11 @@ class Summary:
         differences: dict[str, Any] = {}
         for pair in pairs:
             (one, outer, inner), (other, *_) = pair
-            values = [means[key] for key in pair]
-            known = None not in values
+            mean, base = (means[key] for key in pair)
             put(differences, (f'{one} - {other}', outer, inner),
                 dict(
-                    mean=values[0] - values[1] if known else None,
+                    mean=None if mean is None or base is None else
+                    mean - base,
                     ci95=limits[pair]))
         return dict(
             num_images=self.images,

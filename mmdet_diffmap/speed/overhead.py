@@ -12,10 +12,10 @@ from mmdet.models.detectors import BaseDetector
 
 from ..apis.explain import select_objects
 from ..detector import DetectorAdapter
-from ..modes import evaluation_mode
 from ..explainers import DRISE
 from ..explainers.random_masks import MaskedImage, RandomMasks
 from ..measuring import clock, peak_memory
+from ..modes import evaluation_mode
 from ..trace import Trace
 
 

@@ -30,7 +30,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     bases = list(dict.fromkeys(name.removesuffix('-diff') for name in curves))
     paired = {name.removesuffix('-diff') for name in curves
               if name.endswith('-diff')} & curves.keys()
-    colours = colormaps['tab10' if len(bases) <= 10 else 'tab20'].colors
+    colours = colormaps['tab10' if len(bases) <= 10 else 'tab20']
     for axes, (title, direction, kind) in zip(panels, PANELS):
         for name, found in curves.items():
             base = name.removesuffix('-diff')
@@ -40,7 +40,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
                 shares,
                 values,
                 '--' if name in paired else '-',
-                color=colours[bases.index(base) % len(colours)],
+                color=colours(bases.index(base) % colours.N),
                 marker='.' if name in paired else 'o',
                 markersize=4,
                 label=name)

@@ -1,0 +1,350 @@
+"""The benchmark as a user starts it, and what may happen to it."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from demo import CONFIG, ROOT, WEIGHTS
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from mmdet_diffmap.datasets.scenes import CLASSES, render_scene
+
+TOOL = ROOT / 'tools/benchmark_del_ins.py'
+SHORT = ('--explainers', 'odam', 'odam-diff', '--steps', '2')
+ENVIRONMENT = dict(os.environ, PYTHONWARNINGS='ignore', OMP_NUM_THREADS='1')
+
+
+def run(command, expect=0, **options):
+    result = subprocess.run([str(one) for one in command], text=True,
+                            capture_output=True, env=ENVIRONMENT, **options)
+    assert result.returncode == expect, result.stdout + result.stderr
+    return result
+
+
+def benchmark(folder, *options, config=CONFIG, expect=0):
+    result = run([sys.executable, TOOL, config, WEIGHTS, '--work-dir', folder,
+                  *SHORT, *options], expect)
+    assert expect == 0 or 'Traceback' not in result.stderr
+    return result
+
+
+def figures(folder):
+    """All that a run measured, flat."""
+    record = json.loads((folder / 'del_ins.json').read_text())
+    flat = {}
+
+    def flatten(value, name):
+        if isinstance(value, dict):
+            for key, one in value.items():
+                flatten(one, f'{name}.{key}')
+        elif isinstance(value, list):
+            for i, one in enumerate(value):
+                flatten(one, f'{name}[{i}]')
+        else:
+            flat[name] = value
+
+    for part in ('num_images', 'num_objects', 'num_skipped', 'explainers',
+                 'differences'):
+        flatten(record[part], part)
+    rows = pq.read_table(folder / 'objects.parquet').to_pylist()
+    for row in rows:
+        flatten(row, f'{row["image_id"]} {row["object"]} {row["explainer"]}')
+    return flat
+
+
+def lines(folder):
+    return [line for file in (folder / 'journal').glob('*.jsonl')
+            for line in file.read_bytes().splitlines(keepends=True)]
+
+
+@pytest.fixture(scope='module')
+def plain_run(tmp_path_factory):
+    """Four scenes in one process."""
+    folder = tmp_path_factory.mktemp('plain') / 'work'
+    result = benchmark(folder, '--num-images', '4', '--profile')
+    return folder, result.stdout
+
+
+def test_what_is_written(plain_run):
+    folder, printed = plain_run
+    record = json.loads((folder / 'del_ins.json').read_text())
+    assert record['num_images'] == 4 and not record['failed']
+    assert record['settings']['protocol']['steps'] == 2
+    objects = sum(len(render_scene(0, i).labels) for i in range(4))
+    assert 10 < record['num_objects'] <= objects
+    for found in record['explainers'].values():
+        for direction in 'deletion', 'insertion':
+            for kind in 'target', 'others':
+                curve = found['curves'][direction][kind]
+                area = curve[0] / 4 + curve[1] / 2 + curve[2] / 4
+                assert found[direction][kind] == pytest.approx(area)
+                low, high = found['ci95'][direction][kind]
+                assert low <= area <= high
+        assert found['curves']['deletion']['target'][0] == pytest.approx(100)
+        assert found['curves']['insertion']['target'][0] < 5
+    assert record['explainers']['odam']['deletion']['target'] < 80
+    table = (folder / 'table.md').read_text()
+    for text in ('| odam-diff |', 'Deletion target ↓', '| odam-diff - odam |'):
+        assert text in table
+    assert 'Deletion target' in printed and 'ratio' in printed
+    assert Image.open(folder / 'curves.png').size[0] > 1000
+    assert (folder / 'curves.pdf').read_bytes().startswith(b'%PDF')
+    assert len(lines(folder)) == 4
+    rows = pq.read_table(folder / 'objects.parquet').to_pylist()
+    assert len(rows) == 2 * record['num_objects']
+    assert {row['class'] for row in rows} <= set(CLASSES)
+    assert {row['size'] for row in rows} <= {'small', 'medium', 'large'}
+    mean = np.mean([row['insertion_others'] for row in rows
+                    if row['explainer'] == 'odam-diff'])
+    assert record['explainers']['odam-diff']['insertion'][
+        'others'] == pytest.approx(mean)
+
+
+def test_the_profile_adds_up(plain_run):
+    folder, _ = plain_run
+    profile = json.loads((folder / 'profile.json').read_text())
+    objects = json.loads((folder / 'del_ins.json').read_text())['num_objects']
+    assert profile['forwards'] == objects * 2 * 2 * 2 + 4
+    assert profile['ratio'] == pytest.approx(
+        profile['whole_run'] / profile['bare_forwards'])
+    assert sum(profile['stages'].values()) == pytest.approx(
+        profile['whole_run'])
+
+
+def test_two_processes_give_the_same_figures(plain_run, tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    run(['env', f'PORT={port}', f'PATH={os.path.dirname(sys.executable)}:'
+         f'{os.environ["PATH"]}', ROOT / 'tools/dist_benchmark_del_ins.sh',
+         CONFIG, WEIGHTS, '2', '--work-dir', tmp_path / 'work',
+         '--num-images', '4', *SHORT])
+    assert sorted(os.listdir(tmp_path / 'work/journal')) == ['0.jsonl',
+                                                             '1.jsonl']
+    assert figures(tmp_path / 'work') == pytest.approx(
+        figures(plain_run[0]), abs=1e-6)
+
+
+def test_the_order_of_images_does_not_matter(plain_run, tmp_path):
+    benchmark(tmp_path / 'work', '--cfg-options',
+              'test_dataloader.dataset.indices=[3,1,0,2]')
+    assert figures(tmp_path / 'work') == pytest.approx(
+        figures(plain_run[0]), abs=1e-6)
+
+
+def test_a_run_that_was_killed_goes_on(plain_run, tmp_path):
+    folder = tmp_path / 'work'
+    for done in 1, 2, 3:
+        process = subprocess.Popen(
+            [sys.executable, TOOL, CONFIG, WEIGHTS, '--work-dir', folder,
+             '--num-images', '4', *SHORT, '--resume'],
+            env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True)
+        while len(lines(folder)) < done and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(0.1 * done)  # somewhere in the next image
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (folder / 'del_ins.json').exists()
+    with open(folder / 'journal/0.jsonl', 'ab') as journal:
+        journal.write(lines(folder)[0][:100])  # torn in the middle
+    benchmark(folder, '--num-images', '4', '--resume')
+    assert len(lines(folder)) == 4
+    assert figures(folder) == pytest.approx(figures(plain_run[0]), abs=1e-6)
+
+
+def test_other_settings_do_not_go_on(plain_run, tmp_path):
+    folder = tmp_path / 'work'
+    shutil.copytree(plain_run[0], folder)
+    result = benchmark(folder, '--resume', '--seed', '3', expect=1)
+    assert 'protocol.seed was 0 and is 3' in result.stderr
+    result = benchmark(folder, expect=1)
+    assert 'holds an earlier run: go on with it (--resume)' in result.stderr
+    assert figures(folder) == figures(plain_run[0])
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """Scenes as a COCO data set: the second one is cut short, the third has
+    no annotation; and a config of it."""
+    images, annotations = [], []
+    for i in range(4):
+        scene = render_scene(0, i)
+        name = f'{i}.jpg'
+        cv2.imwrite(str(tmp_path / name), scene.image)
+        images.append(dict(id=i + 10, file_name=name, width=192, height=192))
+        for box, label, mask in zip(scene.boxes, scene.labels, scene.masks):
+            x1, y1, x2, y2 = map(float, box)
+            rle = coco_mask.encode(np.asfortranarray(mask))
+            rle['counts'] = rle['counts'].decode()
+            annotations.append(dict(
+                id=len(annotations) + 1, image_id=i + 10, iscrowd=0,
+                category_id=int(label) + 1, bbox=[x1, y1, x2 - x1, y2 - y1],
+                area=float(mask.sum()), segmentation=rle))
+    annotations = [one for one in annotations if one['image_id'] != 12]
+    whole = (tmp_path / '1.jpg').read_bytes()
+    (tmp_path / '1.jpg').write_bytes(whole[:len(whole) // 2])
+    (tmp_path / 'annotations.json').write_text(json.dumps(dict(
+        images=images, annotations=annotations,
+        categories=[dict(id=i + 1, name=name)
+                    for i, name in enumerate(CLASSES)])))
+    (tmp_path / 'config.py').write_text(f'''
+_base_ = [{str(CONFIG)!r}]
+custom_imports = dict(imports=['mmdet_diffmap'])
+test_dataloader = dict(dataset=dict(
+    _delete_=True, type='CocoDataset', test_mode=True,
+    metainfo=dict(classes={CLASSES}), ann_file='annotations.json',
+    data_root={str(tmp_path)!r}, data_prefix=dict(img=''),
+    pipeline={{{{_base_.test_pipeline}}}}))
+''')
+    return tmp_path, whole
+
+
+def test_a_damaged_image_and_one_without_annotations(coco, tmp_path):
+    folder, whole = coco
+    work = tmp_path / 'work'
+    options = ('--metrics', 'del_ins', 'localization')
+    result = benchmark(work, *options, config=folder / 'config.py', expect=1)
+    assert 'failed: image 11: OSError: image' in result.stderr
+    assert 'is damaged' in result.stderr
+    record = json.loads((work / 'del_ins.json').read_text())
+    assert (record['num_images'], record['num_skipped'],
+            list(record['failed'])) == (2, 1, ['11'])
+    found = record['explainers']
+    assert found['odam-diff']['localization']['leakage'] < \
+        found['odam']['localization']['leakage']
+    assert 'energy inside ↑' in (work / 'table.md').read_text()
+    # mended, it is measured and the others are not again
+    (folder / '1.jpg').write_bytes(whole)
+    benchmark(work, *options, '--resume', config=folder / 'config.py')
+    record = json.loads((work / 'del_ins.json').read_text())
+    assert (record['num_images'], record['failed']) == (3, {})
+    assert len(lines(work)) == 5
+
+
+KILLER = '''
+import os, signal
+from mmcv.transforms import LoadImageFromFile
+from mmdet.registry import TRANSFORMS
+
+@TRANSFORMS.register_module()
+class KillingLoader(LoadImageFromFile):
+    def transform(self, results):
+        if results['img_id'] == 2 and os.environ.get('KILL'):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().transform(results)
+'''
+
+
+def test_a_worker_that_dies(tmp_path, monkeypatch):
+    (tmp_path / 'killer.py').write_text(KILLER)
+    (tmp_path / 'config.py').write_text(
+        f'_base_ = [{str(CONFIG)!r}]\n'
+        'custom_imports = dict(imports=["mmdet_diffmap", "killer"])\n'
+        'test_dataloader = dict(num_workers=1, prefetch_factor=1)\n')
+    monkeypatch.setitem(ENVIRONMENT, 'PYTHONPATH', str(tmp_path))
+    options = ('--num-images', '3', '--resume', '--cfg-options',
+               'test_dataloader.dataset.pipeline.0.type=KillingLoader')
+    with monkeypatch.context() as patch:
+        patch.setitem(ENVIRONMENT, 'KILL', '1')
+        result = benchmark(tmp_path / 'work', *options,
+                           config=tmp_path / 'config.py', expect=1)
+    assert 'a worker that loads images died; finished' in result.stderr
+    kept = lines(tmp_path / 'work')
+    assert kept
+    benchmark(tmp_path / 'work', *options, config=tmp_path / 'config.py')
+    assert lines(tmp_path / 'work')[:len(kept)] == kept
+    record = json.loads((tmp_path / 'work/del_ins.json').read_text())
+    assert record['num_images'] == 3
+
+
+def test_a_full_disk(plain_run, tmp_path):
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mounted = subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', 'size=96k', 'tmpfs', str(disk)],
+        capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f'no tmpfs can be mounted: {mounted.stderr.strip()}')
+    try:
+        kept = lines(plain_run[0])
+        shutil.copytree(plain_run[0] / 'journal', disk / 'journal')
+        shutil.copy(plain_run[0] / 'settings.json', disk)
+        room = shutil.disk_usage(disk).free - 3 * 4096
+        (disk / 'ballast').write_bytes(bytes(room))
+        result = benchmark(disk, '--resume', '--num-images', '30', expect=1)
+        assert 'No space left on device' in result.stderr
+        assert lines(disk)[:len(kept)] == kept
+        (disk / 'ballast').unlink()
+        subprocess.run(['mount', '-o', 'remount,size=8m', str(disk)],
+                       check=True)
+        benchmark(disk, '--resume', '--num-images', '4')
+        assert figures(disk) == pytest.approx(figures(plain_run[0]), abs=1e-6)
+    finally:
+        subprocess.run(['umount', str(disk)], check=True)
+
+
+def test_as_a_config_of_its_own_in_the_hosts_test_script(plain_run, tmp_path):
+    (tmp_path / 'config.py').write_text(
+        f'_base_ = [{str(CONFIG)!r}]\n'
+        'test_cfg = dict(_delete_=True, type="ExplanationTestLoop",\n'
+        '    explainers=["odam", "odam-diff"], steps=2, num_images=4)\n'
+        'test_evaluator = dict(_delete_=True, type="ExplanationMetric",\n'
+        '    published={"odam": dict(\n'
+        '        deletion=dict(target=61.27, others=96.12),\n'
+        '        insertion=dict(target=46.06, others=3.14))})\n')
+    work = tmp_path / 'work'
+    run([sys.executable, ROOT / 'tools/test.py', tmp_path / 'config.py',
+         WEIGHTS, '--work-dir', work])
+    assert figures(work) == pytest.approx(figures(plain_run[0]), abs=1e-6)
+    assert '61.27' in (work / 'table.md').read_text()
+
+
+def test_started_by_slurm(plain_run, tmp_path, monkeypatch):
+    work = tmp_path / 'work'
+    result = benchmark(work, '--launcher', 'slurm', expect=1)
+    assert 'SLURM_PROCID' in result.stderr
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    for name, value in dict(
+            SLURM_PROCID=0, SLURM_NTASKS=1, SLURM_NODELIST='here',
+            SLURM_LOCALID=0, MASTER_ADDR='127.0.0.1',
+            MASTER_PORT=port).items():
+        monkeypatch.setitem(ENVIRONMENT, name, str(value))
+    benchmark(work, '--launcher', 'slurm', '--num-images', '4')
+    assert figures(work) == pytest.approx(figures(plain_run[0]), abs=1e-6)
+
+
+@pytest.mark.parametrize('options, message', [
+    (['--explainers', 'nothing'], "unknown explainer 'nothing'"),
+    (['--against', 'grad-cam'], "no explainer 'grad-cam' to compare with"),
+    (['--num-images', '-2'], 'num_images must be 1 or more'),
+])
+def test_mistakes_get_one_clear_line(options, message, tmp_path):
+    result = benchmark(tmp_path / 'work', *options, expect=1)
+    assert message in result.stderr
+
+
+def test_real_photographs(real, tmp_path):
+    (tmp_path / 'config.py').write_text(
+        f'_base_ = [{str(real / "yolox_nano_coco.py")!r}]\n'
+        'test_dataloader = dict(dataset=dict(data_root="", '
+        f'ann_file={str(real / "instances_val2017_50.json")!r}, '
+        f'data_prefix=dict(img={str(real / "images/")!r})))\n')
+    run([sys.executable, TOOL, tmp_path / 'config.py',
+         real / 'yolox_nano_coco.pth', '--work-dir', tmp_path / 'work',
+         '--num-images', '4', '--against', 'odam', '--metrics', 'del_ins',
+         'localization', *SHORT])
+    record = json.loads((tmp_path / 'work/del_ins.json').read_text())
+    assert record['num_images'] + record['num_skipped'] == 4
+    assert record['num_objects'] >= 2
