@@ -24,7 +24,12 @@ TABLE = (
     ('Deletion others ↑', 'deletion', 'others', True),
     ('Insertion others ↓', 'insertion', 'others', False),
 )
+#: The same for localization.
+LOCALIZATION_TABLE = tuple(
+    (f'{name.replace("_", " ")} {"↑" if more else "↓"}', 'localization', name,
+     more) for name, more in LOCALIZATION.items())
 SIZES = (32**2, 96**2)  # COCO's bounds of small and medium boxes
+Columns = Sequence[tuple[str, str, str, bool]]
 Rows = list[list[str]]
 
 
@@ -155,30 +160,30 @@ def emphasized(values: Sequence[float | None],
             for one in values]
 
 
-def result_rows(explainers: Mapping[str, Any],
-                columns: Sequence[tuple[str, str, str, bool]],
-                digits: int = 2) -> Rows:
-    """A row for each method: its name, and in each column its mean and the
-    interval."""
+def result_rows(explainers: Mapping[str, Any], published: Mapping[str, Any],
+                columns: Columns, digits: int) -> Rows:
+    """A row for each method: its name, and in each column its mean, the
+    interval, and what was published."""
     rows = [[name] for name in explainers]
     for _, outer, inner, more in columns:
         values = [one[outer][inner] for one in explainers.values()]
-        marks = emphasized(values, more)
-        for row, found, value, mark in zip(rows, explainers.values(), values,
-                                           marks):
-            limits = found['ci95'][outer][inner]
+        for row, value, mark in zip(rows, values, emphasized(values, more)):
+            name = row[0]
+            limits = explainers[name]['ci95'][outer][inner]
             text = '-' if value is None else f'{value:.{digits}f}'
             if mark:
                 text = f'**{text}**' if mark == '**' else f'<u>{text}</u>'
             if limits is not None:
                 text += f' ({limits[0]:.{digits}f} – {limits[1]:.{digits}f})'
+            known = published.get(name, {}).get(outer, {}).get(inner)
+            if known is not None:
+                text += f', published {known:.{digits}f}'
             row.append(text)
     return rows
 
 
-def difference_rows(differences: Mapping[str, Any],
-                    columns: Sequence[tuple[str, str, str, bool]],
-                    digits: int = 2) -> Rows:
+def difference_rows(differences: Mapping[str, Any], columns: Columns,
+                    digits: int) -> Rows:
     """A row for each pair of methods: the mean difference and its
     interval, bold where that leaves zero out."""
     rows = []
@@ -186,55 +191,42 @@ def difference_rows(differences: Mapping[str, Any],
         row = [name]
         for _, outer, inner, _ in columns:
             mean, limits = found[outer][inner].values()
-            text = '-' if mean is None else f'{mean:+.{digits}f}'
+            text = '-' if mean is None else signed(mean, digits)
             if limits is not None:
                 if limits[0] > 0 or limits[1] < 0:
                     text = f'**{text}**'
-                text += f' ({limits[0]:+.{digits}f} – {limits[1]:+.{digits}f})'
+                low, high = (signed(one, digits) for one in limits)
+                text += f' ({low} – {high})'
             row.append(text)
         rows.append(row)
     return rows
 
 
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, of which zero has none."""
+    rounded = round(value, digits)
+    return f'{rounded:+.{digits}f}' if rounded else f'{0:.{digits}f}'
+
+
 def tables(record: dict[str, Any]) -> list[tuple[str, list[str], Rows]]:
     """The tables of a run: title, head and rows."""
-    explainers, found = record['explainers'], []
+    explainers = record['explainers']
     some = next(iter(explainers.values()))
-    for title, columns in (
-        ('Deletion and Insertion, areas under the curves in per cent', TABLE),
-        ('Localization', LOCALIZATION_TABLE)):
+    found = []
+    for title, columns, digits in (
+        ('Deletion and Insertion, areas under the curves in per cent', TABLE,
+         2), ('Localization', LOCALIZATION_TABLE, 3)):
         if columns[0][1] not in some:
             continue
-        digits = 2 if columns is TABLE else 3
-        head = [title for title, *_ in columns]
+        head = [name for name, *_ in columns]
         found.append((title, ['explainer', *head],
-                      result_rows(explainers, columns, digits)))
+                      result_rows(explainers, record.get('published', {}),
+                                  columns, digits)))
         if record['differences']:
             found.append((f'{title}: differences', ['pair', *head],
                           difference_rows(record['differences'], columns,
                                           digits)))
-    if record.get('published') and 'deletion' in some:
-        found.append(('The paper\'s figures (Table 1)',
-                      ['explainer', *(title for title, *_ in TABLE)],
-                      published_rows(record['published'])))
     return found
-
-
-LOCALIZATION_TABLE = tuple(
-    (f'{name.replace("_", " ")} {"↑" if more else "↓"}', 'localization', name,
-     more) for name, more in LOCALIZATION.items())
-
-
-def published_rows(published: Mapping[str, Any]) -> Rows:
-    """The published figures in the layout of Table 1."""
-    rows = [[name] for name in published]
-    for _, outer, inner, more in TABLE:
-        values = [one[outer][inner] for one in published.values()]
-        for row, value, mark in zip(rows, values, emphasized(values, more)):
-            text = f'{value:.2f}'
-            row.append(f'**{text}**' if mark == '**' else
-                       f'<u>{text}</u>' if mark else text)
-    return rows
 
 
 def markdown_tables(record: dict[str, Any]) -> str:

@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from demo import SCENE, demo_detector
 from squares import SquareDetector
 
+from mmdet_diffmap.apis.explain import single_batch
+from mmdet_diffmap.datasets.scenes import render_scene
 from mmdet_diffmap.evaluation import (
     GroundTruth,
     ImageScorer,
     Methods,
     Protocol,
 )
+from mmdet_diffmap.evaluation.summary import percent_curves
 from mmdet_diffmap.explainers import DRISE, ODAM, DifferenceMap, Explainer
 from mmdet_diffmap.perturbation import area_under_curve
 from mmdet_diffmap.speed import input_batch
@@ -217,7 +221,7 @@ def test_a_box_of_less_than_ten_pixels():
     model = Recorder(*tiny)
     result, _ = measure({'own': Pointer()}, model, known=truth(tiny))
     assert result['objects'][0]['area'] == 8
-    image, black, *changed = model.seen
+    _, black, *changed = model.seen
     for step, one in enumerate(changed[10:20], 1):  # its insertion
         assert (one != black).any(dim=0).sum() == step
 
@@ -276,3 +280,19 @@ def test_mixed_precision_is_for_changed_images():
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
         Protocol(**options)
+
+
+def test_batches_of_a_real_detector_differ_by_rounding_only():
+    scene = render_scene(0, 2)
+    known = GroundTruth(torch.from_numpy(scene.boxes),
+                        torch.from_numpy(scene.labels), [None] * 9)
+    areas = []
+    for batch_size in 1, 7, 32:
+        scorer = ImageScorer(demo_detector(), Methods({'odam': 'odam'}),
+                             Protocol(steps=4), batch_size)
+        _, found = scorer(single_batch(demo_detector(), SCENE), known, 2)
+        areas.append([
+            [area_under_curve(curve) for curve in curves]
+            for curves in percent_curves(dict(found), 'odam').values()])
+    assert np.ptp(areas, axis=0).max() < 0.05  # points
+    assert np.std(areas[0]) > 5

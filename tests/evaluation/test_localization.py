@@ -55,8 +55,9 @@ def test_against_a_loop_over_pixels():
     sums = dict.fromkeys(('all', 'own', 'leak', 'other_masks', 'any_mask',
                           'other_boxes', 'any_box'), 0.)
     for place in np.ndindex(9, 11):
-        value, inside, boxed = (heatmap[place], masks[:, *place],
-                                boxes[:, *place])
+        value, inside, boxed = (heatmap[place],
+                                masks[(slice(None), *place)],
+                                boxes[(slice(None), *place)])
         sums['all'] += value
         sums['own'] += value * inside[1]
         sums['leak'] += value * ((inside[0] or inside[2]) and not inside[1])

@@ -306,7 +306,7 @@ def test_as_a_config_of_its_own_in_the_hosts_test_script(plain_run, tmp_path):
     run([sys.executable, ROOT / 'tools/test.py', tmp_path / 'config.py',
          WEIGHTS, '--work-dir', work])
     assert figures(work) == pytest.approx(figures(plain_run[0]), abs=1e-6)
-    assert '61.27' in (work / 'table.md').read_text()
+    assert 'published 61.27' in (work / 'table.md').read_text()
 
 
 def test_started_by_slurm(plain_run, tmp_path, monkeypatch):
