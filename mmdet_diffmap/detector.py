@@ -2,9 +2,10 @@
 """The detector adapter: the only place that knows mmdet's internals."""
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from inspect import Parameter, signature
+from typing import Any
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -18,6 +19,7 @@ from .candidates import Candidates, recorded_candidates
 from .heads import HeadRun, box_head, head_run
 from .image_frame import ImageFrame
 from .modes import evaluation_mode
+from .nested import flat_tensors
 from .target_layer import TargetLayer
 from .trace import NetworkInput, OutputGradient, Trace, recording
 
@@ -140,7 +142,8 @@ class DetectorAdapter:
         copies of one image's, in pixels of the original image."""
         samples = [sample.clone() for _ in images]
         with torch.inference_mode(False), torch.no_grad(), \
-                evaluation_mode(self.model):
+                evaluation_mode(self.model), \
+                no_nan_from(box_head(self.model)):
             samples = self.model.predict(images, samples)
         return [plain_detections(one.pred_instances) for one in samples]
 
@@ -164,6 +167,31 @@ class DetectorAdapter:
             found or final_candidates(one.pred_instances, frame, rescales)
             for found, one in zip(known, samples)
         ]
+
+
+@contextmanager
+def no_nan_from(head: nn.Module | None) -> Iterator[None]:
+    """Make NaN in a head's raw maps an error in this context: mmdet's
+    post-processing takes it for a low score.
+
+    Raises:
+        FloatingPointError: At the end, if there was any.
+    """
+    found: list[Tensor] = []
+
+    def look(module: nn.Module, args: tuple, output: Any) -> None:
+        found.extend(one.isnan().any() for one in flat_tensors(output))
+
+    if head is None:
+        yield
+        return
+    hook = head.register_forward_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
+    if found and torch.stack(found).any():
+        raise FloatingPointError(f'{type(head).__name__} gives NaN')
 
 
 def takes(function: Callable, name: str) -> bool:

@@ -129,3 +129,37 @@ def test_selection_function_is_put_back():
     assert module.select_single_mlvl is select
     assert not select([torch.ones(1, 2, requires_grad=True)], 0)[
         0].requires_grad
+
+
+def test_nan_of_a_head_is_not_taken_for_a_low_score():
+    model = random_detector('pvt')
+    data = batch_of(model, random_image(90, 110))
+    network = DetectorAdapter(model, None).trace(data).input
+    broken = network.image.clone()
+    broken[:, 40:50, 40:50] = float('nan')
+    assert len(network.detect(network.image[None])) == 1
+    with pytest.raises(FloatingPointError, match='RetinaHead gives NaN'):
+        network.detect(broken[None])
+    assert not model.bbox_head._forward_hooks
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_detections_of_an_unchanged_copy_are_those_of_the_trace(family):
+    model = random_detector(family)
+    trace = DetectorAdapter(model, None).trace(
+        batch_of(model, random_image(90, 110)))
+    (found, ) = trace.input.detect(trace.input.image[None])
+    for field in ('bboxes', 'scores', 'labels'):
+        assert torch.equal(found[field], trace.detections[field])
+
+
+def test_what_the_network_gets_for_pixels():
+    model = random_detector('fcos')
+    image = random_image(90, 110)
+    network = DetectorAdapter(model, None).trace(batch_of(model, image)).input
+    inputs = batch_of(model, image)['inputs'][0]
+    if model.data_preprocessor._channel_conversion:
+        inputs = inputs[[2, 1, 0]]
+    height, width = inputs.shape[1:]
+    torch.testing.assert_close(network.of_pixels(inputs),
+                               network.image[:, :height, :width])

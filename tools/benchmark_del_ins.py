@@ -11,7 +11,7 @@ from typing import Any
 warnings.simplefilter('ignore')
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +20,7 @@ import mmdet_diffmap  # noqa: F401, makes mmdet importable
 from mmdet_diffmap import command_line
 from mmdet_diffmap.apis import build_detector
 from mmdet_diffmap.apis.detector import load_config, overridden
-from mmdet_diffmap.checkpoint import load_weights, read_checkpoint
+from mmdet_diffmap.checkpoint import is_url, load_weights, read_checkpoint
 from mmdet_diffmap.distributed import LAUNCHERS, distributed
 from mmdet_diffmap.evaluation import METRICS, TABLE_1
 from mmdet_diffmap.evaluation.results import tables
@@ -28,9 +28,10 @@ from mmdet_diffmap.evaluation.results import tables
 EXPLAINERS = Path(__file__).resolve().parents[1] / \
     'configs/_base_/explainers.py'
 LOOP, METRIC = 'ExplanationTestLoop', 'ExplanationMetric'
-#: Fields of a config that a runner for a test takes as they are.
-RUNNER_FIELDS = ('default_hooks', 'custom_hooks', 'env_cfg', 'log_processor',
-                 'log_level', 'visualizer', 'default_scope', 'randomness')
+#: Fields of a config that the runner takes as they are. The config's own
+#: hooks are not among them: they are for training, or explain images too.
+RUNNER_FIELDS = ('default_hooks', 'env_cfg', 'log_processor', 'log_level',
+                 'visualizer', 'default_scope', 'randomness')
 
 
 def parse_args() -> argparse.Namespace:
@@ -104,34 +105,47 @@ def prepare(args: argparse.Namespace) -> Config:
     if not cfg.get('test_dataloader'):
         raise ValueError(f'config {args.config} has no test_dataloader, whose '
                          'images could be measured')
-    loop = dict(cfg.get('test_cfg') or {})
-    if loop.get('type') != LOOP:
-        loop = dict(type=LOOP)
-    metric = cfg.get('test_evaluator')
-    if not isinstance(metric, dict) or metric.get('type') != METRIC:
-        metric = dict(type=METRIC)
+    loop = own_settings(cfg.get('test_cfg'), LOOP)
+    metric = own_settings(cfg.get('test_evaluator'), METRIC)
     known = command_line.known_explainers(cfg, EXPLAINERS)
-    names = args.explainers or loop.get('explainers') or TABLE_1
-    if not isinstance(names, dict):
-        loop['explainers'] = {name: known.get(name, name) for name in names}
+    names = loop.get('explainers') or TABLE_1
+    if isinstance(names, dict):
+        known.update(names)
+    loop['explainers'] = {name: known.get(name, name)
+                          for name in args.explainers or names}
     for name in ('metrics', 'num_images', 'steps', 'seed',
                  'forward_batch_size', 'amp', 'profile'):
         value = getattr(args, name)
-        if value not in (None, False):
+        if value is not None and value is not False:
             loop[name] = value
     metric = dict(metric, resume=args.resume)
     if args.against:
         metric['against'] = args.against
     cfg.test_cfg, cfg.test_evaluator = loop, metric
-    hooks = cfg.setdefault('default_hooks', {})
-    hooks['logger'] = dict(type='LoggerHook', interval=10)
+    cfg.default_hooks = dict(
+        cfg.get('default_hooks') or {},
+        logger=dict(type='LoggerHook', interval=10))
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or \
         f'work_dirs/{Path(args.config).stem}'
     return cfg
 
 
+def own_settings(given: Any, name: str) -> dict[str, Any]:
+    """The config's settings of our loop or metric, if it is one of ours."""
+    if isinstance(given, (list, tuple)) and len(given) == 1:
+        given = given[0]
+    kind = given.get('type') if isinstance(given, dict) else None
+    kind = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
+    return dict(given, type=name) if kind == name else dict(type=name)
+
+
 def build_runner(cfg: Config, checkpoint: str) -> Runner:
     """A runner for the test alone."""
+    try:
+        if is_url(checkpoint) and is_main_process():
+            read_checkpoint(checkpoint)  # one download for all
+    finally:
+        barrier()
     weights = read_checkpoint(checkpoint)
     detector = build_detector(cfg)
     load_weights(detector, weights, checkpoint)

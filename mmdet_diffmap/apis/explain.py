@@ -217,12 +217,20 @@ def type_name(transform: dict) -> str:
     return kind if isinstance(kind, str) else kind.__name__
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that new tensors can take."""
+    if device.type != 'cuda':
+        return psutil.virtual_memory().available
+    kept = torch.cuda.memory_reserved(device) - \
+        torch.cuda.memory_allocated(device)  # by torch, for the next ones
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
 def check_memory(trace: Trace, explainer: Explainer) -> None:
     """Raise a MemoryError if two sets of maps, and what the method needs to
     make them, are more than there is room for."""
     device = trace.outputs.device
-    free = torch.cuda.mem_get_info(device)[0] if device.type == 'cuda' \
-        else psutil.virtual_memory().available
+    free = free_memory(device)
     height, width = trace.frame.image_shape
     spare = 4  # maps at work beside the finished ones
     bytes_per_value = 2 if explainer.half else 4

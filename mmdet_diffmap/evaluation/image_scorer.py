@@ -4,8 +4,8 @@ detector finds behind changed pixels."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,8 @@ class ImageScorer:
 
         Returns:
             tuple: The objects, and what was measured of them, ready for JSON:
-            ``objects``, and, if there are enough of them, ``scores`` (see
+            ``objects``, and, if there are enough of them, ``untouched``,
+            their scores on the untouched image, ``scores`` (see
             :meth:`Curves.as_dict`) and ``localization``, for each method and
             quantity the value of every object.
 
@@ -78,37 +79,43 @@ class ImageScorer:
             FloatingPointError: If maps or scores are not finite.
             MemoryError: If a single image does not fit.
         """
+        least = self.protocol.min_objects
+        if len(truth) < least:
+            return InstanceData(), dict(objects=[])
         choice = ObjectChoice(truth, self.protocol)
         runs = traces(self.model, data, 0, self.methods.explainers, choice)
         with self.watch.stage('detect'):
             trace = next(runs)
         objects = trace.detections
         result: dict[str, Any] = dict(objects=choice.described(trace))
-        if len(objects) >= self.protocol.min_objects:
+        if len(objects) >= least:
             work = ImageWork(self, data, trace, runs, choice, image_id)
             result.update(work.measure())
         return objects, result
 
-    def detect(self, images: Tensor, trace: Trace) -> list[InstanceData]:
-        """The final detections of changed images (B, 3, H, W), in smaller
-        batches when memory runs out."""
-        found: list[InstanceData] = []
+    def in_batches(self, images: Tensor,
+                   run: Callable[[Tensor], list]) -> list:
+        """What the detector makes of images (B, 3, H, W), in smaller batches
+        when memory runs out."""
+        found: list = []
         while len(found) < len(images):
             part = images[len(found):len(found) + self.batch_size]
+            reason = ''
             try:
                 with torch.autocast(
                         images.device.type, enabled=self.protocol.amp):
-                    found += trace.input.detect(part)
+                    found += run(part)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
+                reason = str(error)
+            if reason:  # the error is gone, and with it what it held
                 if len(part) == 1:
                     raise MemoryError('a single changed image does not fit in '
-                                      f'memory: {error}') from error
+                                      f'memory: {reason}')
                 self.batch_size = (len(part) + 1) // 2
                 if images.is_cuda:
                     torch.cuda.empty_cache()
-        self.forwards += len(images)
         return found
 
 
@@ -131,9 +138,15 @@ class ObjectChoice:
         self.own: list[int] = []
         self.scores = np.zeros(0)
         self._keep: Tensor | None = None
+        self._objects: InstanceData | None = None
 
     def __call__(self, trace: Trace) -> Trace:
-        """The trace of the objects."""
+        """The trace of the objects.
+
+        Raises:
+            FloatingPointError: If scores are not finite.
+            RuntimeError: If another run of the detector finds others.
+        """
         if self._keep is None:
             every = trace.detections
             if not every.scores.isfinite().all():
@@ -146,7 +159,14 @@ class ObjectChoice:
                 keep, dtype=torch.long, device=every.scores.device)
             self.scores = as_array(
                 found_scores(every[self._keep], every, self.protocol.iou_thr))
-        return trace.select(self._keep)
+        chosen = trace.select(self._keep)
+        self._objects = known = self._objects or chosen.detections
+        found = chosen.detections
+        if not torch.equal(known.labels, found.labels) or \
+                not torch.allclose(known.bboxes, found.bboxes, atol=1):
+            raise RuntimeError('two runs of the detector find different '
+                               'objects in one image')
+        return chosen
 
     def areas(self, trace: Trace) -> list[float]:
         """The areas of the objects' annotated boxes in pixels of the
@@ -162,7 +182,6 @@ class ObjectChoice:
             dict(
                 label=int(detections.labels[i]),
                 score=round(float(detections.scores[i]), DIGITS),
-                found_score=round(float(self.scores[i]), DIGITS),
                 bbox=rounded(detections.bboxes[i]),
                 truth=rounded(self.truth.bboxes[own]),
                 area=round(area, 2))
@@ -243,7 +262,9 @@ class ImageWork:
         self.protocol = scorer.protocol
         self.watch = scorer.watch
         self.data = data
-        self.trace = trace
+        self.first: Trace | None = trace
+        # the graph is for the explainer alone, and may be large
+        self.trace = replace(trace, outputs=trace.outputs.detach())
         self.runs = runs
         self.choice = choice
         self.seed = self.protocol.seed, seed_of(image_id)
@@ -254,6 +275,20 @@ class ImageWork:
         ]
         self.localized: dict[str, dict[str, list[float | None]]] = {}
 
+    def untouched_scores(self) -> np.ndarray:
+        """How well the objects are found on the untouched image, with the
+        precision that changed images are looked at."""
+        if not self.protocol.amp:
+            return self.choice.scores
+        image = self.trace.input.image[None]
+        (every, ) = self.scorer.in_batches(image, self.trace.input.detect)
+        scores = as_array(
+            found_scores(self.trace.detections, every, self.protocol.iou_thr))
+        if not (scores > 0).all():
+            raise ValueError('mixed precision does not find all objects of '
+                             'the untouched image')
+        return scores
+
     def measure(self) -> dict[str, Any]:
         """All that the protocol asks for."""
         result: dict[str, Any] = {}
@@ -262,7 +297,9 @@ class ImageWork:
             maps = self.localizing(maps)
             result['localization'] = self.localized
         if 'del_ins' in self.protocol.metrics:
-            result['scores'] = self.curves(maps)
+            original = self.untouched_scores()
+            result['untouched'] = original.round(DIGITS).tolist()
+            result['scores'] = self.curves(maps, original)
         else:
             for _ in maps:
                 pass
@@ -270,7 +307,7 @@ class ImageWork:
 
     def maps(self) -> Iterator[tuple[str, Tensor]]:
         """The maps (N, H, W) of each method."""
-        trace: Trace | None = self.trace
+        trace, self.first = self.first, None
         methods = self.scorer.methods
         for explainer, named in zip(methods.explainers, methods.named):
             with self.watch.stage('explain'):
@@ -282,22 +319,26 @@ class ImageWork:
                 with self.watch.stage('explain'):
                     found = difference.compare(heatmaps) if difference else \
                         heatmaps
+                    if found.isnan().any():
+                        raise FloatingPointError(f'a map of {name} holds NaN')
                 yield name, found
 
     def localizing(
         self, maps: Iterator[tuple[str, Tensor]]
     ) -> Iterator[tuple[str, Tensor]]:
         """The maps, of which :func:`localization` is noted on the way; None
-        where that is NaN."""
+        where that is NaN, or where annotated objects have no masks."""
         truth, shape = self.choice.truth, self.trace.frame.image_shape
         device = self.trace.outputs.device
         with self.watch.stage('localization'):
-            masks = torch.from_numpy(truth.mask_arrays(shape)).to(device)
+            arrays = truth.mask_arrays(shape)
             boxes = box_regions(truth.bboxes, *shape).to(device)
+        unknown = dict.fromkeys(LOCALIZATION, float('nan'))
         for name, found in maps:
             with self.watch.stage('localization'):
-                rows = [
-                    localization(one.relu(), own, boxes, masks)
+                rows = [unknown] * len(found) if arrays is None else [
+                    localization(one.relu(), own, boxes,
+                                 torch.from_numpy(arrays).to(device))
                     for one, own in zip(found, self.choice.own)
                 ]
                 self.localized[name] = {
@@ -309,9 +350,10 @@ class ImageWork:
                 }
             yield name, found
 
-    def curves(self, maps: Iterator[tuple[str, Tensor]]) -> dict[str, Any]:
+    def curves(self, maps: Iterator[tuple[str, Tensor]],
+               original: np.ndarray) -> dict[str, Any]:
         """The scores behind changed pixels; see :meth:`Curves.as_dict`."""
-        curves = Curves(self.choice.scores, np.zeros(len(self.trace)))
+        curves = Curves(original, np.zeros(len(original)))
         image = self.trace.input.image
         batch = image.new_empty(self.scorer.batch_size, *image.shape)
         places: list[Place | None] = []
@@ -369,10 +411,11 @@ class ImageWork:
         if not places:
             return
         if self.scorer.profile:
-            with self.watch.stage('bare forward'):
-                self.bare_forward(images)
+            self.bare_forward(images)
         with self.watch.stage('forward'):
-            detections = self.scorer.detect(images, self.trace)
+            detections = self.scorer.in_batches(images,
+                                                self.trace.input.detect)
+        self.scorer.forwards += len(images)
         with self.watch.stage('score'):
             objects = self.trace.detections
             scores = as_array(
@@ -388,9 +431,13 @@ class ImageWork:
         model = self.scorer.model
         _, sample = DetectorAdapter(model, None).preprocess(self.data, 0)
         samples = [sample.clone() for _ in images]
-        with torch.no_grad(), evaluation_mode(model), torch.autocast(
-                images.device.type, enabled=self.protocol.amp):
-            model(images, samples, mode='predict')
+
+        def run(part: Tensor) -> list:
+            return model(part, samples[:len(part)], mode='predict')
+
+        with torch.no_grad(), evaluation_mode(model), \
+                self.watch.stage('bare forward'):
+            self.scorer.in_batches(images, run)
 
 
 def as_array(scores: Tensor) -> np.ndarray:
@@ -412,5 +459,7 @@ def seed_of(image_id: Hashable) -> int:
 
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out, on any device."""
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or \
-        'allocate memory' in str(error)
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in said
+        for words in ('out of memory', 'allocate memory', 'alloc_failed'))

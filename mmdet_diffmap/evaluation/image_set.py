@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import pseudo_collate
@@ -55,15 +57,17 @@ class ImageSet(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def image_id(self, index: int) -> Hashable:
-        return self.dataset.get_data_info(index).get('img_id', index)
+    def image_id(self, index: int) -> int | str:
+        """The id of an image, as JSON can hold it."""
+        return plain_id(self.dataset.get_data_info(index), index)
 
     def __getitem__(self, index: int) -> TestImage | FailedImage:
         info = self.dataset.get_data_info(index)
-        image_id = info.get('img_id', index)
+        image_id = plain_id(info, index)
         try:
-            if 'img_path' in info:  # OpenCV fills what is missing with grey
-                read_image(info['img_path'])
+            path = info.get('img_path', '')
+            if Path(path).is_file():  # OpenCV fills what is missing with grey
+                read_image(path)
             truth = GroundTruth.of_instances(info.get('instances', []))
             data = self.dataset[index]
         except Exception as error:  # each transform fails in its own way
@@ -71,7 +75,7 @@ class ImageSet(Dataset):
         return TestImage(image_id, pseudo_collate([data]), truth)
 
 
-class OpenImages(Sampler):
+class RemainingImages(Sampler):
     """The images of one process that are not done: every so many-th of the
     data set.
 
@@ -96,6 +100,12 @@ class OpenImages(Sampler):
 
     def __len__(self) -> int:
         return len(self.share)
+
+
+def plain_id(info: dict, index: int) -> int | str:
+    """An image's id; its number where the data set gives none."""
+    image_id = info.get('img_id', index)
+    return int(image_id) if isinstance(image_id, Integral) else str(image_id)
 
 
 def only(items: list[Any]) -> Any:

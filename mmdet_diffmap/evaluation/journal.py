@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from io import FileIO
@@ -11,6 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..files import replacing
+
+if sys.platform != 'win32':
+    import fcntl
+else:
+    fcntl = None
 
 ENTRY = re.compile(rb'\{"image_id": ("(?:[^"\\]|\\.)*"|-?\d+), '
                    rb'("failed")?')
@@ -91,23 +97,32 @@ class Journal:
         """
         line = json.dumps(entry, allow_nan=False).encode() + b'\n'
         try:
-            if self._open is None:
-                self._open = self._open_end()
             while line:  # a disk that fills up takes a part
-                line = line[self._open.write(line):]
+                line = line[self.open().write(line):]
         except OSError as error:
             raise OSError(
                 f'journal {self.file} cannot be written: {error.strerror}; '
                 'all finished images are kept, and --resume goes on '
                 'from there') from error
 
-    def _open_end(self) -> FileIO:
-        """The file of this process, without a torn last line."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # unbuffered: a line is handed to the system at once
-        file: Any = open(self.file, 'ab', buffering=0)  # noqa: SIM115
-        file.truncate(whole_size(self.file))
-        return file
+    def open(self) -> FileIO:
+        """The file of this process, without a torn last line.
+
+        Raises:
+            OSError: If another run writes into it.
+        """
+        if self._open is None:
+            # unbuffered: a line is handed to the system at once
+            file: Any = open(self.file, 'ab', buffering=0)  # noqa: SIM115
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise OSError(f'another run writes into {self.file}: wait '
+                                  'for it, or stop it') from error
+            file.truncate(whole_size(self.file))
+            self._open = file
+        return self._open
 
     def close(self) -> None:
         if self._open is not None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmdet.structures import DetDataSample
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS, LOOPS
 from mmengine.runner import Runner, TestLoop
-from mmengine.structures import InstanceData
 from torch.utils.data import DataLoader
 
 from ..detector import DetectorAdapter
@@ -21,7 +21,7 @@ from ..explainers import ExplainerLike
 from ..files import replacing
 from ..progress import progress_bar
 from .image_scorer import ImageScorer
-from .image_set import FailedImage, ImageSet, OpenImages, TestImage, only
+from .image_set import FailedImage, ImageSet, RemainingImages, TestImage, only
 from .metric import ExplanationMetric
 from .protocol import Methods, Protocol
 from .settings import run_environment, run_settings
@@ -86,13 +86,13 @@ class ExplanationTestLoop(TestLoop):
         self.profile = profile
         images = ImageSet(dataset_of(dataloader))
         self.count = min(num_images or len(images), len(images))
-        self.open_images = OpenImages(images, self.count, (), get_rank(),
+        self.remaining = RemainingImages(images, self.count, (), get_rank(),
                                       get_world_size())
         super().__init__(
             runner,
             DataLoader(
                 images,
-                sampler=self.open_images,
+                sampler=self.remaining,
                 collate_fn=only,
                 **loader_options(dataloader)), evaluator)
         metrics = self.evaluator.metrics
@@ -108,6 +108,15 @@ class ExplanationTestLoop(TestLoop):
         Returns:
             dict: See :meth:`ExplanationMetric.evaluate`.
         """
+        before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False  # ten bits of a number
+        try:
+            return self.measure()
+        finally:
+            torch.backends.cudnn.allow_tf32 = before
+
+    def measure(self) -> dict:
+        """See :meth:`run`."""
         started = time.perf_counter()
         model = self.runner.model
         if is_model_wrapper(model):
@@ -132,20 +141,21 @@ class ExplanationTestLoop(TestLoop):
     def open_metric(self) -> None:
         """Find out what is to do."""
         settings = run_settings(self.runner.cfg, self.scorer.model,
-                                self.explainers, self.protocol)
-        images = self.open_images.images
+                                self.remaining.images.dataset,
+                                self.methods.by_name, self.protocol)
+        images = self.remaining.images
         self.metric.environment = run_environment(
             self.scorer.model.data_preprocessor.device,
             self.forward_batch_size)
-        if self.count < len(images):
+        if self.count < len(images) and is_main_process():
             self.metric.wanted = {images.image_id(index)
                                   for index in range(self.count)}
-        self.open_images.done = self.metric.open(
+        self.remaining.done = self.metric.open(
             Path(self.runner.work_dir), settings, list(self.explainers),
             self.methods)
-        if self.open_images.done:
+        if self.remaining.done:
             self.runner.logger.info(
-                f'{len(self.open_images.done)} images are done already')
+                f'{len(self.remaining.done)} images are done already')
 
     def loaded(self) -> Iterator[TestImage | FailedImage]:
         """The images of this process as they come from the workers."""
@@ -156,10 +166,7 @@ class ExplanationTestLoop(TestLoop):
                     with self.scorer.watch.stage('load'):
                         image = next(images, None)
                 except RuntimeError as error:  # what torch says of it
-                    raise ChildProcessError(
-                        'a worker that loads images died; finished images are '
-                        f'kept, and --resume goes on from there: {error}'
-                    ) from error
+                    raise dead_worker(error) from error
                 if image is None:
                     return
                 yield image
@@ -176,16 +183,19 @@ class ExplanationTestLoop(TestLoop):
             try:
                 objects, found = self.scorer(image.data, image.truth,
                                              image.image_id)
-            except (OSError, ValueError, ArithmeticError, RuntimeError,
-                    MemoryError) as error:
-                objects, found = InstanceData(), dict(failed=str(error))
+            except Exception as error:  # a detector fails in its own way
+                if 'DataLoader worker (pid' in str(error):
+                    raise dead_worker(error) from error
+                if torch.cuda.is_initialized():
+                    torch.cuda.synchronize()  # or all others would fail too
+                found = dict(failed=f'{type(error).__name__}: {error}')
             entry.update(found)
         if 'failed' in entry:
             self.runner.logger.warning(
                 f'image {image.image_id} failed: {entry["failed"]}')
         with self.scorer.watch.stage('journal'):
             self.evaluator.process([dict(measured=entry)])
-        if isinstance(image, TestImage):
+        if isinstance(image, TestImage) and 'failed' not in entry:
             sample = DetDataSample(
                 metainfo=image.data['data_samples'][0].metainfo,
                 pred_instances=objects)
@@ -209,6 +219,13 @@ class ExplanationTestLoop(TestLoop):
             stages=stages)
         with replacing(Path(self.runner.work_dir, 'profile.json')) as file:
             file.write(json.dumps(profile, indent=1).encode())
+
+
+def dead_worker(error: Exception) -> ChildProcessError:
+    """What to say when torch says that a loading process is gone."""
+    return ChildProcessError(
+        'a worker that loads images died; finished images are kept, and '
+        f'--resume goes on from there: {error}')
 
 
 def dataset_of(dataloader: DataLoader | dict) -> Any:

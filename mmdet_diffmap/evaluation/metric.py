@@ -74,9 +74,11 @@ class ExplanationMetric(BaseMetric):
             if self.against not in names:
                 raise ValueError(f'there is no explainer {self.against!r} to '
                                  f'compare with, only {", ".join(names)}')
-            self.pairs += [(name, self.against) for name in names
-                           if name != self.against
-                           and (name, self.against) not in self.pairs]
+            known = {frozenset(pair) for pair in self.pairs}
+            self.pairs += [
+                (name, self.against) for name in names if name != self.against
+                and frozenset((name, self.against)) not in known
+            ]
         self.folder = folder
         self.settings = settings
         self.journal = Journal(folder, get_rank())
@@ -85,6 +87,9 @@ class ExplanationMetric(BaseMetric):
         done: list[Any] = [None]
         if is_main_process():
             self.journal.start(settings)
+        barrier()  # the folder is there
+        self.journal.open()
+        if is_main_process():
             done = [{one for one, place in self.journal.places().items()
                      if not place.failed}]
         broadcast_object_list(done)
@@ -108,32 +113,46 @@ class ExplanationMetric(BaseMetric):
             size (int): Number of images.
 
         Returns:
-            dict: Each mean by its name,
+            dict: The areas under the curves by their names,
             ``explanation/METHOD/deletion_target`` for example.
 
         Raises:
-            RuntimeError: If nothing could be measured.
+            ValueError: If nothing could be measured.
+            OSError: If images are missing, or files cannot be written.
         """
         self.journal.close()
         barrier()
-        metrics: list[Any] = [None]
+        outcome: list[Any] = [None]
         if is_main_process():
-            metrics = [{f'{self.prefix}/{name}': value for name, value in
-                        self.compute_metrics([]).items()}]
-        broadcast_object_list(metrics)
-        return metrics[0]
+            try:
+                outcome = [{f'{self.prefix}/{name}': value for name, value in
+                            self.compute_metrics([], size).items()}]
+            except (OSError, ValueError) as error:  # all end with it
+                outcome = [error]
+        broadcast_object_list(outcome)
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
 
-    def compute_metrics(self, results: list) -> dict[str, float]:
+    def compute_metrics(self,
+                        results: list,
+                        size: int | None = None) -> dict[str, float]:
         """Read the journal, and write all files; see
         :func:`~mmdet_diffmap.evaluation.results.write_results`.
 
         Args:
             results (list): Not used.
+            size (int, optional): How many images there must be.
         """
         places = self.journal.places()
         wanted = sorted(
             (one for one in places if self.wanted is None or one in
              self.wanted), key=sort_key)
+        if size is not None and len(wanted) < size:
+            raise FileNotFoundError(
+                f'{size - len(wanted)} of {size} images are missing in '
+                f'{self.journal.folder}: all machines must see the same work '
+                'dir, and no two images of the data set may have one id')
         good = [places[one] for one in wanted if not places[one].failed]
         failed = {
             str(entry['image_id']): entry['failed']
@@ -143,6 +162,12 @@ class ExplanationMetric(BaseMetric):
         summary = Summary(self.names, self.pairs)
         for entry in self.journal.entries(good):
             summary.add(entry)
+        if not summary.images:
+            raise ValueError(
+                f'nothing could be measured: {summary.skipped} images have '
+                f'too few objects, and {len(failed)} failed' + (
+                    f', the first because of {next(iter(failed.values()))}'
+                    if failed else ''))
         self.record = dict(
             settings=self.settings,
             environment=self.environment,

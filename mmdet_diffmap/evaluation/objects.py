@@ -43,19 +43,13 @@ class GroundTruth:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def mask_arrays(self, shape: Sequence[int]) -> np.ndarray:
-        """The masks as bool (M, H, W).
-
-        Raises:
-            ValueError: If an object has none.
-        """
+    def mask_arrays(self, shape: Sequence[int]) -> np.ndarray | None:
+        """The masks as bool (M, H, W); None if an object has none."""
+        if not all(self.masks):
+            return None
         height, width = shape
         arrays = np.zeros((len(self), height, width), bool)
         for array, mask in zip(arrays, self.masks):
-            if not mask:
-                raise ValueError('an annotated object has no mask, which '
-                                 'localization needs: leave it out of the '
-                                 'metrics')
             if isinstance(mask, list):
                 mask = coco_mask.merge(
                     coco_mask.frPyObjects(mask, height, width))
@@ -71,8 +65,9 @@ def match_objects(detections: InstanceData, truth: GroundTruth,
     """The detections that are right, best first, and what they found.
 
     In descending order of scores, each detection with a larger score than
-    ``score_thr`` takes the annotated object of its class that overlaps most
-    with it, if no other has taken it and the IoU is larger than ``iou_thr``.
+    ``score_thr`` takes, of the annotated objects of its class that no other
+    has taken, the one that overlaps most with it, if the IoU is larger than
+    ``iou_thr``.
 
     Args:
         detections (InstanceData): ``bboxes`` (N, 4) in pixels of the original

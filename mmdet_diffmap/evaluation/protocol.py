@@ -66,10 +66,12 @@ class Methods:
     def __init__(self, explainers: Mapping[str, ExplainerLike]) -> None:
         if not explainers:
             raise ValueError('there is no explainer to measure')
+        #: Each as it was built, with all its options.
+        self.by_name: dict[str, Explainer] = {}
         self.explainers: list[Explainer] = []
         self.named: list[dict[str, DifferenceMap | None]] = []
         for name, config in explainers.items():
-            built = build_explainer(config)
+            self.by_name[name] = built = build_explainer(config)
             difference = built if isinstance(built, DifferenceMap) else None
             inner = difference.explainer if difference else built
             for known, group in zip(self.explainers, self.named):

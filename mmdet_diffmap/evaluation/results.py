@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from ..files import replacing, save_figure
 from ..perturbation import area_under_curve
+from ..visualization import label_name
 from ..visualization.curves import draw_curves
 from .localization import LOCALIZATION
 from .summary import QUANTITIES, percent_curves
@@ -46,8 +47,8 @@ def write_results(folder: Path, record: dict[str, Any],
         write_files(folder, record, entries, classes)
     except OSError as error:
         raise OSError(f'results cannot be written into {folder}: '
-                      f'{error.strerror}; what was measured is kept, and '
-                      '--resume writes them again') from error
+                      f'{error.strerror or error}; what was measured is kept, '
+                      'and --resume writes them again') from error
 
 
 def write_files(folder: Path, record: dict[str, Any],
@@ -136,7 +137,7 @@ def object_rows(entry: dict[str, Any], methods: Sequence[str],
                 score=one['score'],
                 area=one['area'],
                 size=size_bucket((x2 - x1) * (y2 - y1)))
-            row['class'] = classes[one['label']]
+            row['class'] = label_name(classes, one['label'])
             for (direction, kind), found in curves.items():
                 name = f'{direction}_{kind}'
                 row[name] = float(area_under_curve(found[i]))
@@ -149,14 +150,14 @@ def object_rows(entry: dict[str, Any], methods: Sequence[str],
     return rows
 
 
-def emphasized(values: Sequence[float | None],
-               more_is_better: bool) -> list[str]:
-    """How the best and the second best value are set off: ``**`` and
-    ``u``; ties share their place."""
-    known = sorted({round(one, 2) for one in values if one is not None},
+def emphasized(values: Sequence[float | None], more_is_better: bool,
+               digits: int) -> list[str]:
+    """How the best and the second best value are set off: ``**`` and ``u``;
+    what is equal in print shares its place."""
+    known = sorted({round(one, digits) for one in values if one is not None},
                    reverse=more_is_better)
     places = dict(zip(known, ('**', 'u')))
-    return [places.get(round(one, 2), '') if one is not None else ''
+    return [places.get(round(one, digits), '') if one is not None else ''
             for one in values]
 
 
@@ -167,7 +168,8 @@ def result_rows(explainers: Mapping[str, Any], published: Mapping[str, Any],
     rows = [[name] for name in explainers]
     for _, outer, inner, more in columns:
         values = [one[outer][inner] for one in explainers.values()]
-        for row, value, mark in zip(rows, values, emphasized(values, more)):
+        marks = emphasized(values, more, digits)
+        for row, value, mark in zip(rows, values, marks):
             name = row[0]
             limits = explainers[name]['ci95'][outer][inner]
             text = '-' if value is None else f'{value:.{digits}f}'

@@ -5,6 +5,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import mmdet
@@ -13,7 +14,7 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
-from ..explainers.explainer import ExplainerLike, explainer_config
+from ..explainers import Explainer
 from ..version import __version__
 from .protocol import Protocol
 
@@ -21,8 +22,8 @@ from .protocol import Protocol
 PLACES = ('data_root', 'data_prefix', 'backend_args', 'lazy_init')
 
 
-def run_settings(cfg: Mapping[str, Any], model: nn.Module,
-                 explainers: Mapping[str, ExplainerLike],
+def run_settings(cfg: Mapping[str, Any], model: nn.Module, dataset: Any,
+                 explainers: Mapping[str, Explainer],
                  protocol: Protocol) -> dict[str, Any]:
     """All that changes the figures of a run, ready for JSON. A run can only
     go on with the same.
@@ -30,22 +31,39 @@ def run_settings(cfg: Mapping[str, Any], model: nn.Module,
     Args:
         cfg (Mapping): The config of the detector and the data set.
         model (nn.Module): The detector with its weights.
-        explainers (Mapping): Configs or names of methods, by their names.
+        dataset (Any): The data set.
+        explainers (Mapping): Methods by their names.
         protocol (Protocol): What is measured.
     """
-    data = dict(cfg['test_dataloader']['dataset'])
+    loader = cfg.get('test_dataloader')
+    data = loader.get('dataset', {}) if isinstance(loader, dict) else {}
     settings = dict(
         version=__version__,
-        model=cfg['model'],
+        model=cfg.get('model'),
         weights=weights_hash(model),
         dataset={key: value for key, value in data.items()
                  if key not in PLACES},
-        explainers={
-            name: explainer_config(one)  # type: ignore[arg-type]
-            for name, one in explainers.items()
-        },
-        protocol=asdict(protocol))
+        annotations=file_hash(getattr(dataset, 'ann_file', '')),
+        explainers={name: described(one)
+                    for name, one in explainers.items()},
+        protocol=dict(asdict(protocol), metrics=sorted(protocol.metrics)))
     return json.loads(json.dumps(settings, default=str))
+
+
+def described(explainer: Explainer) -> dict[str, Any]:
+    """A method with all its options."""
+    options = {
+        name: described(value) if isinstance(value, Explainer) else value
+        for name, value in vars(explainer).items() if name != 'progress'
+    }
+    return dict(type=type(explainer).__name__, **options)
+
+
+def file_hash(path: str) -> str | None:
+    """SHA-256 of a file; None if it is none of this machine's."""
+    if not path or not Path(path).is_file():
+        return None
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def run_environment(device: torch.device, batch_size: int) -> dict[str, Any]:

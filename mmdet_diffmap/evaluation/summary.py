@@ -2,6 +2,7 @@
 """The figures of a whole run, from the entries of its images."""
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -26,20 +27,20 @@ class Means:
     """
 
     def __init__(self) -> None:
-        self.sums: dict[Any, list[float]] = {}
-        self.counts: dict[Any, list[int]] = {}
+        self.sums: dict[Any, array] = {}
+        self.counts: dict[Any, array] = {}
 
     def add(self, key: Any, values: Sequence[float | None]) -> None:
         """The values of an image's objects; None does not count. Every key
         gets one call an image, in the same order."""
         known = [value for value in values if value is not None]
-        self.sums.setdefault(key, []).append(sum(known))
-        self.counts.setdefault(key, []).append(len(known))
+        self.sums.setdefault(key, array('d')).append(sum(known))
+        self.counts.setdefault(key, array('d')).append(len(known))
 
     def mean(self, key: Any) -> float | None:
         """None where nothing counts."""
         count = sum(self.counts[key])
-        return float(np.sum(self.sums[key])) / count if count else None
+        return sum(self.sums[key]) / count if count else None
 
     def intervals(
         self, keys: Sequence[Any], pairs: Sequence[tuple[Any, Any]] = ()
@@ -58,9 +59,9 @@ class Means:
                 for key, values in draws.items()}
 
     def _resampled_means(self, key: Any, weights: np.ndarray) -> np.ndarray:
-        counts = weights @ np.array(self.counts[key], float)
+        counts = weights @ np.asarray(self.counts[key])
         with np.errstate(invalid='ignore'):
-            return weights @ np.array(self.sums[key]) / counts
+            return weights @ np.asarray(self.sums[key]) / counts
 
 
 def resampled(images: int) -> Iterator[np.ndarray]:
@@ -96,7 +97,7 @@ def percent_curves(entry: dict[str, Any],
     Returns:
         dict: By direction and by ``target`` or ``others``.
     """
-    own = np.array([one['found_score'] for one in entry['objects']])
+    own = np.array(entry['untouched'])
     others = (own.sum() - own) / (len(own) - 1)
     original = dict(target=own, others=others)
     scores = entry['scores'][method]

@@ -9,12 +9,14 @@ from squares import SquareDetector
 
 from mmdet_diffmap.apis.explain import single_batch
 from mmdet_diffmap.datasets.scenes import render_scene
+from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.evaluation import (
     GroundTruth,
     ImageScorer,
     Methods,
     Protocol,
 )
+from mmdet_diffmap.evaluation.image_scorer import ObjectChoice
 from mmdet_diffmap.evaluation.summary import percent_curves
 from mmdet_diffmap.explainers import DRISE, ODAM, DifferenceMap, Explainer
 from mmdet_diffmap.perturbation import area_under_curve
@@ -227,9 +229,56 @@ def test_a_box_of_less_than_ten_pixels():
 
 
 def test_too_few_objects_are_not_measured():
-    result, scorer = measure({'a': Pointer()}, known=truth(SQUARES[:1]))
+    elsewhere = [SQUARES[0], (0, 100, 20, 118)]
+    result, scorer = measure({'a': Pointer()}, known=truth(elsewhere))
     assert len(result['objects']) == 1 and 'scores' not in result
     assert scorer.forwards == 0
+
+
+def test_too_few_annotations_need_no_detector():
+    model = SquareDetector(*SQUARES)
+    result, _ = measure({'a': Pointer()}, model, known=truth(SQUARES[:1]))
+    assert result == dict(objects=[]) and not model.batches
+
+
+def test_objects_without_masks_are_not_localized():
+    bare = GroundTruth.of_instances([
+        dict(bbox=[side / 2 for side in square], bbox_label=i)
+        for i, square in enumerate(SQUARES)])
+    result, _ = measure({'own': Pointer()}, known=bare,
+                        metrics=('del_ins', 'localization'))
+    assert result['localization']['own']['leakage'] == [None, None]
+    assert result['scores']['own'] == measure(
+        {'own': Pointer()})[0]['scores']['own']
+
+
+def test_maps_with_nan_are_an_error():
+
+    class Broken(Pointer):
+
+        def __call__(self, trace):
+            return super().__call__(trace) * float('nan')
+
+    with pytest.raises(FloatingPointError, match='a map of own holds NaN'):
+        measure({'own': Broken()}, metrics=('localization', ))
+
+
+class Moving(SquareDetector):
+    """Finds another box at every run."""
+
+    def predict(self, inputs, samples, **options):
+        x1, y1, x2, y2 = self.squares[0]
+        self.squares = ((x1, y1, x2 + 8, y2), *self.squares[1:])
+        return super().predict(inputs, samples, **options)
+
+
+def test_two_runs_must_find_the_same_objects():
+    model = Moving(*SQUARES)
+    choice = ObjectChoice(truth(), Protocol())
+    adapter = DetectorAdapter(model, None)
+    choice(adapter.trace(data()))
+    with pytest.raises(RuntimeError, match='two runs of the detector find'):
+        choice(adapter.trace(data()))
 
 
 def test_localization_alone_looks_at_no_changed_image():
@@ -267,7 +316,9 @@ def test_scores_that_are_not_finite(limit, message, monkeypatch):
 def test_mixed_precision_is_for_changed_images():
     model = SquareDetector(*SQUARES)
     measure({'a': Pointer()}, model, amp=True)
+    # and for the untouched one, whose scores they are divided by
     assert model.autocast[0] is False and set(model.autocast[1:]) == {True}
+    assert model.batches[1] == 1 and sum(model.batches) == 43
 
 
 @pytest.mark.parametrize('options, message', [

@@ -91,6 +91,15 @@ def test_a_journal_without_settings(tmp_path):
         Journal(tmp_path).check(SETTINGS, resume=True)
 
 
+def test_two_runs_do_not_write_into_one_file(tmp_path):
+    first = started(tmp_path)
+    first.append(entry(1))
+    with pytest.raises(OSError, match='another run writes into'):
+        Journal(tmp_path).open()
+    first.close()
+    Journal(tmp_path).open()
+
+
 def test_other_settings_are_refused_with_the_difference(tmp_path):
     started(tmp_path)
     other = dict(SETTINGS, model=dict(thr=0.2, names=['a', 'b']))

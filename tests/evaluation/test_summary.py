@@ -13,7 +13,8 @@ def random_entry(image_id, count, random, methods=('a', 'b'), steps=4):
     found = random.uniform(.4, 1, count)
     return dict(
         image_id=image_id,
-        objects=[dict(found_score=one) for one in found],
+        objects=[{}] * count,
+        untouched=found.tolist(),
         scores={
             method: {
                 direction: {
@@ -37,8 +38,7 @@ def entries():
 
 def test_curves_are_in_per_cent_of_the_untouched_scores():
     entry = dict(
-        objects=[dict(found_score=.8), dict(found_score=.5),
-                 dict(found_score=.7)],
+        untouched=[.8, .5, .7],
         scores=dict(m=dict(
             deletion=dict(target=[[.8, .4], [.5, .1], [.7, .7]],
                           others=[[.6, .3], [.75, .75], [.65, 0]]),
@@ -56,9 +56,9 @@ def test_means_are_over_all_objects(entries):
     result = summarize(entries, ['a', 'b'], [('b', 'a')])
     areas, curves = [], []
     for entry in entries:  # one object after the other
-        for i, one in enumerate(entry['objects']):
+        for i, untouched in enumerate(entry['untouched']):
             values = entry['scores']['b']['insertion']['target'][i]
-            curve = 100 * np.array(values) / one['found_score']
+            curve = 100 * np.array(values) / untouched
             areas.append(np.trapezoid(curve, dx=1 / 4))
             curves.append(curve)
     found = result['explainers']['b']

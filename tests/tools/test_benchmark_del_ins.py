@@ -321,7 +321,15 @@ def test_started_by_slurm(plain_run, tmp_path, monkeypatch):
             SLURM_LOCALID=0, MASTER_ADDR='127.0.0.1',
             MASTER_PORT=port).items():
         monkeypatch.setitem(ENVIRONMENT, name, str(value))
-    benchmark(work, '--launcher', 'slurm', '--num-images', '4')
+    srun = tmp_path / 'srun'  # starts one process, as its last words say
+    srun.write_text('#!/bin/sh\n'
+                    'while [ "$1" != python ]; do shift; done; exec "$@"\n')
+    srun.chmod(0o755)
+    monkeypatch.setitem(
+        ENVIRONMENT, 'PATH', f'{tmp_path}:{os.path.dirname(sys.executable)}:'
+        f'{os.environ["PATH"]}')
+    run([ROOT / 'tools/slurm_benchmark_del_ins.sh', 'partition', 'job', CONFIG,
+         WEIGHTS, '--work-dir', work, '--num-images', '4', *SHORT])
     assert figures(work) == pytest.approx(figures(plain_run[0]), abs=1e-6)
 
 
