@@ -411,7 +411,8 @@ class ImageWork:
         if not places:
             return
         if self.scorer.profile:
-            self.bare_forward(images)
+            with self.watch.stage('profile'):
+                self.bare_forward(images)
         with self.watch.stage('forward'):
             detections = self.scorer.in_batches(images,
                                                 self.trace.input.detect)

@@ -209,7 +209,7 @@ class ExplanationTestLoop(TestLoop):
         """Write how long the stages of this process took."""
         stages = dict(self.scorer.watch.seconds)
         bare = stages.pop('bare forward', 0.)
-        total = seconds - bare
+        total = seconds - bare - stages.pop('profile', 0.)
         stages['rest'] = total - sum(stages.values())
         profile = dict(
             forwards=self.scorer.forwards,

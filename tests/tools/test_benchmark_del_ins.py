@@ -356,3 +356,11 @@ def test_real_photographs(real, tmp_path):
     record = json.loads((tmp_path / 'work/del_ins.json').read_text())
     assert record['num_images'] + record['num_skipped'] == 4
     assert record['num_objects'] >= 2
+
+
+def test_a_data_set_in_which_nothing_can_be_measured(tmp_path):
+    result = benchmark(tmp_path / 'work', '--num-images', '2', '--cfg-options',
+                       'test_cfg.type=ExplanationTestLoop',
+                       'test_cfg.score_thr=0.999', expect=1)
+    assert 'nothing could be measured: 2 images have too few objects' in \
+        result.stderr
