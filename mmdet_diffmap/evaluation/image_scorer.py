@@ -158,7 +158,8 @@ class ObjectChoice:
             self._keep = torch.tensor(
                 keep, dtype=torch.long, device=every.scores.device)
             self.scores = as_array(
-                found_scores(every[self._keep], every, self.protocol.iou_thr))
+                found_scores(every[self._keep], [every],
+                             self.protocol.iou_thr)[0])
         chosen = trace.select(self._keep)
         self._objects = known = self._objects or chosen.detections
         found = chosen.detections
@@ -281,8 +282,8 @@ class ImageWork:
         if not self.protocol.amp:
             return self.choice.scores
         image = self.trace.input.image[None]
-        (every, ) = self.scorer.in_batches(image, self.trace.input.detect)
-        scores = as_array(
+        every = self.scorer.in_batches(image, self.trace.input.detect)
+        (scores, ) = as_array(
             found_scores(self.trace.detections, every, self.protocol.iou_thr))
         if not (scores > 0).all():
             raise ValueError('mixed precision does not find all objects of '
@@ -418,12 +419,9 @@ class ImageWork:
                                                 self.trace.input.detect)
         self.scorer.forwards += len(images)
         with self.watch.stage('score'):
-            objects = self.trace.detections
             scores = as_array(
-                torch.stack([
-                    found_scores(objects, one, self.protocol.iou_thr)
-                    for one in detections
-                ]))
+                found_scores(self.trace.detections, detections,
+                             self.protocol.iou_thr))
             for place, found in zip(places, scores):
                 curves.add(place, found)
 

@@ -95,23 +95,31 @@ def match_objects(detections: InstanceData, truth: GroundTruth,
     return found, objects
 
 
-def found_scores(objects: InstanceData, detections: InstanceData,
+def found_scores(objects: InstanceData, images: Sequence[InstanceData],
                  iou_thr: float) -> Tensor:
-    """How well objects are found again: the highest score of the detections
-    of their class that overlap with their own box by more than ``iou_thr``.
+    """How well objects are found again in each of several images: the highest
+    score of the detections of their class that overlap with their own box by
+    more than ``iou_thr``.
 
     Args:
         objects (InstanceData): ``bboxes`` (N, 4) and ``labels`` (N, ).
-        detections (InstanceData): ``bboxes`` (P, 4), ``scores`` (P, ) and
-            ``labels`` (P, ) in the same frame.
+        images (Sequence[InstanceData]): For each of B images, the detections:
+            ``bboxes`` (P, 4), ``scores`` (P, ) and ``labels`` (P, ), in the
+            same frame.
         iou_thr (float): See above.
 
     Returns:
-        Tensor: Shape (N, ); 0 for an object that is not found.
+        Tensor: Shape (B, N); 0 for an object that is not found.
     """
-    scores = detections.scores
-    if not len(scores):
-        return objects.bboxes.new_zeros(len(objects))
-    same = (objects.labels[:, None] == detections.labels) & (
-        box_iou(objects.bboxes, detections.bboxes) > iou_thr)
-    return torch.where(same, scores, torch.zeros_like(scores)).amax(dim=1)
+    # all images at once: for a fast detector, many small steps would count
+    bboxes = torch.cat([one.bboxes for one in images])
+    labels = torch.cat([one.labels for one in images])
+    scores = torch.cat([one.scores for one in images])
+    same = (objects.labels == labels[:, None]) & (
+        box_iou(bboxes, objects.bboxes) > iou_thr)
+    found = torch.where(same, scores[:, None], scores.new_zeros(()))
+    image = torch.repeat_interleave(
+        torch.tensor([len(one) for one in images])).to(scores.device)
+    best = found.new_zeros(len(images), len(objects))
+    return best.scatter_reduce_(0, image[:, None].expand_as(found), found,
+                                'amax')

@@ -70,9 +70,13 @@ def test_scores_of_objects_that_are_found_again():
                          (40, 0, 50, 10, .9, 0))
     again = detections((0, 0, 10, 8, .3, 0), (0, 0, 10, 9, .7, 0),
                        (0, 0, 10, 10, .8, 1), (20, 0, 30, 5, .6, 1))
-    assert found_scores(objects, again, .5).tolist() == pytest.approx(
-        [.7, 0, 0])
-    assert found_scores(objects, detections(), .5).tolist() == [0, 0, 0]
+    found = found_scores(objects, [again, detections(), objects, again], .5)
+    expected = [[.7, 0, 0], [0, 0, 0], [.9, .9, .9], [.7, 0, 0]]
+    torch.testing.assert_close(found, torch.tensor(expected))
+    assert found_scores(objects, [detections()], .5).tolist() == [[0, 0, 0]]
+    again.scores[1] = float('nan')
+    assert found_scores(objects, [again], .5).isnan().tolist() == [
+        [True, False, False]]
 
 
 def test_masks_of_every_form():
