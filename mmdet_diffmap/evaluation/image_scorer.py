@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,10 @@ from ..measuring import Stopwatch
 from ..modes import evaluation_mode
 from ..perturbation import perturb, rank_pixels, step_counts
 from ..trace import Trace
+from .curves import DIGITS, Curves, Place
 from .localization import LOCALIZATION, box_regions, localization
-from .objects import GroundTruth, found_scores, match_objects
+from .objects import GroundTruth, ObjectChoice, as_array, found_scores
 from .protocol import Methods, Protocol
-
-DIRECTIONS = ('deletion', 'insertion')
-DIGITS = 7  # what single precision knows of a score
 
 
 class ImageScorer:
@@ -81,7 +79,7 @@ class ImageScorer:
         """
         least = self.protocol.min_objects
         if len(truth) < least:
-            return InstanceData(), dict(objects=[])
+            return no_objects(), dict(objects=[])
         choice = ObjectChoice(truth, self.protocol)
         runs = traces(self.model, data, 0, self.methods.explainers, choice)
         with self.watch.stage('detect'):
@@ -116,131 +114,6 @@ class ImageScorer:
                 self.batch_size = (len(part) + 1) // 2
                 if images.is_cuda:
                     torch.cuda.empty_cache()
-        return found
-
-
-class ObjectChoice:
-    """Chooses the objects of an image among its detections, the same for
-    every run of the detector.
-
-    Args:
-        truth (GroundTruth): The annotated objects.
-        protocol (Protocol): Says which detections are objects.
-
-    Attributes:
-        own (list[int]): Of each object, the annotated one that it found.
-        scores (np.ndarray): How well each is found on the untouched image.
-    """
-
-    def __init__(self, truth: GroundTruth, protocol: Protocol) -> None:
-        self.truth = truth
-        self.protocol = protocol
-        self.own: list[int] = []
-        self.scores = np.zeros(0)
-        self._keep: Tensor | None = None
-        self._objects: InstanceData | None = None
-
-    def __call__(self, trace: Trace) -> Trace:
-        """The trace of the objects.
-
-        Raises:
-            FloatingPointError: If scores are not finite.
-            RuntimeError: If another run of the detector finds others.
-        """
-        if self._keep is None:
-            every = trace.detections
-            if not every.scores.isfinite().all():
-                raise FloatingPointError('the detector\'s scores are not '
-                                         'finite')
-            keep, self.own = match_objects(every, self.truth,
-                                           self.protocol.score_thr,
-                                           self.protocol.iou_thr)
-            self._keep = torch.tensor(
-                keep, dtype=torch.long, device=every.scores.device)
-            self.scores = as_array(
-                found_scores(every[self._keep], [every],
-                             self.protocol.iou_thr)[0])
-        chosen = trace.select(self._keep)
-        self._objects = known = self._objects or chosen.detections
-        found = chosen.detections
-        if not torch.equal(known.labels, found.labels) or \
-                not torch.allclose(known.bboxes, found.bboxes, atol=1):
-            raise RuntimeError('two runs of the detector find different '
-                               'objects in one image')
-        return chosen
-
-    def areas(self, trace: Trace) -> list[float]:
-        """The areas of the objects' annotated boxes in pixels of the
-        input."""
-        bboxes = trace.frame.to_input(self.truth.bboxes[self.own])
-        return (bboxes[:, 2:] - bboxes[:, :2]).double().prod(dim=1).tolist()
-
-    def described(self, trace: Trace) -> list[dict[str, Any]]:
-        """Each object for JSON; boxes in pixels of the original image,
-        ``area`` in pixels of the input."""
-        detections = trace.detections.cpu()
-        return [
-            dict(
-                label=int(detections.labels[i]),
-                score=round(float(detections.scores[i]), DIGITS),
-                bbox=rounded(detections.bboxes[i]),
-                truth=rounded(self.truth.bboxes[own]),
-                area=round(area, 2))
-            for i, (own, area) in enumerate(zip(self.own, self.areas(trace)))
-        ]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Of which curve a changed image is a point."""
-    method: str
-    direction: int
-    target: int
-    step: int
-
-
-@dataclass
-class Curves:
-    """The scores of all N objects behind changed pixels.
-
-    Args:
-        original (np.ndarray): On the untouched image, shape (N, ).
-        black (np.ndarray): On a black image, shape (N, ).
-        scores (dict): For each method, shape (2, N, steps + 1, N): direction,
-            target, step, object.
-    """
-    original: np.ndarray
-    black: np.ndarray
-    scores: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def add(self, place: Place | None, scores: np.ndarray) -> None:
-        """Note the scores (N, ) of a changed image; None is the black one."""
-        if place is None:
-            self.black = scores
-        else:
-            self.scores[place.method][place.direction, place.target,
-                                      place.step] = scores
-
-    def as_dict(self) -> dict[str, Any]:
-        """For each method and direction, ``target``: the target's score, and
-        ``others``: the mean score of the others, for every target at every
-        step."""
-        count = len(self.original)
-        own = np.arange(count)
-        found: dict[str, Any] = {}
-        for method, scores in self.scores.items():
-            scores[0, :, 0], scores[1, :, 0] = self.original, self.black
-            if not np.isfinite(scores).all():
-                raise FloatingPointError('the detector\'s scores are not '
-                                         'finite behind changed pixels')
-            target = scores[:, own, :, own].transpose(1, 0, 2)
-            others = (scores.sum(axis=3) - target) / (count - 1)
-            found[method] = {
-                direction: dict(
-                    target=target[i].round(DIGITS).tolist(),
-                    others=others[i].round(DIGITS).tolist())
-                for i, direction in enumerate(DIRECTIONS)
-            }
         return found
 
 
@@ -333,13 +206,14 @@ class ImageWork:
         device = self.trace.outputs.device
         with self.watch.stage('localization'):
             arrays = truth.mask_arrays(shape)
+            masks = None if arrays is None else \
+                torch.from_numpy(arrays).to(device)
             boxes = box_regions(truth.bboxes, *shape).to(device)
         unknown = dict.fromkeys(LOCALIZATION, float('nan'))
         for name, found in maps:
             with self.watch.stage('localization'):
-                rows = [unknown] * len(found) if arrays is None else [
-                    localization(one.relu(), own, boxes,
-                                 torch.from_numpy(arrays).to(device))
+                rows = [unknown] * len(found) if masks is None else [
+                    localization(one.relu(), own, boxes, masks)
                     for one, own in zip(found, self.choice.own)
                 ]
                 self.localized[name] = {
@@ -439,13 +313,11 @@ class ImageWork:
             self.scorer.in_batches(images, run)
 
 
-def as_array(scores: Tensor) -> np.ndarray:
-    return scores.double().cpu().numpy()
-
-
-def rounded(bbox: Tensor) -> list[float]:
-    """A box in hundredths of pixels."""
-    return [round(value, 2) for value in bbox.tolist()]
+def no_objects() -> InstanceData:
+    return InstanceData(
+        bboxes=torch.zeros(0, 4),
+        scores=torch.zeros(0),
+        labels=torch.zeros(0, dtype=torch.long))
 
 
 def seed_of(image_id: Hashable) -> int:

@@ -48,6 +48,10 @@ class ExplanationMetric(BaseMetric):
         self.resume = resume
         self.against = against
         self.published = published
+        #: The images that count; None for all of the journal.
+        self.wanted: Collection[Hashable] | None = None
+        #: What is written beside the figures: versions and the like.
+        self.environment: dict[str, Any] = {}
         #: All figures, after :meth:`evaluate`, in the main process.
         self.record: dict[str, Any] = {}
 
@@ -182,8 +186,3 @@ class ExplanationMetric(BaseMetric):
             for method, found in self.record['explainers'].items()
             for outer, inner in QUANTITIES if outer in found
         }
-
-    #: The images that count; None for all of the journal.
-    wanted: Collection[Hashable] | None = None
-    #: What is written beside the figures: versions and the like.
-    environment: Mapping[str, Any] = {}

@@ -13,6 +13,10 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from ..trace import Trace
+from .curves import DIGITS
+from .protocol import Protocol
+
 
 @dataclass(frozen=True)
 class GroundTruth:
@@ -123,3 +127,83 @@ def found_scores(objects: InstanceData, images: Sequence[InstanceData],
     best = found.new_zeros(len(images), len(objects))
     return best.scatter_reduce_(0, image[:, None].expand_as(found), found,
                                 'amax')
+
+
+class ObjectChoice:
+    """Chooses the objects of an image among its detections, the same for
+    every run of the detector.
+
+    Args:
+        truth (GroundTruth): The annotated objects.
+        protocol (Protocol): Says which detections are objects.
+
+    Attributes:
+        own (list[int]): Of each object, the annotated one that it found.
+        scores (np.ndarray): How well each is found on the untouched image.
+    """
+
+    def __init__(self, truth: GroundTruth, protocol: Protocol) -> None:
+        self.truth = truth
+        self.protocol = protocol
+        self.own: list[int] = []
+        self.scores = np.zeros(0)
+        self._keep: Tensor | None = None
+        self._objects: InstanceData | None = None
+
+    def __call__(self, trace: Trace) -> Trace:
+        """The trace of the objects.
+
+        Raises:
+            FloatingPointError: If scores are not finite.
+            RuntimeError: If another run of the detector finds others.
+        """
+        if self._keep is None:
+            every = trace.detections
+            if not every.scores.isfinite().all():
+                raise FloatingPointError('the detector\'s scores are not '
+                                         'finite')
+            keep, self.own = match_objects(every, self.truth,
+                                           self.protocol.score_thr,
+                                           self.protocol.iou_thr)
+            self._keep = torch.tensor(
+                keep, dtype=torch.long, device=every.scores.device)
+            self.scores = as_array(
+                found_scores(every[self._keep], [every],
+                             self.protocol.iou_thr)[0])
+        chosen = trace.select(self._keep)
+        self._objects = known = self._objects or chosen.detections
+        found = chosen.detections
+        if not torch.equal(known.labels, found.labels) or \
+                not torch.allclose(known.bboxes, found.bboxes, atol=1):
+            raise RuntimeError('two runs of the detector find different '
+                               'objects in one image')
+        return chosen
+
+    def areas(self, trace: Trace) -> list[float]:
+        """The areas of the objects' annotated boxes in pixels of the
+        input."""
+        bboxes = trace.frame.to_input(self.truth.bboxes[self.own])
+        return (bboxes[:, 2:] - bboxes[:, :2]).double().prod(dim=1).tolist()
+
+    def described(self, trace: Trace) -> list[dict[str, Any]]:
+        """Each object for JSON; boxes in pixels of the original image,
+        ``area`` in pixels of the input."""
+        detections = trace.detections.cpu()
+        return [
+            dict(
+                label=int(detections.labels[i]),
+                score=round(float(detections.scores[i]), DIGITS),
+                bbox=rounded(detections.bboxes[i]),
+                truth=rounded(self.truth.bboxes[own]),
+                area=round(area, 2))
+            for i, (own, area) in enumerate(zip(self.own, self.areas(trace)))
+        ]
+
+
+def as_array(scores: Tensor) -> np.ndarray:
+    return scores.double().cpu().numpy()
+
+
+def rounded(bbox: Tensor) -> list[float]:
+    """A box in hundredths of pixels."""
+    return [round(value, 2) for value in bbox.tolist()]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..perturbation import area_under_curve
-from .image_scorer import DIRECTIONS
+from .curves import DIRECTIONS
 
 KINDS = ('target', 'others')
 QUANTITIES = tuple(product(DIRECTIONS, KINDS))

@@ -16,7 +16,7 @@ from mmdet_diffmap.evaluation import (
     Methods,
     Protocol,
 )
-from mmdet_diffmap.evaluation.image_scorer import ObjectChoice
+from mmdet_diffmap.evaluation.objects import ObjectChoice
 from mmdet_diffmap.evaluation.summary import percent_curves
 from mmdet_diffmap.explainers import DRISE, ODAM, DifferenceMap, Explainer
 from mmdet_diffmap.perturbation import area_under_curve
