@@ -36,6 +36,7 @@ def folder(tmp_path):
     (tmp_path / 'my_config.py').write_text(
         f'_base_ = [{str(CONFIG)!r}]\n{HOOK}\n'
         "custom_hooks[0]['interval'] = 1\n"
+        'model = dict(test_cfg=dict(max_per_img=4))\n'
         'test_dataloader = dict(num_workers=0, dataset=dict(num_images=2))\n')
     shutil.copy(WEIGHTS, tmp_path / 'my_weights.pth')
     return tmp_path

@@ -257,7 +257,8 @@ def test_mixed_precision_of_every_family(family):
     model = random_detector(family)
     trace = DetectorAdapter(model, None).trace(
         batch_of(model, random_image(75, 130))).select(slice(2))
-    maps = DRISE(masks=8, amp=True, progress=False)(trace)
+    # some processors are very slow with such numbers
+    maps = DRISE(masks=2, batch_size=2, amp=True, progress=False)(trace)
     assert maps.dtype == torch.float32
     assert maps.shape == (2, 75, 130) and maps.isfinite().all()
 
@@ -266,7 +267,7 @@ def test_mixed_precision_gives_nearly_the_same_maps():
     model = demo_detector()
     trace = select_objects(
         DetectorAdapter(model, None).trace(single_batch(model, SCENE)), .5, 2)
-    plain, mixed = (DRISE(masks=64, amp=amp, progress=False)(trace)
+    plain, mixed = (DRISE(masks=24, amp=amp, progress=False)(trace)
                     for amp in (False, True))
     assert not torch.equal(plain, mixed)
     for one, other in zip(plain, mixed):
