@@ -1,5 +1,5 @@
 # A small FCOS for the synthetic scenes, trained from scratch on two CPU cores.
-_base_ = ['mmdet::_base_/default_runtime.py', '../_base_/scenes.py']
+_base_ = '../_base_/demo_training.py'
 
 model = dict(
     type='FCOS',
@@ -56,15 +56,7 @@ model = dict(
         max_per_img=50))
 
 iterations = 5000
-train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=iterations, val_interval=1000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
-    clip_grad=dict(max_norm=10, norm_type=2))
+train_cfg = dict(max_iters=iterations)
 param_scheduler = [
     dict(
         type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=200),
@@ -75,9 +67,3 @@ param_scheduler = [
         begin=200,
         end=iterations),
 ]
-
-default_hooks = dict(
-    logger=dict(interval=100),
-    checkpoint=dict(by_epoch=False, interval=1000, max_keep_ckpts=1))
-log_processor = dict(by_epoch=False)
-randomness = dict(seed=0)
