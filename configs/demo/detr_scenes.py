@@ -74,7 +74,7 @@ model = dict(
             ])),
     test_cfg=dict(max_per_img=20))
 
-iterations = 14000
+iterations = 10000
 train_cfg = dict(max_iters=iterations, val_interval=2000)
 optim_wrapper = dict(
     optimizer=dict(lr=4e-4, weight_decay=1e-4), clip_grad=dict(max_norm=1.0))
