@@ -74,10 +74,10 @@ model = dict(
             ])),
     test_cfg=dict(max_per_img=20))
 
-iterations = 10000
+iterations = 8000
 train_cfg = dict(max_iters=iterations, val_interval=2000)
 optim_wrapper = dict(
-    optimizer=dict(lr=4e-4, weight_decay=1e-4), clip_grad=dict(max_norm=1.0))
+    optimizer=dict(lr=5e-4, weight_decay=1e-4), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(
         type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=500),
