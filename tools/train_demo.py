@@ -103,8 +103,7 @@ def main() -> None:
     cfg.resume = args.resume
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
-    if args.resume:
-        cfg.load_from = None  # or mmengine goes on from there
+    cfg.load_from = None  # the published weights, which this makes
     out = Path(args.out) if args.out else config.with_suffix('.pth')
     revision = commit()  # fails before the training, not after it
     runner = Runner.from_cfg(cfg)

@@ -88,3 +88,5 @@ param_scheduler = [
         begin=500,
         end=iterations),
 ]
+
+load_from = '{{ fileDirname }}/detr_scenes.pth'

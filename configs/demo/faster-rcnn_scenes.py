@@ -129,3 +129,5 @@ param_scheduler = [
         begin=200,
         end=iterations),
 ]
+
+load_from = '{{ fileDirname }}/faster-rcnn_scenes.pth'

@@ -67,3 +67,5 @@ param_scheduler = [
         begin=200,
         end=iterations),
 ]
+
+load_from = '{{ fileDirname }}/fcos_scenes.pth'

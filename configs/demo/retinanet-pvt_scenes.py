@@ -75,3 +75,5 @@ param_scheduler = [
         begin=300,
         end=iterations),
 ]
+
+load_from = '{{ fileDirname }}/retinanet-pvt_scenes.pth'

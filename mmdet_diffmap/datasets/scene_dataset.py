@@ -6,7 +6,8 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from pycocotools import mask as coco_mask
 
-from .scenes import CLASSES, SIZE, parse_scene_path, render_scene, scene_path
+from .scene_files import KINDS, read_scene, scene_path
+from .scenes import CLASSES, SIZE
 
 
 @DATASETS.register_module()
@@ -19,13 +20,29 @@ class SceneDataset(BaseDetDataset):
     Args:
         seed (int): Which sequence of scenes.
         num_images (int): How many of them.
+        kind (str): ``scene``, or ``twins`` for pairs with a common body,
+            whose instances have a ``part`` beside their ``mask``, the badge
+            that tells them apart.
         **kwargs: As in :class:`BaseDetDataset`.
+
+    Raises:
+        ValueError: If there is no such kind.
     """
     METAINFO: ClassVar[dict] = dict(classes=CLASSES)
 
-    def __init__(self, seed: int, num_images: int, **kwargs: Any) -> None:
+    def __init__(self,
+                 seed: int,
+                 num_images: int,
+                 kind: str = 'scene',
+                 **kwargs: Any) -> None:
+        if kind not in KINDS:
+            raise ValueError(f'kind must be one of {", ".join(KINDS)}, not '
+                             f'{kind!r}')
         self.seed = seed
         self.num_images = num_images
+        self.kind = kind
+        kwargs['metainfo'] = dict(
+            dict(classes=KINDS[kind][1]), **kwargs.get('metainfo') or {})
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -33,7 +50,7 @@ class SceneDataset(BaseDetDataset):
         return [
             dict(
                 img_id=index,
-                img_path=scene_path(self.seed, index),
+                img_path=scene_path(self.seed, index, self.kind),
                 height=SIZE,
                 width=SIZE) for index in range(self.num_images)
         ]
@@ -41,13 +58,21 @@ class SceneDataset(BaseDetDataset):
     def get_data_info(self, idx: int) -> dict:
         """The entry with its ``instances``, which need the scene drawn."""
         info = super().get_data_info(idx)
-        scene = render_scene(*parse_scene_path(info['img_path']))
+        scene = read_scene(info['img_path'])
         info['instances'] = [
             dict(
                 bbox=box.tolist(),
                 bbox_label=int(label),
-                mask=coco_mask.encode(np.asfortranarray(mask)),
+                mask=encoded(mask),
                 ignore_flag=0) for box, label, mask in zip(
                     scene.boxes, scene.labels, scene.masks)
         ]
+        if scene.parts is not None:
+            for instance, part in zip(info['instances'], scene.parts):
+                instance['part'] = encoded(part)
         return info
+
+
+def encoded(mask: np.ndarray) -> dict:
+    """A mask as COCO's run lengths."""
+    return coco_mask.encode(np.asfortranarray(mask))

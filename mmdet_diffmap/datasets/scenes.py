@@ -1,16 +1,15 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Synthetic scenes: 2 to 6 textured figures before a cluttered background.
 
-A scene is a pure function of (seed, index). Nothing is stored: mmengine's
-file layer reads ``scene://SEED/INDEX`` as an image file, so every loader,
-hook and tool of the host can read a scene by its path.
+A scene is a pure function of (seed, index). Nothing is stored; see
+``scene_files.py`` for how scenes are read.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
-from mmengine.fileio import BaseStorageBackend, register_backend
 
 from .figures import FIGURES, Part
 
@@ -28,11 +27,14 @@ class Scene:
         image (np.ndarray): uint8 BGR, shape (SIZE, SIZE, 3).
         labels (np.ndarray): int64, shape (N, ), indices into ``CLASSES``.
         masks (np.ndarray): bool, shape (N, SIZE, SIZE): the visible part of
-            each figure, so that no two overlap.
+            each figure. No two overlap, but those of joined twins.
+        parts (np.ndarray, optional): What tells each object from the others,
+            where that is known: bool, shape (N, SIZE, SIZE).
     """
     image: np.ndarray
     labels: np.ndarray
     masks: np.ndarray
+    parts: np.ndarray | None = None
 
     @property
     def boxes(self) -> np.ndarray:
@@ -98,10 +100,15 @@ def render_scene(seed: int, index: int) -> Scene:
         areas.append(int(covered.sum()))
         labels.append(label)
         placed.append(place)
-    image += 4 * rng.standard_normal(image.shape, np.float32)
     return Scene(
-        np.clip(image, 0, 255).astype(np.uint8),
-        np.array(labels, dtype=np.int64), np.stack(masks))
+        finished(image, rng), np.array(labels, dtype=np.int64),
+        np.stack(masks))
+
+
+def finished(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The drawing with a camera's noise, uint8."""
+    image = image + 4 * rng.standard_normal(image.shape, np.float32)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def choose_label(rng: np.random.Generator, labels: list[int]) -> int:
@@ -134,11 +141,32 @@ def draw_figure(rng: np.random.Generator, parts: tuple[Part, ...],
         tuple: Colours (h, w, 3) in 0-255 and opacity (h, w) in [0, 1], of the
         place's window.
     """
-    angle = np.deg2rad(rng.uniform(-20, 20))
-    rotation = np.array([[np.cos(angle), -np.sin(angle)],
-                         [np.sin(angle), np.cos(angle)]])
+    tilt = tilted(rng.uniform(-20, 20))
     mirror = np.array([rng.choice([-1, 1]), 1])
     stretch = place.radius * mirror * rng.uniform(0.85, 1.1, 2)
+    placed = [
+        Part(part.role, place.centre + (part.points * stretch) @ tilt)
+        for part in parts
+    ]
+    return paint(rng, placed, place.window)
+
+
+def tilted(degrees: float) -> np.ndarray:
+    """The matrix that turns row vectors (x, y) clockwise on the screen."""
+    angle = np.deg2rad(degrees)
+    return np.array([[np.cos(angle), np.sin(angle)],
+                     [-np.sin(angle), np.cos(angle)]])
+
+
+def paint(rng: np.random.Generator, parts: Sequence[Part],
+          window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Paint parts, whose points are pixels of the scene, with colours and a
+    texture that they share.
+
+    Returns:
+        tuple: Colours (h, w, 3) in 0-255 and opacity (h, w) in [0, 1], of the
+        window.
+    """
     body, accent = contrasting_colours(rng)
     shades = {
         'body': body,
@@ -146,14 +174,13 @@ def draw_figure(rng: np.random.Generator, parts: tuple[Part, ...],
         'dark': rng.uniform(15, 60, 3),
         'light': rng.uniform(205, 250, 3)
     }
-    rows, columns = place.window
+    rows, columns = window
     shape = rows.stop - rows.start, columns.stop - columns.start
     colours = np.zeros((*shape, 3), np.float32)
     alpha = np.zeros(shape, np.uint8)
     is_body = np.zeros(shape, np.uint8)
     for part in parts:
-        points = place.centre + (part.points * stretch) @ rotation.T
-        points -= (columns.start, rows.start)
+        points = part.points - (columns.start, rows.start)
         fill(alpha, points, (255, ))
         fill(colours, points, shades[part.role])
         fill(is_body, points, (part.role == 'body', ))
@@ -216,37 +243,3 @@ def fill(canvas: np.ndarray, points: np.ndarray,
     smooth = canvas.dtype == np.uint8 and max(colour) > 1
     cv2.fillPoly(canvas, [fixed], tuple(map(float, colour)),
                  cv2.LINE_AA if smooth else cv2.LINE_8, SUBPIXEL_BITS)
-
-
-def scene_path(seed: int, index: int) -> str:
-    """The path by which the file layer finds a scene."""
-    return f'scene://{seed}/{index}'
-
-
-def parse_scene_path(path: str) -> tuple[int, int]:
-    """The seed and index in ``scene://SEED/INDEX``.
-
-    Raises:
-        FileNotFoundError: If the path has another form.
-    """
-    prefix, _, place = path.partition('://')
-    numbers = place.split('/')
-    if prefix != 'scene' or len(numbers) != 2 or not all(
-            number.isdecimal() for number in numbers):
-        raise FileNotFoundError(
-            f'{path!r} names no scene; scene://SEED/INDEX does, with two '
-            'whole numbers')
-    return int(numbers[0]), int(numbers[1])
-
-
-@register_backend('scene', prefixes='scene')
-class SceneBackend(BaseStorageBackend):
-    """Reads ``scene://SEED/INDEX`` as an image file."""
-
-    def get(self, filepath: str) -> bytes:
-        """The scene as the bytes of a lossless image file."""
-        image = render_scene(*parse_scene_path(filepath)).image
-        return cv2.imencode('.bmp', image)[1].tobytes()
-
-    def get_text(self, filepath: str) -> str:
-        raise TypeError(f'{filepath!r} is an image, not a text')
