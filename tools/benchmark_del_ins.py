@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
         '--metrics',
         nargs='+',
         choices=METRICS,
-        help='default: del_ins; localization needs instance masks')
+        help='default: del_ins; the others need instance masks')
     parser.add_argument(
         '--work-dir', help='default: work_dirs/ and the config\'s name')
     parser.add_argument(

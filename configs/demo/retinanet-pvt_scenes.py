@@ -62,17 +62,17 @@ model = dict(
         nms=dict(type='nms', iou_threshold=0.5),
         max_per_img=50))
 
-iterations = 4000
+iterations = 2500
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05))
 param_scheduler = [
     dict(
-        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=300),
+        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=200),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-6,
         by_epoch=False,
-        begin=300,
+        begin=200,
         end=iterations),
 ]
 

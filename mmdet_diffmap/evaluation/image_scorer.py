@@ -21,8 +21,10 @@ from ..modes import evaluation_mode
 from ..perturbation import perturb, rank_pixels, step_counts
 from ..trace import Trace
 from .curves import DIGITS, Curves, Place
-from .localization import LOCALIZATION, box_regions, localization
-from .objects import GroundTruth, ObjectChoice, as_array, found_scores
+from .ground_truth import GroundTruth
+from .localization import box_regions
+from .map_metrics import MAP_METRICS, Regions
+from .objects import ObjectChoice, as_array, found_scores
 from .protocol import Methods, Protocol
 
 
@@ -70,8 +72,8 @@ class ImageScorer:
             tuple: The objects, and what was measured of them, ready for JSON:
             ``objects``, and, if there are enough of them, ``untouched``,
             their scores on the untouched image, ``scores`` (see
-            :meth:`Curves.as_dict`) and ``localization``, for each method and
-            quantity the value of every object.
+            :meth:`Curves.as_dict`), and, by the names of ``MAP_METRICS``,
+            for each method and quantity the value of every object.
 
         Raises:
             FloatingPointError: If maps or scores are not finite.
@@ -147,7 +149,6 @@ class ImageWork:
             step_counts(area, self.protocol.steps, height * width)
             for area in choice.areas(trace)
         ]
-        self.localized: dict[str, dict[str, list[float | None]]] = {}
 
     def untouched_scores(self) -> np.ndarray:
         """How well the objects are found on the untouched image, with the
@@ -167,9 +168,8 @@ class ImageWork:
         """All that the protocol asks for."""
         result: dict[str, Any] = {}
         maps = self.maps()
-        if 'localization' in self.protocol.metrics:
-            maps = self.localizing(maps)
-            result['localization'] = self.localized
+        if set(self.protocol.metrics) & set(MAP_METRICS):
+            maps = self.measuring(maps, result)
         if 'del_ins' in self.protocol.metrics:
             original = self.untouched_scores()
             result['untouched'] = original.round(DIGITS).tolist()
@@ -197,33 +197,33 @@ class ImageWork:
                         raise FloatingPointError(f'a map of {name} holds NaN')
                 yield name, found
 
-    def localizing(
-        self, maps: Iterator[tuple[str, Tensor]]
-    ) -> Iterator[tuple[str, Tensor]]:
-        """The maps, of which :func:`localization` is noted on the way; None
-        where that is NaN, or where annotated objects have no masks."""
-        truth, shape = self.choice.truth, self.trace.frame.image_shape
+    def measuring(
+            self, maps: Iterator[tuple[str, Tensor]],
+            result: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+        """The maps, of which what ``MAP_METRICS`` say is noted on the way; of
+        difference maps the positive part."""
+        groups = [name for name in MAP_METRICS
+                  if name in self.protocol.metrics]
+        size = self.trace.frame.image_shape
         device = self.trace.outputs.device
-        with self.watch.stage('localization'):
-            arrays = truth.mask_arrays(shape)
-            masks = None if arrays is None else \
-                torch.from_numpy(arrays).to(device)
-            boxes = box_regions(truth.bboxes, *shape).to(device)
-        unknown = dict.fromkeys(LOCALIZATION, float('nan'))
-        for name, found in maps:
-            with self.watch.stage('localization'):
-                rows = [unknown] * len(found) if masks is None else [
-                    localization(one.relu(), own, boxes, masks)
-                    for one, own in zip(found, self.choice.own)
-                ]
-                self.localized[name] = {
-                    quantity: [
-                        None if row[quantity] != row[quantity] else round(
-                            row[quantity], DIGITS) for row in rows
+        with self.watch.stage('map metrics'):
+            regions = Regions(self.choice.truth, size, device)
+            found = box_regions(self.trace.detections.bboxes, *size)
+        result.update((name, {}) for name in groups)
+        for method, heatmaps in maps:
+            for name in groups:
+                with self.watch.stage('map metrics'):
+                    metric = MAP_METRICS[name]
+                    rows = [
+                        metric(heatmap, own, regions, box, DIGITS)
+                        for heatmap, own, box in zip(
+                            heatmaps.relu(), self.choice.own, found)
                     ]
-                    for quantity in LOCALIZATION
-                }
-            yield name, found
+                    result[name][method] = {
+                        quantity: [row[quantity] for row in rows]
+                        for quantity in metric.quantities
+                    }
+            yield method, heatmaps
 
     def curves(self, maps: Iterator[tuple[str, Tensor]],
                original: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import Dataset, Sampler
 
 from ..apis.images import read_image
-from .objects import GroundTruth
+from .ground_truth import GroundTruth
 
 
 @dataclass(frozen=True)

@@ -3,64 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
-from pycocotools import mask as coco_mask
 from torch import Tensor
 from torchvision.ops import box_iou
 
 from ..trace import Trace
 from .curves import DIGITS
+from .ground_truth import GroundTruth
 from .protocol import Protocol
-
-
-@dataclass(frozen=True)
-class GroundTruth:
-    """The annotated objects of an image, those that are not to be ignored.
-
-    Args:
-        bboxes (Tensor): Shape (M, 4), last dim (x1, y1, x2, y2), in pixels of
-            the original image.
-        labels (Tensor): Shape (M, ).
-        masks (list): For each, what the data set gives: polygons, RLE, or
-            None.
-    """
-    bboxes: Tensor
-    labels: Tensor
-    masks: list[Any]
-
-    @classmethod
-    def of_instances(cls, instances: Sequence[dict]) -> GroundTruth:
-        """From the ``instances`` of mmdet's data sets."""
-        known = [one for one in instances if not one.get('ignore_flag')]
-        return cls(
-            torch.tensor([one['bbox'] for one in known],
-                         dtype=torch.float).view(-1, 4),
-            torch.tensor([one['bbox_label'] for one in known],
-                         dtype=torch.long),
-            [one.get('mask') for one in known])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def mask_arrays(self, shape: Sequence[int]) -> np.ndarray | None:
-        """The masks as bool (M, H, W); None if an object has none."""
-        if not all(self.masks):
-            return None
-        height, width = shape
-        arrays = np.zeros((len(self), height, width), bool)
-        for array, mask in zip(arrays, self.masks):
-            if isinstance(mask, list):
-                mask = coco_mask.merge(
-                    coco_mask.frPyObjects(mask, height, width))
-            elif isinstance(mask['counts'], list):
-                mask = coco_mask.frPyObjects(mask, height, width)
-            array[:] = coco_mask.decode(mask)
-        return arrays
 
 
 def match_objects(detections: InstanceData, truth: GroundTruth,

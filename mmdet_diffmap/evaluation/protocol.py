@@ -9,8 +9,9 @@ from ..explainers import (
     ExplainerLike,
     build_explainer,
 )
+from .map_metrics import MAP_METRICS
 
-METRICS = ('del_ins', 'localization')
+METRICS = ('del_ins', *MAP_METRICS)
 
 
 @dataclass(frozen=True)

@@ -14,23 +14,30 @@ from ..files import replacing, save_figure
 from ..perturbation import area_under_curve
 from ..visualization import label_name
 from ..visualization.curves import draw_curves
-from .localization import LOCALIZATION
-from .summary import QUANTITIES, percent_curves
+from .map_metrics import MAP_METRICS
+from .summary import QUANTITIES, is_measured, percent_curves
 
+Columns = Sequence[tuple[str, str, str, bool | None]]
 #: The columns of the paper's Table 1: title, direction, of whom, and whether
 #: more is better.
-TABLE = (
+TABLE: Columns = (
     ('Deletion target ↓', 'deletion', 'target', False),
     ('Insertion target ↑', 'insertion', 'target', True),
     ('Deletion others ↑', 'deletion', 'others', True),
     ('Insertion others ↓', 'insertion', 'others', False),
 )
-#: The same for localization.
-LOCALIZATION_TABLE = tuple(
-    (f'{name.replace("_", " ")} {"↑" if more else "↓"}', 'localization', name,
-     more) for name, more in LOCALIZATION.items())
+ARROWS = {True: ' ↑', False: ' ↓', None: ''}
+#: All tables: title, columns, and digits of their numbers.
+TABLES: list[tuple[str, Columns, int]] = [
+    ('Deletion and Insertion, areas under the curves in per cent', TABLE, 2)
+]
+TABLES += [
+    (group.capitalize(),
+     [(f'{name.replace("_", " ")}{ARROWS[more]}', group, name, more)
+      for name, more in metric.quantities.items()], 3)
+    for group, metric in MAP_METRICS.items()
+]
 SIZES = (32**2, 96**2)  # COCO's bounds of small and medium boxes
-Columns = Sequence[tuple[str, str, str, bool]]
 Rows = list[list[str]]
 
 
@@ -88,7 +95,7 @@ def write_objects(path: Path, entries: Iterable[dict[str, Any]],
     image); for each of ``deletion_target``, ``deletion_others``,
     ``insertion_target`` and ``insertion_others`` the area under the curve in
     per cent, and with ``_scores`` after it the scores of all steps; the
-    localization measures.
+    quantities of all ``MAP_METRICS``.
     """
     with replacing(path) as file:
         writer: parquet.ParquetWriter | None = None
@@ -115,14 +122,15 @@ def schema(methods: Sequence[str]) -> pa.Schema:
     for direction, kind in QUANTITIES:
         columns[f'{direction}_{kind}'] = number
         columns[f'{direction}_{kind}_scores'] = pa.list_(number)
-    columns |= dict.fromkeys(LOCALIZATION, number)
+    for metric in MAP_METRICS.values():
+        columns |= dict.fromkeys(metric.quantities, number)
     return pa.schema(list(columns.items()))
 
 
 def object_rows(entry: dict[str, Any], methods: Sequence[str],
                 classes: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of one image; none where it has too few objects."""
-    if 'scores' not in entry and 'localization' not in entry:
+    if not is_measured(entry):
         return []
     rows = []
     for method in methods:
@@ -143,17 +151,21 @@ def object_rows(entry: dict[str, Any], methods: Sequence[str],
                 row[name] = float(area_under_curve(found[i]))
                 row[f'{name}_scores'] = \
                     entry['scores'][method][direction][kind][i]
-            for name, values in entry.get('localization',
-                                          {}).get(method, {}).items():
-                row[name] = values[i]
+            for group in MAP_METRICS:
+                for name, values in entry.get(group, {}).get(method,
+                                                             {}).items():
+                    row[name] = values[i]
             rows.append(row)
     return rows
 
 
-def emphasized(values: Sequence[float | None], more_is_better: bool,
+def emphasized(values: Sequence[float | None], more_is_better: bool | None,
                digits: int) -> list[str]:
     """How the best and the second best value are set off: ``**`` and ``u``;
-    what is equal in print shares its place."""
+    what is equal in print shares its place. Not at all if neither more nor
+    less is better."""
+    if more_is_better is None:
+        return [''] * len(values)
     known = sorted({round(one, digits) for one in values if one is not None},
                    reverse=more_is_better)
     places = dict(zip(known, ('**', 'u')))
@@ -215,9 +227,7 @@ def tables(record: dict[str, Any]) -> list[tuple[str, list[str], Rows]]:
     explainers = record['explainers']
     some = next(iter(explainers.values()))
     found = []
-    for title, columns, digits in (
-        ('Deletion and Insertion, areas under the curves in per cent', TABLE,
-         2), ('Localization', LOCALIZATION_TABLE, 3)):
+    for title, columns, digits in TABLES:
         if columns[0][1] not in some:
             continue
         head = [name for name, *_ in columns]

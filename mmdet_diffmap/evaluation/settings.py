@@ -39,7 +39,7 @@ def run_settings(cfg: Mapping[str, Any], model: nn.Module, dataset: Any,
     data = loader.get('dataset', {}) if isinstance(loader, dict) else {}
     settings = dict(
         version=__version__,
-        model=cfg.get('model'),
+        model=cfg.get('model'),  # but for where its weights came from
         weights=weights_hash(model),
         dataset={key: value for key, value in data.items()
                  if key not in PLACES},
@@ -47,7 +47,17 @@ def run_settings(cfg: Mapping[str, Any], model: nn.Module, dataset: Any,
         explainers={name: described(one)
                     for name, one in explainers.items()},
         protocol=dict(asdict(protocol), metrics=sorted(protocol.metrics)))
-    return json.loads(json.dumps(settings, default=str))
+    return json.loads(json.dumps(without(settings, 'init_cfg'), default=str))
+
+
+def without(tree: Any, name: str) -> Any:
+    """A copy of nested dicts and lists without the keys of one name."""
+    if isinstance(tree, Mapping):
+        return {key: without(value, name)
+                for key, value in tree.items() if key != name}
+    if isinstance(tree, (list, tuple)):
+        return [without(one, name) for one in tree]
+    return tree
 
 
 def described(explainer: Explainer) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..perturbation import area_under_curve
 from .curves import DIRECTIONS
+from .map_metrics import MAP_METRICS
 
 KINDS = ('target', 'others')
 QUANTITIES = tuple(product(DIRECTIONS, KINDS))
@@ -108,6 +109,11 @@ def percent_curves(entry: dict[str, Any],
     }
 
 
+def is_measured(entry: dict[str, Any]) -> bool:
+    """Whether an entry has figures; one with too few objects has none."""
+    return any(name in entry for name in ('scores', *MAP_METRICS))
+
+
 class Summary:
     """Collects the entries of images, in the order of their ids.
 
@@ -126,7 +132,7 @@ class Summary:
 
     def add(self, entry: dict[str, Any]) -> None:
         """Another image; one with too few objects is only counted."""
-        if 'scores' not in entry and 'localization' not in entry:
+        if not is_measured(entry):
             self.skipped += 1
             return
         self.images += 1
@@ -139,13 +145,13 @@ class Summary:
                         self.curves.get(key, 0) + curves.sum(axis=0)
                     self.means.add(key,
                                    [area_under_curve(one) for one in curves])
-            if 'localization' in entry:
-                for name, values in entry['localization'][method].items():
-                    self.means.add((method, 'localization', name), values)
+            for group in MAP_METRICS:
+                for name, values in entry.get(group, {}).get(method,
+                                                             {}).items():
+                    self.means.add((method, group, name), values)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON; areas and curves in per cent,
-        localization in [0, 1]."""
+        """Everything, ready for JSON; areas and curves in per cent."""
         keys = list(self.means.sums)
         means = {key: self.means.mean(key) for key in keys}
         pairs = [((one, *quantity), (other, *quantity))

@@ -336,7 +336,7 @@ def test_options_that_make_no_sense(options, message):
 def test_batches_of_a_real_detector_differ_by_rounding_only():
     scene = render_scene(0, 2)
     known = GroundTruth(torch.from_numpy(scene.boxes),
-                        torch.from_numpy(scene.labels), [None] * 9)
+                        torch.from_numpy(scene.labels), [None] * 9, [None] * 9)
     areas = []
     for batch_size in 1, 7, 32:
         scorer = ImageScorer(demo_detector(), Methods({'odam': 'odam'}),

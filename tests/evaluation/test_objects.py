@@ -4,8 +4,8 @@ import torch
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
+from mmdet_diffmap.evaluation.ground_truth import GroundTruth
 from mmdet_diffmap.evaluation.objects import (
-    GroundTruth,
     found_scores,
     match_objects,
 )
