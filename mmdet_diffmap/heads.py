@@ -98,6 +98,11 @@ class HeadRun(ABC):
             yield
 
     @property
+    def heads(self) -> list[nn.Module]:
+        """All heads whose raw maps are cut."""
+        return [self.head]
+
+    @property
     @abstractmethod
     def reached(self) -> list[Tensor]:
         """Where the graph that leads back to the target layer begins."""
@@ -231,6 +236,10 @@ class RoIHeadRun(HeadRun):
         ]
         self.proposer = getattr(model, 'rpn_head', None)
         super().__init__(self.stages[-1].head)
+
+    @property
+    def heads(self) -> list[nn.Module]:
+        return [stage.head for stage in self.stages]
 
     @property
     def reached(self) -> list[Tensor]:

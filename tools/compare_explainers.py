@@ -21,7 +21,6 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy.stats import rankdata
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
 from mmdet_diffmap import command_line
@@ -29,6 +28,7 @@ from mmdet_diffmap.apis import find_images, load_detector, read_image
 from mmdet_diffmap.apis.explain import explain_batch, single_batch
 from mmdet_diffmap.explainers import build_explainer
 from mmdet_diffmap.files import replacing, save_picture
+from mmdet_diffmap.similarity import rank_correlation
 from mmdet_diffmap.visualization.figure import font, overlay, resize
 
 TOP = 0.05  # share of an image's pixels that are its most important
@@ -57,14 +57,6 @@ class Compared:
             found[f'{kind}: overlap of the top 5 %'] = top_overlap(
                 first, second)
         return found
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's coefficient of all pixels; nan for a flat map."""
-    ranks = [rankdata(one.ravel()) for one in (first, second)]
-    if any(one.min() == one.max() for one in ranks):
-        return float('nan')
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def top_overlap(first: np.ndarray, second: np.ndarray) -> float:
