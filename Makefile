@@ -1,13 +1,20 @@
-# `make demo` explains bundled scenes, `make test` checks everything. Both
+# `make demo` explains bundled scenes, `make test` checks everything. All
 # first make a virtual environment in .venv.
 PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint env env-test clean
+.PHONY: demo check test lint env env-test clean
 
 demo: env
 	$(BIN)/python tools/explain.py
+	$(BIN)/python tools/explain.py scene://0/2 configs/demo/fcos_scenes.py \
+		configs/demo/faster-rcnn_scenes.py configs/demo/detr_scenes.py \
+		configs/demo/retinanet-pvt_scenes.py --object 0
+
+# the average precision of the bundled detectors, against the README
+check: env
+	$(BIN)/python tools/train_demo.py --check
 
 # one thread a worker: torch's threads would fight for the cores
 test: env-test lint

@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Spearman's rank correlation of two maps (H, W), in [-1, 1]; NaN where
-    one is flat."""
+    one is flat, or they are single pixels."""
     one, other = (rankdata(each) for each in (first.ravel(), second.ravel()))
     if not one.std() or not other.std():
         return math.nan

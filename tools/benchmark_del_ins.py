@@ -11,27 +11,25 @@ from typing import Any
 warnings.simplefilter('ignore')
 
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
-from mmengine.runner import Runner
+from mmengine.dist import is_main_process
 from rich.console import Console
 from rich.table import Table
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
 from mmdet_diffmap import command_line
-from mmdet_diffmap.apis import build_detector
 from mmdet_diffmap.apis.detector import load_config, overridden
-from mmdet_diffmap.checkpoint import is_url, load_weights, read_checkpoint
 from mmdet_diffmap.distributed import LAUNCHERS, distributed
 from mmdet_diffmap.evaluation import METRICS, TABLE_1
 from mmdet_diffmap.evaluation.results import tables
+from mmdet_diffmap.evaluation.runner import (
+    LOOP,
+    METRIC,
+    build_runner,
+    own_settings,
+)
 
 EXPLAINERS = Path(__file__).resolve().parents[1] / \
     'configs/_base_/explainers.py'
-LOOP, METRIC = 'ExplanationTestLoop', 'ExplanationMetric'
-#: Fields of a config that the runner takes as they are. The config's own
-#: hooks are not among them: they are for training, or explain images too.
-RUNNER_FIELDS = ('default_hooks', 'env_cfg', 'log_processor', 'log_level',
-                 'visualizer', 'default_scope', 'randomness')
 
 
 def parse_args() -> argparse.Namespace:
@@ -128,36 +126,6 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or \
         f'work_dirs/{Path(args.config).stem}'
     return cfg
-
-
-def own_settings(given: Any, name: str) -> dict[str, Any]:
-    """The config's settings of our loop or metric, if it is one of ours."""
-    if isinstance(given, (list, tuple)) and len(given) == 1:
-        given = given[0]
-    kind = given.get('type') if isinstance(given, dict) else None
-    kind = getattr(kind, '__name__', str(kind)).rpartition('.')[2]
-    return dict(given, type=name) if kind == name else dict(type=name)
-
-
-def build_runner(cfg: Config, checkpoint: str) -> Runner:
-    """A runner for the test alone."""
-    try:
-        if is_url(checkpoint) and is_main_process():
-            read_checkpoint(checkpoint)  # one download for all
-    finally:
-        barrier()
-    weights = read_checkpoint(checkpoint)
-    detector = build_detector(cfg)
-    load_weights(detector, weights, checkpoint)
-    fields = {name: cfg[name] for name in RUNNER_FIELDS if name in cfg}
-    return Runner(
-        detector,
-        cfg.work_dir,
-        test_dataloader=cfg.test_dataloader,
-        test_evaluator=cfg.test_evaluator,
-        test_cfg=cfg.test_cfg,
-        cfg=cfg,
-        **fields)
 
 
 def print_tables(record: dict[str, Any], console: Console) -> None:

@@ -128,8 +128,6 @@ def detector_names(models: list[str]) -> list[str]:
 def load_detectors(args: argparse.Namespace) -> dict[str, nn.Module]:
     """The detectors by their names."""
     weights = args.weights or [None] * len(args.models)
-    if not args.paths and not args.weights:
-        weights = [DEMO.with_suffix('.pth')]
     return {
         name: load_detector(model, one, args.device, args.cfg_options)
         for name, model, one in zip(

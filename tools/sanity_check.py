@@ -20,6 +20,7 @@ from rich.table import Table
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
 from mmdet_diffmap import command_line
 from mmdet_diffmap.apis import find_images, load_detector, read_image
+from mmdet_diffmap.evaluation.results import markdown
 from mmdet_diffmap.explainers import build_explainers
 from mmdet_diffmap.files import replacing, save_figure
 from mmdet_diffmap.sanity import Checked, check_sanity
@@ -29,7 +30,11 @@ EXPLAINERS = Path(
     __file__).resolve().parents[1] / 'configs/_base_/explainers.py'
 #: Those that need no thousand runs of the detector.
 DEFAULT = ('grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++', 'odam')
-TITLES = {'rank_correlation': 'Rank correlation', 'ssim': 'SSIM'}
+TITLES = {
+    'rank_correlation': 'Rank correlation',
+    'rank_correlation_in_box': 'Rank correlation in the own box',
+    'ssim': 'SSIM',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -106,9 +111,7 @@ def write_results(found: Checked, image: str, folder: Path) -> None:
         file.write(json.dumps(record, indent=1).encode())
     lines = []
     for title, head, rows in tables(found):
-        lines += [f'## {title}\n', *(
-            f'| {" | ".join(row)} |'
-            for row in [head, ['---'] * len(head), *rows]), '']
+        lines += [f'## {title}\n', markdown(head, rows), '']
     with replacing(folder / 'table.md') as file:
         file.write('\n'.join(lines).encode())
     save_figure(draw_similarities(found.stages, found.figures, found.blank),

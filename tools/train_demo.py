@@ -1,5 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""Train a demo detector on the synthetic scenes and publish its weights.
+"""Train a demo detector on the synthetic scenes and publish its weights, or
+check what the published ones reach.
 
 Writes beside the config, when the training has ended: NAME.pth (the weights
 alone, in half precision) and NAME.json (the average precision that these very
@@ -7,24 +8,41 @@ weights reach on the validation set, how they were trained, and the log).
 """
 import argparse
 import json
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import mmengine
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
+from rich.console import Console
+from rich.table import Table
 
 import mmdet_diffmap  # noqa: F401, registers the scenes
+from mmdet_diffmap import command_line
+from mmdet_diffmap.evaluation.runner import build_runner
 
 ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / 'README.md'
+#: A row of the README's table: config, AP and AP50.
+FIGURES = re.compile(
+    r'\| `(configs/demo/\w[\w-]*\.py)` \| ([\d.]+) \| ([\d.]+) \|')
+MEASURES = {'AP': 'coco/bbox_mAP', 'AP50': 'coco/bbox_mAP_50'}
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Train a demo detector on the synthetic scenes')
-    parser.add_argument('config', help='config of configs/demo')
+        description='Train a demo detector on the synthetic scenes, or check '
+        'the published ones.')
+    parser.add_argument('config', nargs='?', help='config of configs/demo')
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='measure the published weights of CONFIG, or of all that the '
+        'README has figures of, and fail where such a figure is not reached')
     parser.add_argument(
         '--work-dir', help='default: work_dirs/ and the config\'s name')
     parser.add_argument(
@@ -33,12 +51,14 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         action='store_true',
         help='go on from the last checkpoint of the work dir')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value')
-    return parser.parse_args()
+    command_line.add_options(parser, '--cfg-options',
+                             'override settings of the config')
+    args = command_line.parse_args(parser)
+    if not args.config and not args.check:
+        parser.error('give a CONFIG to train, or --check')
+    if args.check and (args.resume or args.work_dir or args.out):
+        parser.error('--check does not go with --resume, --work-dir or --out')
+    return args
 
 
 def publish(runner: Runner, out: Path, revision: str,
@@ -95,15 +115,68 @@ def read_log(runs: list[Path]) -> list[dict[str, Any]]:
     return [row for row in found if len(row) > 1]
 
 
-def main() -> None:
+def stated_figures(page: str) -> dict[Path, dict[str, float]]:
+    """What a page says of each config: AP and AP50."""
+    return {
+        ROOT / config: {'AP': float(ap), 'AP50': float(ap50)}
+        for config, ap, ap50 in FIGURES.findall(page)
+    }
+
+
+def measured_figures(config: Path,
+                     options: dict[str, Any]) -> dict[str, float]:
+    """What the published weights of a config reach on its validation set."""
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(options)
+    cfg.work_dir = f'work_dirs/check/{config.stem}'
+    found = build_runner(cfg, cfg.load_from).test()
+    return {name: found[key] for name, key in MEASURES.items()}
+
+
+def check(args: argparse.Namespace) -> int:
+    """Compare what weights reach with what the README says of them."""
+    stated = stated_figures(README.read_text())
+    if args.config:
+        config = Path(args.config).resolve()
+        if config not in stated:
+            raise ValueError(f'README.md has no figures of {args.config}')
+        stated = {config: stated[config]}
+    table = Table(title='Published demo detectors', title_justify='left')
+    for column in 'config', 'AP', 'README', 'AP50', 'README', '':
+        table.add_column(column)
+    missed = 0
+    for config, wanted in stated.items():
+        found = measured_figures(config, args.cfg_options)
+        good = all(found[name] >= value for name, value in wanted.items())
+        missed += not good
+        table.add_row(config.name, *(
+            text for name, value in wanted.items()
+            for text in (f'{found[name]:.3f}', f'{value}')),
+            'reached' if good else 'MISSED')
+    console = Console(width=None if sys.stdout.isatty() else 100,
+                      highlight=False)
+    console.print(table)
+    if missed:
+        print(f'error: {missed} of {len(stated)} detectors do not reach what '
+              'README.md says', file=sys.stderr)
+    return int(missed > 0)
+
+
+def main() -> int:
     args = parse_args()
+    return command_line.run(lambda: check(args) if args.check else train(args))
+
+
+def train(args: argparse.Namespace) -> int:
     config = Path(args.config)
     cfg = Config.fromfile(config)
     cfg.work_dir = args.work_dir or f'work_dirs/{config.stem}'
     cfg.resume = args.resume
+    cfg.load_from = None  # the published weights, which this makes
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
-    cfg.load_from = None  # the published weights, which this makes
+    if args.resume:
+        cfg.load_from = None  # or mmengine goes on from there
     out = Path(args.out) if args.out else config.with_suffix('.pth')
     revision = commit()  # fails before the training, not after it
     runner = Runner.from_cfg(cfg)
@@ -112,7 +185,8 @@ def main() -> None:
     runs = sorted(last.parent.glob('*/vis_data')) if args.resume else []
     publish(runner, out, revision,
             read_log([run.parent for run in runs] or [last]))
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -248,7 +248,11 @@ def markdown_tables(record: dict[str, Any]) -> str:
              'underlined; in brackets 95 % intervals over resampled images. '
              'A difference is bold where its interval leaves out zero.\n']
     for title, head, rows in tables(record):
-        lines = [head, ['---'] * len(head), *rows]
-        parts += [f'## {title}\n', *(f'| {" | ".join(row)} |'
-                                     for row in lines), '']
+        parts += [f'## {title}\n', markdown(head, rows), '']
     return '\n'.join(parts)
+
+
+def markdown(head: list[str], rows: Rows) -> str:
+    """A table as Markdown."""
+    return '\n'.join(f'| {" | ".join(row)} |'
+                     for row in [head, ['---'] * len(head), *rows])

@@ -28,7 +28,7 @@ from .held_detections import HeldDetections
 from .randomization import parts_from_the_head, randomize
 
 UNCHANGED = 'unchanged'
-MEASURES = ('rank_correlation', 'ssim')
+MEASURES = ('rank_correlation', 'rank_correlation_in_box', 'ssim')
 #: Two maps of a method: kind, and what its values may range over.
 KINDS = {'': 1., '-diff': 2.}
 Maps = dict[str, np.ndarray]
@@ -43,7 +43,9 @@ class Checked:
             weights, each with all before it; the first is ``unchanged``.
         figures (dict): By map (``odam``, ``odam-diff``), measure and stage:
             the mean similarity to the unchanged detector's maps (None where
-            all maps were flat), and its 95 % interval over images.
+            all maps were flat), and its 95 % interval over images. The rank
+            correlation in the detection's own box tells of the pattern apart
+            from the place.
         blank (dict): By map, the mean SSIM of the unchanged detector's maps
             with a map of zeros: how alike maps are that have nothing in
             common but empty surroundings.
@@ -129,15 +131,19 @@ class Cascade:
         self.data: list[dict] = []
         self.held: list[HeldDetections] = []
         self.originals: list[Maps] = []
+        self.boxes: list[list[tuple[slice, slice]]] = []
         for image in images:
             data, held = single_batch(model, image), HeldDetections()
             with held.recorded(model):
-                found = len(self.select(
-                    DetectorAdapter(model, None).trace(data)))
-            if found:
+                found = self.select(DetectorAdapter(model, None).trace(data))
+            if len(found):
                 self.images.append(image)
                 self.data.append(data)
                 self.held.append(held)
+                self.boxes.append([
+                    inside(box, found.frame.image_shape)
+                    for box in found.detections.bboxes.tolist()
+                ])
                 self.originals.append(dict(self.maps(len(self.held) - 1)))
 
     @property
@@ -170,6 +176,9 @@ class Cascade:
                 pairs = list(zip(originals[name], found))
                 means.add((name, 'rank_correlation', stage), [
                     known(rank_correlation(*pair)) for pair in pairs])
+                means.add((name, 'rank_correlation_in_box', stage), [
+                    known(rank_correlation(one[box], other[box]))
+                    for (one, other), box in zip(pairs, self.boxes[number])])
                 means.add((name, 'ssim', stage), [
                     structural(*pair, span) for pair in pairs])
                 if not number:
@@ -205,6 +214,16 @@ class Cascade:
 def span_of(name: str) -> float:
     """What the values of a map of that name may range over."""
     return KINDS['-diff' if name.endswith('-diff') else '']
+
+
+def inside(box: Sequence[float], size: Sequence[int]) -> tuple[slice, slice]:
+    """The rows and columns of a box (x1, y1, x2, y2) in an image; at least
+    one of each."""
+    (left, right), (top, bottom) = (
+        (min(max(int(low), 0), length - 1), max(int(high), int(low) + 1))
+        for low, high, length in ((box[0], box[2], size[1]),
+                                  (box[1], box[3], size[0])))
+    return slice(top, bottom), slice(left, right)
 
 
 def known(value: float) -> float | None:

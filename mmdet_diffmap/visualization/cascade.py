@@ -7,7 +7,11 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-MEASURES = {'rank_correlation': 'rank correlation', 'ssim': 'SSIM'}
+MEASURES = {
+    'rank_correlation': 'rank correlation',
+    'rank_correlation_in_box': 'rank correlation in the own box',
+    'ssim': 'SSIM',
+}
 
 
 def draw_similarities(stages: Sequence[str],
@@ -25,11 +29,11 @@ def draw_similarities(stages: Sequence[str],
         blank (Mapping): By map the SSIM with a map of zeros, marked at the
             right edge.
     """
-    figure = Figure(figsize=(12, 5.5), layout='constrained')
+    figure = Figure(figsize=(17, 5.5), layout='constrained')
     bases = list(dict.fromkeys(name.removesuffix('-diff')
                                for name in figures))
     colours = colormaps['tab10']
-    for axes, (measure, title) in zip(figure.subplots(1, 2),
+    for axes, (measure, title) in zip(figure.subplots(1, 3),
                                       MEASURES.items()):
         for name, found in figures.items():
             base = name.removesuffix('-diff')

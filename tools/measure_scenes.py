@@ -1,0 +1,202 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Measure the maps of the demo detectors where the right answer is known.
+
+Scenes: how well maps keep to their own objects, and their shapes. Twins: how
+much of a map lies on what tells its object from the other. Writes the tables,
+and can put them into docs/scenes.md.
+"""
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# remarks of the host's packages about each other; ours are errors or logged
+warnings.simplefilter('ignore')
+
+from mmengine.config import Config
+
+import mmdet_diffmap  # noqa: F401, makes mmdet importable
+from mmdet_diffmap import command_line
+from mmdet_diffmap.evaluation.results import TABLES, markdown, result_rows
+from mmdet_diffmap.evaluation.runner import LOOP, METRIC, build_runner
+from mmdet_diffmap.files import replacing
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+EXPLAINERS = CONFIGS / '_base_/explainers.py'
+DETECTORS = {
+    'fcos': 'FCOS',
+    'faster-rcnn': 'Faster R-CNN',
+    'detr': 'DETR',
+    'retinanet-pvt': 'RetinaNet, PVT',
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Scenes that are measured.
+
+    Args:
+        kind (str): Of the detectors and the scenes: ``scenes`` or ``twins``.
+        metrics (tuple): Groups of quantities.
+        first, step (int): Which of the test set's scenes: of twins, those
+            with an even number are joined.
+    """
+    kind: str
+    metrics: tuple[str, ...]
+    first: int = 0
+    step: int = 1
+
+
+SUBJECTS = {
+    'scenes': Subject('scenes', ('localization', 'shape')),
+    'joined': Subject('twins', ('parts', ), 0, 2),
+    'apart': Subject('twins', ('parts', ), 1, 2),
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Measure the maps of the demo detectors on generated '
+        'scenes, where masks are exact and the right answer is known.')
+    parser.add_argument(
+        '--detectors', nargs='+', choices=DETECTORS, default=list(DETECTORS),
+        help='default: all four')
+    parser.add_argument(
+        '--explainers', nargs='+', metavar='NAME',
+        help='names of configs/_base_/explainers.py; default: all')
+    parser.add_argument(
+        '--masks', type=int, default=500, help='of D-RISE; default: 500')
+    parser.add_argument(
+        '--num-images', type=int, default=100,
+        help='scenes of each kind; default: 100')
+    parser.add_argument(
+        '--work-dir', default='work_dirs/measure_scenes',
+        help='gets tables.md and a folder for each detector and kind of '
+        'scenes; default: work_dirs/measure_scenes')
+    parser.add_argument(
+        '--resume', action='store_true',
+        help='go on with what is in the work dir')
+    parser.add_argument(
+        '--update', metavar='PAGE',
+        help='also replace the tables in a page, such as docs/scenes.md')
+    command_line.add_options(parser, '--cfg-options',
+                             'override settings of the configs')
+    args = command_line.parse_args(parser)
+    for name in 'num_images', 'masks':
+        if getattr(args, name) < 1:
+            parser.error(f'--{name.replace("_", "-")} must be 1 or more')
+    return args
+
+
+def explainers(args: argparse.Namespace) -> dict[str, dict]:
+    """The methods by their names."""
+    known = dict(Config.fromfile(EXPLAINERS).explainers)
+    names = args.explainers or list(known)
+    if set(names) - known.keys():
+        raise ValueError(f'explainers must be some of {", ".join(known)}')
+    for name in 'd-rise', 'd-rise-diff':
+        if name in names:
+            known['d-rise'] = dict(type='DRISE', masks=args.masks)
+            known['d-rise-diff'] = dict(
+                type='DifferenceMap', explainer=known['d-rise'])
+    return {name: known[name] for name in names}
+
+
+def measure(detector: str, name: str,
+            args: argparse.Namespace) -> dict[str, Any]:
+    """The record of one detector on one kind of scenes."""
+    subject = SUBJECTS[name]
+    path = CONFIGS / f'demo/{detector}_{subject.kind}.py'
+    cfg = Config.fromfile(path)
+    last = subject.first + args.num_images * subject.step
+    dataset = cfg.test_dataloader.dataset
+    dataset.num_images = max(dataset.num_images, last)
+    dataset.indices = list(range(subject.first, last, subject.step))
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.test_cfg = dict(
+        type=LOOP, metrics=subject.metrics, explainers=explainers(args))
+    cfg.test_evaluator = dict(type=METRIC, resume=args.resume)
+    cfg.work_dir = str(Path(args.work_dir, f'{detector}_{name}'))
+    runner = build_runner(cfg, cfg.load_from)
+    runner.test()
+    return runner.test_loop.metric.record
+
+
+def tables(records: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The name and the Markdown of each table.
+
+    Args:
+        records (dict): By kind of scenes and detector.
+    """
+    for name, found in records.items():
+        for _, columns, digits in TABLES:
+            group = columns[0][1]
+            if group not in SUBJECTS[name].metrics:
+                continue
+            rows = [
+                [DETECTORS[detector], *row]
+                for detector, record in found.items()
+                for row in result_rows(record['explainers'], {}, columns,
+                                       digits)
+            ]
+            head = ['detector', 'explainer', *(title for title, *_ in columns)]
+            counts = ', '.join(
+                f'{DETECTORS[detector]} {record["num_objects"]} objects on '
+                f'{record["num_images"]} scenes'
+                for detector, record in found.items())
+            yield (name if group == 'parts' else group,
+                   f'{counts}.\n\n{markdown(head, rows)}\n')
+
+
+def updated(page: str, found: dict[str, str]) -> str:
+    """A page with new tables between its marks.
+
+    Raises:
+        ValueError: If it has no place for one of them.
+    """
+    for name, table in found.items():
+        begin, end = f'<!-- table {name} -->', '<!-- end -->'
+        before, _, rest = page.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not closed:
+            raise ValueError(f'the page has no place for the table {name}: '
+                             f'put {begin} and {end} into it')
+        page = f'{before}{begin}\n\n{table}\n{end}{after}'
+    return page
+
+
+def run(args: argparse.Namespace) -> int:
+    page = Path(args.update).read_text() if args.update else ''
+    if page:  # raises before the work
+        updated(page, dict.fromkeys(
+            ('localization', 'shape', 'joined', 'apart'), ''))
+    records: dict[str, dict[str, Any]] = {}
+    for name in SUBJECTS:
+        for detector in args.detectors:
+            records.setdefault(name, {})[detector] = measure(
+                detector, name, args)
+    found = dict(tables(records))
+    text = '\n'.join(f'## {name}\n\n{table}' for name, table in found.items())
+    folder = Path(args.work_dir)
+    with replacing(folder / 'tables.md') as file:
+        file.write(text.encode())
+    with replacing(folder / 'tables.json') as file:
+        file.write(json.dumps(records, indent=1).encode())
+    if page:
+        with replacing(Path(args.update)) as file:
+            file.write(updated(page, found).encode())
+    print(text)
+    return 0
+
+
+def main() -> int:
+    args = parse_args()
+    return command_line.run(lambda: run(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
