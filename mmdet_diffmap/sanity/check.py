@@ -219,11 +219,10 @@ def span_of(name: str) -> float:
 def inside(box: Sequence[float], size: Sequence[int]) -> tuple[slice, slice]:
     """The rows and columns of a box (x1, y1, x2, y2) in an image; at least
     one of each."""
-    (left, right), (top, bottom) = (
-        (min(max(int(low), 0), length - 1), max(int(high), int(low) + 1))
-        for low, high, length in ((box[0], box[2], size[1]),
-                                  (box[1], box[3], size[0])))
-    return slice(top, bottom), slice(left, right)
+    x1, y1, x2, y2 = map(int, box)
+    height, width = size
+    top, left = min(max(y1, 0), height - 1), min(max(x1, 0), width - 1)
+    return slice(top, max(y2, top + 1)), slice(left, max(x2, left + 1))
 
 
 def known(value: float) -> float | None:
