@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo check test lint env env-test clean
+.PHONY: demo check test test-all lint env env-test clean
 
 demo: env
 	$(BIN)/python tools/explain.py
@@ -17,9 +17,15 @@ check: env
 	$(BIN)/python tools/train_demo.py --check
 
 # one thread a worker: torch's threads would fight for the cores
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 \
+	--dist worksteal
+
 test: env-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 \
-		--dist worksteal
+	$(PYTEST)
+
+# those that take long as well
+test-all: env-test lint
+	$(PYTEST) -m ''
 
 lint: env-test
 	$(BIN)/ruff check .

@@ -23,6 +23,9 @@ ELSEWHERE = ('make ', 'pip ', 'python tools/train_demo.py ')
 # download weights of hundreds of megabytes: here they meet a closed door
 DOWNLOADS = ('configs/fcos', 'configs/faster', 'configs/detr', 'configs/pvt',
            ' detr_r50', ' mmdet::')
+# take half a minute each
+SLOW = ('python tools/benchmark_del_ins.py', 'tools/dist_',
+        'python tools/sanity_check.py')
 
 
 @pytest.fixture
@@ -52,7 +55,9 @@ def run(command, folder):
 
 
 @pytest.mark.parametrize('command', [
-    command for command in COMMANDS if not command.startswith(ELSEWHERE)])
+    pytest.param(command, marks=pytest.mark.slow if command.startswith(SLOW)
+                 else ()) for command in COMMANDS
+    if not command.startswith(ELSEWHERE)])
 def test_command(command, folder):
     result = run(command, folder)
     if any(model in command for model in DOWNLOADS):
@@ -75,8 +80,8 @@ def test_python(folder, monkeypatch):
     assert len(names['instances']) >= 4
 
 
-@pytest.mark.parametrize('page', ['README.md', 'docs/methods.md',
-                                  'docs/design.md'])
+@pytest.mark.parametrize('page', [
+    'README.md', *(f'docs/{one.name}' for one in ROOT.glob('docs/*.md'))])
 def test_links_lead_somewhere(page):
     for target in re.findall(r'\]\(([^)#]+)', (ROOT / page).read_text()):
         if not target.startswith('http'):

@@ -141,6 +141,7 @@ def test_the_order_of_images_does_not_matter(plain_run, tmp_path):
         figures(plain_run[0]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(plain_run, tmp_path):
     folder = tmp_path / 'work'
     for done in 1, 2, 3:
@@ -329,6 +330,7 @@ def test_started_by_slurm(plain_run, tmp_path, monkeypatch):
     assert figures(work) == pytest.approx(figures(plain_run[0]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_real_photographs(real, tmp_path):
     (tmp_path / 'config.py').write_text(
         f'_base_ = [{str(real / "yolox_nano_coco.py")!r}]\n'
