@@ -70,7 +70,7 @@ def test_command(command, folder):
 
 
 def test_commands_that_run_elsewhere_are_few():
-    assert len([c for c in COMMANDS if c.startswith(ELSEWHERE)]) == 5
+    assert len([c for c in COMMANDS if c.startswith(ELSEWHERE)]) == 6
 
 
 def test_python(folder, monkeypatch):
