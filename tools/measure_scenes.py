@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,14 @@ from mmdet_diffmap.evaluation.runner import LOOP, METRIC, build_runner
 from mmdet_diffmap.files import replacing
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-EXPLAINERS = CONFIGS / '_base_/explainers.py'
+#: What maps of the class score alone say, beside the methods of the paper: of
+#: twins, the badge decides the class and not the box.
+SCORE = dict(type='ODAM', outputs=('score', ))
+EXPLAINERS: dict[str, Any] = {
+    **Config.fromfile(CONFIGS / '_base_/explainers.py').explainers,
+    'odam-score': SCORE,
+    'odam-score-diff': dict(type='DifferenceMap', explainer=SCORE),
+}
 DETECTORS = {
     'fcos': 'FCOS',
     'faster-rcnn': 'Faster R-CNN',
@@ -42,19 +49,23 @@ class Subject:
     Args:
         kind (str): Of the detectors and the scenes: ``scenes`` or ``twins``.
         metrics (tuple): Groups of quantities.
+        explainers (tuple): Names of methods.
         first, step (int): Which of the test set's scenes: of twins, those
             with an even number are joined.
     """
     kind: str
     metrics: tuple[str, ...]
+    explainers: tuple[str, ...]
     first: int = 0
     step: int = 1
 
 
+NO_SCORE = tuple(name for name in EXPLAINERS if 'score' not in name)
+NO_MASKS = tuple(name for name in EXPLAINERS if 'd-rise' not in name)
 SUBJECTS = {
-    'scenes': Subject('scenes', ('localization', 'shape')),
-    'joined': Subject('twins', ('parts', ), 0, 2),
-    'apart': Subject('twins', ('parts', ), 1, 2),
+    'scenes': Subject('scenes', ('localization', 'shape'), NO_SCORE),
+    'joined': Subject('twins', ('parts', ), NO_MASKS, 0, 2),
+    'apart': Subject('twins', ('parts', ), NO_MASKS, 1, 2),
 }
 
 
@@ -67,12 +78,15 @@ def parse_args() -> argparse.Namespace:
         help='default: all four')
     parser.add_argument(
         '--explainers', nargs='+', metavar='NAME',
-        help='names of configs/_base_/explainers.py; default: all')
+        choices=EXPLAINERS,
+        help='names of configs/_base_/explainers.py, odam-score and '
+        'odam-score-diff; default: for scenes all of the former, for twins '
+        'all that need gradients')
     parser.add_argument(
         '--masks', type=int, default=500, help='of D-RISE; default: 500')
     parser.add_argument(
-        '--num-images', type=int, default=100,
-        help='scenes of each kind; default: 100')
+        '--num-images', type=int, default=50,
+        help='scenes of each kind; default: 50')
     parser.add_argument(
         '--work-dir', default='work_dirs/measure_scenes',
         help='gets tables.md and a folder for each detector and kind of '
@@ -92,17 +106,13 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def explainers(args: argparse.Namespace) -> dict[str, dict]:
-    """The methods by their names."""
-    known = dict(Config.fromfile(EXPLAINERS).explainers)
-    names = args.explainers or list(known)
-    if set(names) - known.keys():
-        raise ValueError(f'explainers must be some of {", ".join(known)}')
-    for name in 'd-rise', 'd-rise-diff':
-        if name in names:
-            known['d-rise'] = dict(type='DRISE', masks=args.masks)
-            known['d-rise-diff'] = dict(
-                type='DifferenceMap', explainer=known['d-rise'])
+def chosen_explainers(names: Sequence[str], masks: int) -> dict[str, Any]:
+    """The methods by their names, D-RISE with so many masks."""
+    d_rise = dict(type='DRISE', masks=masks)
+    known = EXPLAINERS | {
+        'd-rise': d_rise,
+        'd-rise-diff': dict(type='DifferenceMap', explainer=d_rise)
+    }
     return {name: known[name] for name in names}
 
 
@@ -118,7 +128,10 @@ def measure(detector: str, name: str,
     dataset.indices = list(range(subject.first, last, subject.step))
     cfg.merge_from_dict(args.cfg_options)
     cfg.test_cfg = dict(
-        type=LOOP, metrics=subject.metrics, explainers=explainers(args))
+        type=LOOP,
+        metrics=subject.metrics,
+        explainers=chosen_explainers(args.explainers or subject.explainers,
+                                     args.masks))
     cfg.test_evaluator = dict(type=METRIC, resume=args.resume)
     cfg.work_dir = str(Path(args.work_dir, f'{detector}_{name}'))
     runner = build_runner(cfg, cfg.load_from)
