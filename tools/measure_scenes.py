@@ -7,6 +7,7 @@ and can put them into docs/scenes.md.
 """
 import argparse
 import json
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,15 @@ from mmengine.config import Config
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
 from mmdet_diffmap import command_line
+from mmdet_diffmap.apis import load_detector
+from mmdet_diffmap.apis.explain import explain_batch, single_batch
+from mmdet_diffmap.datasets import scene_path
+from mmdet_diffmap.evaluation.localization import box_regions, energy_share
 from mmdet_diffmap.evaluation.results import TABLES, markdown, result_rows
 from mmdet_diffmap.evaluation.runner import LOOP, METRIC, build_runner
+from mmdet_diffmap.evaluation.summary import Means
 from mmdet_diffmap.files import replacing
+from mmdet_diffmap.sanity.held_detections import HeldDetections
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 #: What maps of the class score alone say, beside the methods of the paper: of
@@ -139,6 +146,43 @@ def measure(detector: str, name: str,
     return runner.test_loop.metric.record
 
 
+def measure_proposals(count: int, options: dict[str, Any]) -> str:
+    """How much of Faster R-CNN's maps lies inside the proposal from which a
+    detection came, and inside its box: a table in Markdown."""
+    cfg = Config.fromfile(CONFIGS / 'demo/faster-rcnn_scenes.py')
+    cfg.merge_from_dict(options)
+    model = load_detector(cfg)
+    means = Means()
+    for index in range(count):
+        path = scene_path(cfg.test_dataloader.dataset.seed, index)
+        held = HeldDetections()
+        with held.recorded(model):
+            sample = explain_batch(model, single_batch(model, path), 0,
+                                   score_thr=0.4)
+        found = sample.pred_instances
+        # the proposal that has the detection's score in its class
+        scores = held.raw[0][0].softmax(dim=-1)[:, found.labels]
+        own = (scores - found.scores).abs().argmin(dim=0)
+        proposals = held.proposals[0].bboxes[own]
+        for place, boxes in ('proposal', proposals), ('box', found.bboxes):
+            regions = box_regions(boxes, *found.heatmaps.shape[1:])
+            for name in 'heatmaps', 'difference_maps':
+                means.add((name, place), [
+                    energy_share(heatmap, region) for heatmap, region in zip(
+                        found[name].relu(), regions)])
+    limits = means.intervals(list(means.sums))
+    rows = []
+    for name, title in ('heatmaps', 'odam'), ('difference_maps', 'odam-diff'):
+        row = [title]
+        for place in 'proposal', 'box':
+            low, high = limits[name, place] or [math.nan, math.nan]
+            row.append(f'{means.mean((name, place)):.3f} '
+                       f'({low:.3f} – {high:.3f})')
+        rows.append(row)
+    return markdown(['explainer', 'inside the proposal', 'inside the box'],
+                    rows) + '\n'
+
+
 def tables(records: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """The name and the Markdown of each table.
 
@@ -186,13 +230,14 @@ def run(args: argparse.Namespace) -> int:
     page = Path(args.update).read_text() if args.update else ''
     if page:  # raises before the work
         updated(page, dict.fromkeys(
-            ('localization', 'shape', 'joined', 'apart'), ''))
+            ('localization', 'shape', 'proposals', 'joined', 'apart'), ''))
     records: dict[str, dict[str, Any]] = {}
     for name in SUBJECTS:
         for detector in args.detectors:
             records.setdefault(name, {})[detector] = measure(
                 detector, name, args)
     found = dict(tables(records))
+    found['proposals'] = measure_proposals(args.num_images, args.cfg_options)
     text = '\n'.join(f'## {name}\n\n{table}' for name, table in found.items())
     folder = Path(args.work_dir)
     with replacing(folder / 'tables.md') as file:

@@ -11,7 +11,7 @@ from test_tools import run
 README = (ROOT / 'README.md').read_text()
 DEMOS = sorted((ROOT / 'configs/demo').glob('*.py'))
 MARKS = '\n'.join(f'<!-- table {name} -->\nold\n<!-- end -->' for name in
-                  ('localization', 'shape', 'joined', 'apart'))
+                  ('localization', 'shape', 'proposals', 'joined', 'apart'))
 
 
 def measure(folder, *options, expect=0):
