@@ -11,7 +11,7 @@ train_dataloader = twins
 val_dataloader = twins
 test_dataloader = twins
 
-iterations = 400
+iterations = 300
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
