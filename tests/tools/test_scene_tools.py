@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from demo import CONFIG, ROOT
 from PIL import Image
-from test_tools import run
+from programs import run
 
 README = (ROOT / 'README.md').read_text()
 DEMOS = sorted((ROOT / 'configs/demo').glob('*.py'))

@@ -1,21 +1,12 @@
 """The programs as a user starts them."""
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from demo import CONFIG, ROOT, WEIGHTS
 from PIL import Image
-
-
-def run(*arguments, cwd=None, expect=0, **environment):
-    env = dict(os.environ, PYTHONWARNINGS='ignore', **environment)
-    result = subprocess.run([sys.executable, *map(str, arguments)],
-                            cwd=cwd, env=env, capture_output=True, text=True)
-    assert result.returncode == expect, result.stdout + result.stderr
-    return result
+from programs import run
 
 
 def explain(*arguments, **options):
