@@ -12,7 +12,7 @@ train_dataloader = twins
 val_dataloader = twins
 test_dataloader = twins
 
-iterations = 500
+iterations = 4000
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 param_scheduler = [

@@ -11,7 +11,7 @@ train_dataloader = twins
 val_dataloader = twins
 test_dataloader = twins
 
-iterations = 300
+iterations = 1500
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
