@@ -25,6 +25,15 @@ def agree(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
 
 def tolerance(raw: Tensor) -> float:
     """What rounding may amount to."""
-    coarse = raw.is_cuda and torch.backends.cudnn.allow_tf32
+    coarse = raw.is_cuda and tf32_is_allowed()
     return max(TEN_BITS if coarse else TOLERANCE,
                16 * torch.finfo(raw.dtype).eps)
+
+
+def tf32_is_allowed() -> bool:
+    """Whether a GPU may round the factors of convolutions and matrix products
+    to ten bits."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if hasattr(cudnn, 'conv'):  # the older flags may raise where it exists
+        return 'tf32' in (cudnn.conv.fp32_precision, matmul.fp32_precision)
+    return cudnn.allow_tf32 or matmul.allow_tf32
