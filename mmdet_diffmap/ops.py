@@ -3,9 +3,9 @@
 
 mmdet imports ``mmcv.ops``, which loads the extension module ``mmcv._ext``. The
 wheel ``mmcv-lite`` does not carry that module. :func:`install_standins` puts a
-module in its place whose ``nms`` and RoIAlign are torchvision's; every other
-op can be imported, and says what to install when it is called. Nothing
-happens where a compiled mmcv is installed.
+module in its place whose ``nms``, RoIAlign and sigmoid focal loss are
+torchvision's; every other op can be imported, and says what to install when it
+is called. Nothing happens where a compiled mmcv is installed.
 """
 import importlib.util
 import sys
@@ -77,6 +77,34 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
                                                   sampling_ratio, aligned))
 
 
+def focal_loss(input: Tensor, target: Tensor, weight: Tensor, gamma: float,
+               alpha: float) -> Tensor:
+    """The focal loss of logits (N, C) for labels (N, ), of which C is the
+    background, element by element."""
+    if weight.numel():
+        missing_op('sigmoid_focal_loss with weights of classes')()
+    one_hot = torch.nn.functional.one_hot(target, input.shape[1] + 1)[:, :-1]
+    return torchvision.ops.sigmoid_focal_loss(input, one_hot.to(input), alpha,
+                                              gamma)
+
+
+def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor,
+                               output: Tensor, gamma: float,
+                               alpha: float) -> None:
+    """Write the losses (N, C) to ``output``; see :func:`focal_loss`."""
+    output.copy_(focal_loss(input, target, weight, gamma, alpha))
+
+
+def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor,
+                                grad_input: Tensor, gamma: float,
+                                alpha: float) -> None:
+    """Write the gradient of their sum (N, C) to ``grad_input``."""
+    with torch.enable_grad():
+        logits = input.detach().requires_grad_()
+        total = focal_loss(logits, target, weight, gamma, alpha).sum()
+    grad_input.copy_(torch.autograd.grad(total, logits)[0])
+
+
 def missing_op(name: str) -> Callable[..., Any]:
     """A function that raises, when called, what to install for ``name``."""
 
@@ -95,6 +123,8 @@ class StandIns(ModuleType):
     nms = staticmethod(nms)
     roi_align_forward = staticmethod(roi_align_forward)
     roi_align_backward = staticmethod(roi_align_backward)
+    sigmoid_focal_loss_forward = staticmethod(sigmoid_focal_loss_forward)
+    sigmoid_focal_loss_backward = staticmethod(sigmoid_focal_loss_backward)
 
     def __init__(self) -> None:
         super().__init__(EXTENSION, __doc__)

@@ -5,7 +5,8 @@ import mmcv.ops
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import RoIAlign, nms
+from mmcv.ops import RoIAlign, nms, sigmoid_focal_loss
+from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from torchvision.ops import roi_align
 
 
@@ -47,6 +48,24 @@ def test_nms_keeps_what_a_plain_loop_keeps(offset):
     np.testing.assert_array_equal(dets[:, :4], boxes[expected])
     if offset:  # the offset must matter here
         assert expected != naive_nms(boxes, scores, 0.3, 0)
+
+
+@pytest.mark.parametrize('gamma, alpha', [(2.0, 0.25), (1.5, 0.6)])
+def test_focal_loss_and_its_gradient(gamma, alpha):
+    """mmdet's own for the CPU is the reference."""
+    torch.manual_seed(0)
+    first = (4 * torch.randn(7, 3, dtype=torch.float64)).requires_grad_()
+    second = first.detach().clone().requires_grad_()
+    target = torch.tensor([0, 1, 2, 3, 3, 0, 1])  # 3 is the background
+    loss = sigmoid_focal_loss(first, target, gamma, alpha, None, 'none')
+    one_hot = torch.nn.functional.one_hot(target, 4)[:, :3]
+    expected = py_sigmoid_focal_loss(
+        second, one_hot, gamma=gamma, alpha=alpha, reduction='none')
+    torch.testing.assert_close(loss, expected)
+    weights = torch.rand(7, 3, dtype=torch.float64)
+    (loss * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(first.grad, second.grad)
 
 
 @pytest.mark.parametrize('aligned', [True, False])

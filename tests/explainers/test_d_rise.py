@@ -134,7 +134,7 @@ def test_same_seed_same_maps_for_any_batch_size(squares):
     maps = run(squares, 200, batch_size=1)
     for batch_size in (7, 32, 1000):
         torch.testing.assert_close(
-            run(squares, 200, batch_size=batch_size), maps, rtol=0, atol=1e-5)
+            run(squares, 200, batch_size=batch_size), maps, rtol=0, atol=1e-4)
     other = run(squares, 200, seed=1)
     assert (other - maps).abs().max() > 0.1
 

@@ -91,7 +91,7 @@ def test_model_is_left_as_it_was(tmp_path):
     runner, _, _ = test_loop(tmp_path, 'state', HOOK)
     fresh = torch.load(WEIGHTS)['state_dict']
     for name, value in runner.model.state_dict().items():
-        assert torch.equal(value.float(), fresh[name].float())
+        assert torch.equal(value.cpu().float(), fresh[name].float())
     assert all(p.grad is None and p.requires_grad
                for p in runner.model.parameters())
 
