@@ -109,6 +109,8 @@ def read_log(runs: list[Path]) -> list[dict[str, Any]]:
         if 'loss' in row:
             row['seconds'] = row['time'] * max(row['step'] - last, 0)
             last = row['step']
+        else:  # the host says 0 of a validation
+            row['step'] = last
     kept = ('step', 'seconds', 'loss', 'lr', 'coco/bbox_mAP',
             'coco/bbox_mAP_50')
     found = [{key: row[key] for key in kept if key in row} for row in rows]
