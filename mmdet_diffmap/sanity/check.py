@@ -12,7 +12,6 @@ import torch
 from mmdet.models.detectors import BaseDetector
 
 from ..apis.explain import (
-    as_difference,
     make_heatmaps,
     select_objects,
     single_batch,
@@ -20,7 +19,7 @@ from ..apis.explain import (
 )
 from ..detector import DetectorAdapter
 from ..evaluation.summary import Means
-from ..explainers import ExplainerLike
+from ..explainers import DifferenceMap, ExplainerLike, build_explainer
 from ..progress import progress_bar
 from ..similarity import rank_correlation, structural
 from ..trace import Trace
@@ -91,7 +90,8 @@ def check_sanity(model: BaseDetector,
         Checked: The similarities.
 
     Raises:
-        ValueError: If no image has an object above the threshold.
+        ValueError: If no image has an object above the threshold, or a method
+            is a difference map.
         OSError: If an image cannot be read.
     """
     cascade = Cascade(model, images, explainers, score_thr, max_objects)
@@ -122,8 +122,14 @@ class Cascade:
                  explainers: Mapping[str, ExplainerLike], score_thr: float,
                  max_objects: int | None) -> None:
         self.model = copy.deepcopy(model)
-        self.differences = {name: as_difference(one)
-                            for name, one in explainers.items()}
+        self.differences: dict[str, DifferenceMap] = {}
+        for name, one in explainers.items():
+            explainer = build_explainer(one)
+            if isinstance(explainer, DifferenceMap):
+                raise ValueError(f'{name} is a difference map, and each '
+                                 'method is checked with its own: name the '
+                                 'method alone')
+            self.differences[name] = DifferenceMap(explainer)
         for one in self.differences.values():  # raises before the work
             DetectorAdapter(model, one.target_layer, one.statistics)
         self.limits = score_thr, max_objects

@@ -130,6 +130,12 @@ def test_nothing_to_check():
         check_sanity(demo_detector(), [SCENE], {'odam': 'ODAM'}, score_thr=1)
 
 
+def test_difference_maps_are_checked_anyway():
+    with pytest.raises(ValueError, match='odam-diff is a difference map'):
+        check_sanity(demo_detector(), [SCENE], {
+            'odam-diff': dict(type='DifferenceMap', explainer='ODAM')})
+
+
 def test_rows_and_columns_of_a_box():
     assert inside((2.6, 1.2, 7.9, 4.), (10, 20)) == (slice(1, 4), slice(2, 7))
     rows, columns = inside((-3., 9.9, -1., 12.), (10, 20))
