@@ -5,9 +5,23 @@ import mmcv.ops
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import RoIAlign, nms, sigmoid_focal_loss
+import torch.nn.functional as F
+from mmcv.ops import (
+    MaskedConv2d,
+    RoIAlign,
+    RoIPool,
+    deform_conv2d,
+    modulated_deform_conv2d,
+    nms,
+    sigmoid_focal_loss,
+    soft_nms,
+)
+from mmcv.ops.multi_scale_deform_attn import (
+    MultiScaleDeformableAttnFunction,
+    multi_scale_deformable_attn_pytorch,
+)
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
-from torchvision.ops import roi_align
+from torchvision.ops import roi_align, roi_pool
 
 
 def run(code: str, *paths: str) -> str:
@@ -50,6 +64,44 @@ def test_nms_keeps_what_a_plain_loop_keeps(offset):
         assert expected != naive_nms(boxes, scores, 0.3, 0)
 
 
+def naive_soft_nms(boxes, scores, factor, min_score):
+    waiting, kept = dict(enumerate(scores)), []
+    while waiting:
+        best = max(waiting, key=waiting.get)
+        kept.append((best, waiting.pop(best)))
+        x1, y1, x2, y2 = boxes[best]
+        for i in list(waiting):
+            width = min(x2, boxes[i][2]) - max(x1, boxes[i][0])
+            height = min(y2, boxes[i][3]) - max(y1, boxes[i][1])
+            inside = max(width, 0) * max(height, 0)
+            areas = [(c - a) * (d - b) for a, b, c, d in
+                     (boxes[best], boxes[i])]
+            waiting[i] *= factor(inside / (sum(areas) - inside))
+            if waiting[i] < min_score:
+                waiting.pop(i)
+    return kept
+
+
+@pytest.mark.parametrize('method, factor', [
+    ('naive', lambda iou: 0 if iou >= 0.2 else 1),
+    ('linear', lambda iou: 1 - iou if iou >= 0.2 else 1),
+    ('gaussian', lambda iou: np.exp(-iou**2 / 0.4)),
+])
+def test_soft_nms_keeps_what_a_plain_loop_keeps(method, factor):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 20, (40, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(4, 12, (40, 2))])
+    scores = rng.uniform(0.1, 1, 40)
+    dets, kept = soft_nms(
+        torch.tensor(boxes), torch.tensor(scores), iou_threshold=0.2,
+        sigma=0.4, min_score=0.1, method=method)
+    expected = naive_soft_nms(boxes.tolist(), scores.tolist(), factor, 0.1)
+    assert kept.tolist() == [index for index, _ in expected]
+    assert 5 < len(kept) < 40
+    np.testing.assert_allclose(dets[:, 4], [score for _, score in expected])
+    np.testing.assert_array_equal(dets[:, :4], boxes[kept])
+
+
 @pytest.mark.parametrize('gamma, alpha', [(2.0, 0.25), (1.5, 0.6)])
 def test_focal_loss_and_its_gradient(gamma, alpha):
     """mmdet's own for the CPU is the reference."""
@@ -88,11 +140,125 @@ def test_roi_align_and_its_gradient(aligned, sampling_ratio):
     torch.testing.assert_close(first.grad, second.grad, rtol=0, atol=0)
 
 
+def test_roi_pool_and_its_gradient():
+    torch.manual_seed(0)
+    feature = torch.rand(2, 3, 20, 30, dtype=torch.float64)
+    rois = torch.tensor([[0, 3., 4, 90, 60], [1, 50, 10, 110, 79]],
+                        dtype=torch.float64)
+    first = feature.clone().requires_grad_()
+    second = feature.clone().requires_grad_()
+    pooled = RoIPool((5, 7), 0.25)(first, rois)
+    expected = roi_pool(second, rois, (5, 7), 0.25)
+    torch.testing.assert_close(pooled, expected, rtol=0, atol=0)
+    weights = torch.rand_like(pooled)
+    (pooled * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(first.grad, second.grad, rtol=0, atol=0)
+
+
+def naive_deform_conv(image, offset, mask, weight, bias, stride, padding,
+                      dilation, groups, deform_groups):
+    """One kernel position after the other, sampled with ``grid_sample``."""
+    batch, _, height, width = image.shape
+    rows, columns = weight.shape[2:]
+    out_h, out_w = offset.shape[2:]
+    offset = offset.view(batch, deform_groups, rows * columns, 2, out_h, out_w)
+    mask = torch.ones_like(offset[:, :, :, 0]) if mask is None else \
+        mask.view_as(offset[:, :, :, 0])
+    samples = []
+    for place in range(rows * columns):
+        y = torch.arange(out_h)[:, None] * stride - padding + \
+            place // columns * dilation + offset[:, :, place, 0]
+        x = torch.arange(out_w) * stride - padding + \
+            place % columns * dilation + offset[:, :, place, 1]
+        grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1],
+                           dim=-1)
+        parts = [
+            F.grid_sample(part, grid[:, number], align_corners=True)
+            * mask[:, number, place, None]
+            for number, part in enumerate(image.chunk(deform_groups, dim=1))
+        ]
+        samples.append(torch.cat(parts, dim=1))
+    samples = torch.stack(samples, dim=2)  # (B, C, places, h, w)
+    outputs = [
+        torch.einsum('bcphw,ocp->bohw', part, kernel.flatten(2))
+        for part, kernel in zip(samples.chunk(groups, dim=1),
+                                weight.chunk(groups))
+    ]
+    return torch.cat(outputs, dim=1) + bias[:, None, None]
+
+
+@pytest.mark.parametrize('modulated', [False, True])
+@pytest.mark.parametrize('stride, padding, dilation, groups, deform_groups', [
+    (1, 1, 1, 1, 1), (2, 2, 2, 2, 4)])
+def test_deformable_convolution_and_its_gradients(
+        modulated, stride, padding, dilation, groups, deform_groups):
+    torch.manual_seed(0)
+    image = torch.randn(2, 8, 11, 13, dtype=torch.float64)
+    weight = torch.randn(4, 8 // groups, 3, 3, dtype=torch.float64)
+    size = [(side + 2 * padding - 2 * dilation - 1) // stride + 1
+            for side in image.shape[2:]]
+    offset = 2 * torch.randn(2, deform_groups * 18, *size, dtype=torch.float64)
+    values = [image, offset, weight]
+    if modulated:
+        values += [torch.rand(2, deform_groups * 9, *size).double(),
+                   torch.randn(4, dtype=torch.float64)]
+    first = [one.clone().requires_grad_() for one in values]
+    second = [one.clone().requires_grad_() for one in values]
+    options = stride, padding, dilation, groups, deform_groups
+    if modulated:
+        image, offset, weight, mask, bias = first
+        output = modulated_deform_conv2d(image, offset, mask, weight, bias,
+                                         *options)
+        image, offset, weight, mask, bias = second
+    else:
+        output = deform_conv2d(*first, *options)
+        image, offset, weight = second
+        mask, bias = None, torch.zeros(4)
+    expected = naive_deform_conv(image, offset, mask, weight, bias, *options)
+    torch.testing.assert_close(output, expected)
+    cotangent = torch.randn_like(output)
+    for found, wanted in zip(torch.autograd.grad(output, first, cotangent),
+                             torch.autograd.grad(expected, second, cotangent)):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_masked_convolution():
+    torch.manual_seed(0)
+    convolution = MaskedConv2d(3, 5, 3, padding=1).double()
+    image = torch.randn(1, 3, 9, 7, dtype=torch.float64)
+    mask = torch.rand(1, 9, 7) > 0.6
+    with torch.no_grad():
+        found = convolution(image, mask)
+        expected = F.conv2d(image, convolution.weight, convolution.bias,
+                            padding=1) * mask
+    torch.testing.assert_close(found, expected)
+
+
+def test_multi_scale_deformable_attention_and_its_gradients():
+    torch.manual_seed(0)
+    shapes = torch.tensor([[6, 7], [3, 4]])
+    starts = torch.tensor([0, 42])
+    values = [torch.randn(2, 54, 4, 8, dtype=torch.float64),
+              torch.rand(2, 5, 4, 2, 3, 2, dtype=torch.float64),
+              torch.rand(2, 5, 4, 2, 3, dtype=torch.float64)]
+    first = [one.clone().requires_grad_() for one in values]
+    second = [one.clone().requires_grad_() for one in values]
+    output = MultiScaleDeformableAttnFunction.apply(
+        first[0], shapes, starts, *first[1:], 64)
+    expected = multi_scale_deformable_attn_pytorch(second[0], shapes,
+                                                   *second[1:])
+    torch.testing.assert_close(output, expected)
+    cotangent = torch.randn_like(output)
+    for found, wanted in zip(torch.autograd.grad(output, first, cotangent),
+                             torch.autograd.grad(expected, second, cotangent)):
+        torch.testing.assert_close(found, wanted)
+
+
 def test_another_op_says_what_to_install():
     image = torch.rand(1, 2, 8, 8)
     with pytest.raises(RuntimeError, match=r'needs a compiled mmcv.*mim inst'):
-        mmcv.ops.DeformConv2d(2, 2, 3, padding=1)(
-            image, image.new_zeros(1, 18, 8, 8))
+        mmcv.ops.tin_shift(image, torch.zeros(1, 1))
     with pytest.raises(RuntimeError, match='pool_mode="max"'):
         RoIAlign(2, pool_mode='max')(image, torch.zeros(1, 5))
 

@@ -1,0 +1,125 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Deformable and masked convolutions in place of mmcv's."""
+# mmcv passes arguments by these names
+# ruff: noqa: N803
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor
+
+
+def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor,
+                        output: Tensor, columns: Tensor, ones: Tensor,
+                        kW: int, kH: int, dW: int, dH: int, padW: int,
+                        padH: int, dilationW: int, dilationH: int, group: int,
+                        deformable_group: int, im2col_step: int) -> None:
+    """Write the deformable convolution (Dai et al., ICCV 2017) of ``input``
+    (B, C, H, W) with ``offset`` (B, deformable_group * 2 * kH * kW, h, w),
+    pairs (y, x), to ``output``."""
+    output.copy_(
+        torchvision.ops.deform_conv2d(
+            input, offset, weight, None, (dH, dW), (padH, padW),
+            (dilationH, dilationW)))
+
+
+def deform_conv_backward_input(input: Tensor, offset: Tensor,
+                               grad_output: Tensor, grad_input: Tensor,
+                               grad_offset: Tensor, weight: Tensor,
+                               columns: Tensor, im2col_step: int,
+                               **options: int) -> None:
+    """Write the gradients with respect to the input and the offsets."""
+    gradients = backward(grad_output, input, weight, offset, None,
+                         **old_names(**options))
+    grad_input.copy_(gradients[0])
+    grad_offset.copy_(gradients[2])
+
+
+def deform_conv_backward_parameters(input: Tensor, offset: Tensor,
+                                    grad_output: Tensor, grad_weight: Tensor,
+                                    columns: Tensor, ones: Tensor,
+                                    scale: float, im2col_step: int,
+                                    **options: int) -> None:
+    """Write the gradient with respect to the weight, times ``scale``."""
+    gradients = backward(grad_output, input, grad_weight, offset, None,
+                         **old_names(**options))
+    grad_weight.copy_(scale * gradients[1])
+
+
+def modulated_deform_conv_forward(
+        input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor,
+        offset: Tensor, mask: Tensor, output: Tensor, columns: Tensor,
+        kernel_h: int, kernel_w: int, stride_h: int, stride_w: int,
+        pad_h: int, pad_w: int, dilation_h: int, dilation_w: int, group: int,
+        deformable_group: int, with_bias: bool) -> None:
+    """Write the modulated deformable convolution (Zhu et al., CVPR 2019) to
+    ``output``: ``mask`` (B, deformable_group * kH * kW, h, w) weights the
+    samples."""
+    output.copy_(
+        torchvision.ops.deform_conv2d(
+            input, offset, weight, bias if with_bias else None,
+            (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w),
+            mask))
+
+
+def modulated_deform_conv_backward(
+        input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor,
+        offset: Tensor, mask: Tensor, columns: Tensor, grad_input: Tensor,
+        grad_weight: Tensor, grad_bias: Tensor, grad_offset: Tensor,
+        grad_mask: Tensor, grad_output: Tensor, with_bias: bool,
+        **options: int) -> None:
+    """Write the gradients with respect to all inputs."""
+    found = backward(grad_output, input, weight, offset, mask, **options)
+    for gradient, value in zip(
+            (grad_input, grad_weight, grad_offset, grad_mask), found):
+        gradient.copy_(value)
+    if with_bias:
+        grad_bias.copy_(grad_output.sum(dim=(0, 2, 3)))
+
+
+def backward(grad_output: Tensor, input: Tensor, weight: Tensor,
+             offset: Tensor, mask: Tensor | None, kernel_h: int,
+             kernel_w: int, stride_h: int, stride_w: int, pad_h: int,
+             pad_w: int, dilation_h: int, dilation_w: int, group: int,
+             deformable_group: int) -> Any:
+    """The gradients of input, weight, offset and mask (without meaning where
+    there is none)."""
+    masked = mask is not None
+    if mask is None:
+        mask = input.new_zeros(len(input), 1)
+    gradients = torch.ops.torchvision._deform_conv2d_backward(
+        grad_output, input, weight, offset, mask,
+        input.new_zeros(len(weight)), stride_h, stride_w, pad_h, pad_w,
+        dilation_h, dilation_w, group, deformable_group, masked)
+    return gradients[:4]
+
+
+def old_names(kW: int, kH: int, dW: int, dH: int, padW: int, padH: int,
+              dilationW: int, dilationH: int, group: int,
+              deformable_group: int) -> dict[str, int]:
+    """The arguments of :func:`backward` by the names that mmcv gives them in
+    the older of the two operations."""
+    return dict(
+        kernel_h=kH, kernel_w=kW, stride_h=dH, stride_w=dW, pad_h=padH,
+        pad_w=padW, dilation_h=dilationH, dilation_w=dilationW, group=group,
+        deformable_group=deformable_group)
+
+
+def masked_im2col_forward(features: Tensor, mask_h_idx: Tensor,
+                          mask_w_idx: Tensor, data_col: Tensor, kernel_h: int,
+                          kernel_w: int, pad_h: int, pad_w: int) -> None:
+    """Write the patches of one image's ``features`` (1, C, H, W) around some
+    places to ``data_col`` (C * kernel_h * kernel_w, places)."""
+    width = features.shape[3] + 2 * pad_w - kernel_w + 1
+    patches = F.unfold(features[:1], (kernel_h, kernel_w),
+                       padding=(pad_h, pad_w))[0]
+    data_col.copy_(patches[:, mask_h_idx * width + mask_w_idx])
+
+
+def masked_col2im_forward(data_col: Tensor, mask_h_idx: Tensor,
+                          mask_w_idx: Tensor, output: Tensor, height: int,
+                          width: int, channels: int) -> None:
+    """Write the values (C, places) of some places to one image's ``output``
+    (1, C, height, width)."""
+    output[0, :, mask_h_idx, mask_w_idx] = data_col
