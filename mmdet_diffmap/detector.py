@@ -16,9 +16,17 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .candidates import Candidates, recorded_candidates
-from .heads import HeadRun, box_head, head_run
+from .heads import (
+    HeadRun,
+    RunsTwiceError,
+    WholeRun,
+    box_head,
+    head_run,
+    proposer_of,
+)
 from .image_frame import ImageFrame
-from .modes import evaluation_mode
+from .lost_gradients import LossFinder
+from .modes import evaluation_mode, frozen
 from .nested import flat_tensors
 from .target_layer import TargetLayer
 from .trace import NetworkInput, OutputGradient, Trace, recording
@@ -54,7 +62,6 @@ class DetectorAdapter:
         self.statistics = statistics
         self.target: TargetLayer | None = None
         if target_layer is not None:
-            head_run(model, statistics)  # says at once if there is none
             self.target = TargetLayer(model, target_layer)
 
     def trace(self,
@@ -74,6 +81,15 @@ class DetectorAdapter:
         Returns:
             Trace: All final detections, in mmdet's order.
         """
+        if run is not None or self.target is None:
+            return self._trace(data, index, run)
+        run = head_run(self.model, self.statistics, self.target.module)
+        try:
+            return self._trace(data, index, run)
+        except RunsTwiceError:
+            return self._trace(data, index, WholeRun(self.model))
+
+    def _trace(self, data: dict, index: int, run: HeadRun | None) -> Trace:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())  # until the target layer
@@ -92,8 +108,7 @@ class DetectorAdapter:
                     plain_detections(sample.pred_instances),
                     differentiable_outputs(sample.pred_instances, frame), [],
                     frame, network_input, no_gradients)
-            run = run or head_run(self.model, self.statistics,
-                                  self.target.module)
+            assert run is not None
             captured = stack.enter_context(self.target.capture())
             stack.enter_context(run.hooks())
             (sample, ) = self.model.predict(inputs, [sample])
@@ -102,15 +117,32 @@ class DetectorAdapter:
         results = [outputs, *run.reached]
         if not run.cut and not len(outputs):  # nothing came to the head
             results = captured.handed
-        self.target.check(captured.leaves, results)
-        if len(outputs) and not outputs.requires_grad:
-            raise RuntimeError(
-                f'the predictions of {type(run.head).__name__} carry no '
-                'gradient: its post-processing detaches them')
+        lost = partial(self._lost, data, index)
+        self.target.check(captured.leaves, results,
+                          lambda: lost('score') or lost('x1'))
         return Trace(
             plain_detections(sample.pred_instances), outputs,
             [feature.detach()[0] for feature in captured.leaves], frame,
-            network_input, run.source(captured))
+            network_input, run.source(captured), lost)
+
+    def _lost(self, data: dict, index: int, output: str) -> str:
+        """See :class:`Trace`; the detector runs once more."""
+        assert self.target is not None
+        run = WholeRun(self.model)
+        finder = LossFinder(self.model, proposer_of(self.model))
+        with torch.inference_mode(False), torch.no_grad(), \
+                evaluation_mode(self.model), frozen(self.model), \
+                self.target.capture() as captured, run.hooks(), \
+                finder.watching():
+            inputs, sample = self.preprocess(data, index)
+            (sample, ) = self.model.predict(inputs, [sample])
+        found = sample.pred_instances
+        value = found.scores if output == 'score' else \
+            get_box_tensor(found.bboxes)
+        reaches = value.requires_grad and any(
+            one is not None and one.any() for one in torch.autograd.grad(
+                value.sum(), captured.leaves, allow_unused=True))
+        return '' if reaches else finder.place(value)
 
     def preprocess(self, data: dict,
                    index: int) -> tuple[Tensor, DetDataSample]:

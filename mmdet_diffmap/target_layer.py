@@ -1,7 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The feature maps that are explained, by the path of their module."""
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,9 +89,11 @@ class TargetLayer:
         finally:
             handle.remove()
 
-    def check(self, features: list[Tensor], results: list[Tensor]) -> None:
+    def check(self, features: list[Tensor], results: list[Tensor],
+              lost: Callable[[], str]) -> None:
         """Raise a ValueError unless ``features`` are maps (1, C, H, W) that
-        some of ``results`` depend on."""
+        some of ``results`` depend on; a RuntimeError if they do and ``lost``
+        says where the gradient is lost."""
         shapes = [tuple(feature.shape) for feature in features]
         if not shapes:
             raise ValueError(f'target layer {self.name!r} has no such output, '
@@ -101,6 +103,10 @@ class TargetLayer:
                 f'target layer {self.name!r} gives {shapes}, not feature maps '
                 'of shape (1, channels, height, width)')
         if not depend(results, features):
+            if place := lost():
+                raise RuntimeError('the detector loses the gradient of its '
+                                   f'predictions: {place}; use D-RISE, which '
+                                   'needs no gradient')
             raise ValueError('no detection depends on target layer '
                              f'{self.name!r}')
 

@@ -142,6 +142,8 @@ class Trace:
         frame (ImageFrame): Where the image lies in the network's input.
         input (NetworkInput): The network's input.
         source (Callable): The gradient strategy; see ``gradients``.
+        lost (Callable): One of ``OUTPUTS`` -> where the detector loses its
+            gradient; empty if it does not.
     """
     detections: InstanceData
     outputs: Tensor
@@ -149,6 +151,7 @@ class Trace:
     frame: ImageFrame
     input: NetworkInput
     source: GradientSource
+    lost: Callable[[str], str] = lambda output: ''
 
     def __len__(self) -> int:
         """Number of detections."""
@@ -178,10 +181,26 @@ class Trace:
 
         Raises:
             ValueError: If an output is none of ``OUTPUTS``.
+            RuntimeError: At the end, if the detector loses the gradient of an
+                output; it says where.
         """
         unknown = set(outputs) - set(OUTPUTS)
         if unknown:
             raise ValueError(f'outputs must be some of {OUTPUTS}, '
                              f'not {", ".join(sorted(unknown))}')
         columns = [OUTPUTS.index(output) for output in outputs]
-        yield from self.source(self.outputs, columns)
+        reached = set()
+        for gradient in self.source(self.outputs, columns):
+            if gradient.levels:
+                reached.add(gradient.output)
+            yield gradient
+        for kind in (OUTPUTS[:1], OUTPUTS[1:]):  # score, box
+            asked = set(kind) & set(outputs)
+            # each may be clipped or saturated, so that this alone is no error
+            place = asked and not asked & reached and len(self) and \
+                self.lost(kind[0])
+            if place:
+                raise RuntimeError(
+                    f'the detector loses the gradient of '
+                    f'{", ".join(sorted(asked))}: {place}; explain other '
+                    'outputs, or use D-RISE, which needs no gradient')

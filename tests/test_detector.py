@@ -101,25 +101,6 @@ def test_something_else_than_a_detector():
         DetectorAdapter(nn.Linear(2, 2))
 
 
-def test_detector_without_a_box_head():
-    model = copy.copy(random_detector('fcos'))
-    model._modules = {name: module for name, module in model._modules.items()
-                      if name != 'bbox_head'}
-    with pytest.raises(TypeError, match='FCOS has no single box head'):
-        DetectorAdapter(model)
-
-
-def test_head_that_detaches_is_named(monkeypatch):
-    model = random_detector('yolox')
-    decode = model.bbox_head._bbox_post_process
-    monkeypatch.setattr(
-        model.bbox_head, '_bbox_post_process',
-        lambda results, **kwargs: decode(results=results.detach(), **kwargs))
-    data = batch_of(model, random_image(75, 130))
-    with pytest.raises(RuntimeError, match='YOLOXHead carry no gradient'):
-        DetectorAdapter(model).trace(data)
-
-
 def test_selection_function_is_put_back():
     module = sys.modules['mmdet.models.dense_heads.base_dense_head']
     select = module.select_single_mlvl

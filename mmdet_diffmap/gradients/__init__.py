@@ -1,6 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Strategies for ``∂Y/∂A``: one file each, all of them a
-:data:`~mmdet_diffmap.trace.GradientSource`. ``heads.py`` chooses."""
+:data:`~mmdet_diffmap.trace.GradientSource`. ``heads/`` chooses."""
 from .attention import fused_attention
 from .crops import RoIStage
 from .dense import DenseGradients
@@ -8,10 +8,11 @@ from .group_norm import FrozenStatistics
 from .receptive_field import ReceptiveField, receptive_field
 from .roi import RoIGradients
 from .upstream import Upstream
+from .whole import WholeGradients
 from .window import WindowGradients
 
 __all__ = [
     'DenseGradients', 'FrozenStatistics', 'ReceptiveField', 'RoIGradients',
-    'RoIStage', 'Upstream', 'WindowGradients', 'fused_attention',
-    'receptive_field'
+    'RoIStage', 'Upstream', 'WholeGradients', 'WindowGradients',
+    'fused_attention', 'receptive_field'
 ]

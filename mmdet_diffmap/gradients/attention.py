@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from .value_of import ValueOf
 
 
 @contextmanager
@@ -36,15 +37,3 @@ def fused_attention(model: nn.Module) -> Iterator[None]:
                     module.register_forward_hook(
                         refine, prepend=True, with_kwargs=True).remove)
         yield
-
-
-class ValueOf(torch.autograd.Function):
-    """The gradient of one tensor, the value of another."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient_of: Tensor, value_of: Tensor) -> Tensor:
-        return value_of.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None

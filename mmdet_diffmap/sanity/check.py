@@ -17,6 +17,7 @@ from ..apis.explain import (
     single_batch,
     traces,
 )
+from ..apis.images import read_image
 from ..detector import DetectorAdapter
 from ..evaluation.summary import Means
 from ..explainers import DifferenceMap, ExplainerLike, build_explainer
@@ -139,6 +140,7 @@ class Cascade:
         self.originals: list[Maps] = []
         self.boxes: list[list[tuple[slice, slice]]] = []
         for image in images:
+            read_image(image)  # says what is wrong with it
             data, held = single_batch(model, image), HeldDetections()
             with held.recorded(model):
                 found = self.select(DetectorAdapter(model, None).trace(data))

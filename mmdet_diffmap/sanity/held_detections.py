@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from mmdet.models.detectors import BaseDetector
 from torch import Tensor
 
-from ..heads import head_run
+from ..heads import cut_heads
 from ..nested import flat_tensors, map_tensors
 from ..swapping import swapped
 
@@ -45,8 +46,8 @@ class HeldDetections:
 
     @contextmanager
     def held(self, model: BaseDetector) -> Iterator[None]:
-        """Let one run of a detector of the same kind give it again."""
-        waiting = iter(self.raw)
+        """Let every run of a detector of the same kind give it again."""
+        waiting = itertools.cycle(self.raw)
 
         def replace(output: Any) -> Any:
             values = iter(next(waiting))
@@ -72,7 +73,7 @@ def changed(model: BaseDetector, replace: Callable[[Any], Any],
     """Pass what heads give through ``replace``, and let ``propose`` make the
     proposals, given the host's own function and its arguments."""
     with ExitStack() as stack:
-        for head in head_run(model, 'exact').heads:
+        for head in cut_heads(model):
             stack.callback(
                 head.register_forward_hook(
                     lambda module, args, output: replace(output)).remove)

@@ -18,10 +18,9 @@ from mmdet.structures import DetDataSample
 from ..apis.explain import select_objects
 from ..detector import DetectorAdapter
 from ..explainers import Explainer
-from ..heads import HeadRun, head_run
+from ..heads import WholeRun
 from ..measuring import clock, peak_memory
 from ..trace import Trace
-from .naive import UncutRun
 from .planting import planted
 
 
@@ -149,9 +148,7 @@ class Bench:
                adapter: DetectorAdapter,
                count: int,
                naive: bool = False) -> Trace:
-        run: HeadRun = head_run(self.model, adapter.statistics)
-        if naive:
-            run = UncutRun(run.head)
+        run = WholeRun(self.model) if naive else None
         with planted(self.model, self.boxes[:count], input_shape(self.data)):
             trace = adapter.trace(self.data, run=run)
         trace = select_objects(trace, -1, count)

@@ -14,7 +14,7 @@ import torch
 from mmdet.models.detectors import BaseDetector
 from torch import Tensor
 
-from ..heads import head_run
+from ..heads import cut_heads
 from ..nested import flat_tensors, map_tensors
 
 SIGMOID = 8.0  # logit of a planted detection's class where it has a sigmoid
@@ -63,10 +63,13 @@ def planted(model: BaseDetector, boxes: np.ndarray,
         model (BaseDetector): The detector.
         boxes (np.ndarray): See :func:`coco_boxes`.
         input_shape (tuple): Height and width of the input.
+
+    Raises:
+        TypeError: If the detector's head is not known.
     """
     height, width = input_shape
     pixels = boxes * [width, height, width, height]
-    head = head_run(model, 'exact').head
+    head = cut_heads(model)[-1]
 
     def hook(module: Any, args: Any, output: Any) -> Any:
         raw = flat_tensors(output)

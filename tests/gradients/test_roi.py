@@ -9,8 +9,7 @@ from mmengine.structures import InstanceData
 from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.gradients import DenseGradients, RoIGradients
 from mmdet_diffmap.gradients.crops import widened
-from mmdet_diffmap.heads import head_run
-from mmdet_diffmap.speed.naive import UncutRun
+from mmdet_diffmap.heads import WholeRun
 
 DETECTIONS = 6
 FASTER = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
@@ -60,8 +59,7 @@ def compare(model, data, index=0, layer='neck', count=DETECTIONS):
     """All gradients against those of the graph that was never cut."""
     adapter = DetectorAdapter(model, layer)
     trace = adapter.trace(data, index).select(slice(count))
-    head = head_run(model, 'exact').head
-    plain = adapter.trace(data, index, UncutRun(head)).select(slice(count))
+    plain = adapter.trace(data, index, WholeRun(model)).select(slice(count))
     assert len(trace) == len(plain) > 0
     assert torch.equal(trace.detections.bboxes, plain.detections.bboxes)
     expected = {(one.detection, one.output): one for one in plain.gradients()}

@@ -1,0 +1,65 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""The heads of mmdet's detectors, and cutting the graph at them.
+
+``run.py`` says what a run of a head is; ``rois.py``, ``levels.py`` and
+``whole.py`` are its kinds, from the most special to the one that serves every
+detector. Which one it is follows from what a detector's heads do, never from
+its name.
+"""
+from __future__ import annotations
+
+from mmdet.models.detectors import BaseDetector
+from torch import nn
+
+from .levels import LevelHeadRun
+from .rois import RoIHeadRun, runs_on_rois
+from .run import HeadRun, RunsTwiceError, proposer_of
+from .whole import WholeRun
+
+__all__ = [
+    'HeadRun', 'LevelHeadRun', 'RoIHeadRun', 'RunsTwiceError', 'WholeRun',
+    'box_head', 'cut_heads', 'head_run', 'proposer_of'
+]
+
+
+def head_run(model: BaseDetector,
+             statistics: str = 'exact',
+             target: nn.Module | None = None) -> HeadRun:
+    """What to do about a detector's head in one run of ``predict``.
+
+    Args:
+        model (BaseDetector): The detector.
+        statistics (str): ``exact`` or ``frozen``, see
+            :class:`~mmdet_diffmap.explainers.GradientExplainer`.
+        target (nn.Module, optional): The target layer.
+    """
+    if runs_on_rois(model):
+        return RoIHeadRun(model)
+    head = box_head(model)
+    if head is None:
+        return WholeRun(model)
+    return LevelHeadRun(model, head, statistics, target)
+
+
+def box_head(model: BaseDetector) -> nn.Module | None:
+    """The head whose boxes become the detections, the last of a cascade;
+    None if it is not known."""
+    owner = getattr(model, 'roi_head', None) or model
+    head = getattr(owner, 'bbox_head', None)
+    if isinstance(head, nn.ModuleList):
+        head = head[-1]
+    return head if isinstance(head, nn.Module) else None
+
+
+def cut_heads(model: BaseDetector) -> list[nn.Module]:
+    """The heads whose raw maps become the detections, the last one last.
+
+    Raises:
+        TypeError: If none is known.
+    """
+    heads = head_run(model).heads
+    if not heads:
+        raise TypeError(f'{type(model).__name__} has neither a bbox_head nor '
+                        'a roi_head.bbox_head, whose outputs would have to be '
+                        'changed')
+    return heads

@@ -1,0 +1,129 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Gradients through what the host detaches.
+
+mmdet predicts without gradients, so some of its post-processing detaches what
+it takes from a head, and some operations of mmcv have no way back. Here each
+of them has one, with the values that it always has.
+"""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmcv.ops import MaskedConv2d, batched_nms
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..gradients.value_of import ValueOf
+from ..swapping import modules_with, swapped
+
+
+class Attached(TorchFunctionMode):
+    """In this context, ``detach`` gives the tensor as it is, unless something
+    is running that may detach: what a network detaches inside is left so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = 0
+
+    def __torch_function__(self,
+                           function: Callable,
+                           types: Sequence[type],
+                           args: tuple = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
+        if function is Tensor.detach and not self.running:
+            return args[0]
+        if function in (Tensor.numpy, Tensor.__array__):
+            args = (args[0].detach(), *args[1:])  # as the caller has meant to
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def attached_selection(heads: Sequence[nn.Module]) -> Iterator[None]:
+    """Take an image's maps out of the batch without copies on the way back.
+
+    Dense heads do this with the function ``select_single_mlvl``. Here there
+    is one image, and ``squeeze`` spares the backward pass a copy of each map.
+    The function belongs to a module: no two threads may do this at one time.
+    """
+
+    def attached(maps: Any, index: int, detach: bool = True) -> list[Tensor]:
+        return [one.squeeze(0) if len(one) == 1 else one[index]
+                for one in maps]
+
+    modules = {module: None for head in heads
+               for module in modules_with('select_single_mlvl', head)}
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(
+                swapped(module, 'select_single_mlvl', attached))
+        yield
+
+
+@contextmanager
+def attached_operations(model: nn.Module) -> Iterator[None]:
+    """Give masked convolutions and Soft-NMS a way back in this context."""
+
+    def convolve(module: MaskedConv2d, args: tuple, output: Tensor) -> Tensor:
+        if len(args) < 2 or output.grad_fn is None:
+            return output
+        everywhere = F.conv2d(args[0], module.weight, module.bias,
+                              module.stride, module.padding)
+        return ValueOf.apply(everywhere * (args[1] > 0), output)
+
+    suppression: Any = sys.modules[batched_nms.__module__]
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, MaskedConv2d):
+                stack.callback(
+                    module.register_forward_hook(convolve,
+                                                 prepend=True).remove)
+        stack.enter_context(
+            swapped(suppression, 'soft_nms', SoftNMS(suppression.soft_nms)))
+        yield
+
+
+class SoftNMS:
+    """mmcv's ``soft_nms`` (Bodla et al., ICCV 2017), whose scores keep their
+    graph: a kept box's score is its own times a factor for each better box
+    that it overlaps.
+
+    Args:
+        original (Callable): mmcv's function.
+    """
+
+    def __init__(self, original: Callable) -> None:
+        self.original = original
+
+    def __call__(self,
+                 boxes: Tensor,
+                 scores: Tensor,
+                 iou_threshold: float = 0.3,
+                 sigma: float = 0.5,
+                 min_score: float = 1e-3,
+                 method: str = 'linear',
+                 offset: int = 0) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            dets, kept = self.original(boxes, scores, iou_threshold, sigma,
+                                       min_score, method, offset)
+        boxes = boxes[kept]
+        low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+        high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+        inside = (high - low + offset).clamp(min=0).prod(dim=2)
+        areas = (boxes[:, 2:] - boxes[:, :2] + offset).prod(dim=1)
+        iou = inside / (areas[:, None] + areas - inside)
+        if method == 'gaussian':
+            factors = torch.exp(-iou**2 / sigma)
+        elif method == 'linear':
+            factors = torch.where(iou >= iou_threshold, 1 - iou, 1)
+        else:  # what it would lower is gone
+            factors = torch.ones_like(iou)
+        # each is lowered by those before it
+        above = torch.ones_like(factors, dtype=torch.bool).tril(-1)
+        lowered = scores[kept] * torch.where(above, factors, 1).prod(dim=1)
+        return torch.cat([boxes, ValueOf.apply(lowered, dets[:, 4])[:, None]],
+                         dim=1), kept

@@ -1,0 +1,98 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..gradients import (
+    DenseGradients,
+    FrozenStatistics,
+    ReceptiveField,
+    Upstream,
+    WindowGradients,
+    fused_attention,
+    receptive_field,
+)
+from ..target_layer import CapturedLayer
+from ..trace import GradientSource
+from .run import HeadRun, RunsTwiceError
+
+
+class LevelHeadRun(HeadRun):
+    """A head that runs once, most often on feature levels.
+
+    Where each location of its raw maps depends on a small square of a level,
+    gradients are found from windows; else the whole head is recorded.
+
+    Args:
+        model (nn.Module): The detector.
+        head (nn.Module): Its head.
+        statistics (str): See :func:`head_run`.
+        target (nn.Module, optional): The target layer. If it lies in the
+            head, a run of the head on windows would say nothing about it.
+    """
+
+    def __init__(self,
+                 model: nn.Module,
+                 head: nn.Module,
+                 statistics: str,
+                 target: nn.Module | None = None) -> None:
+        super().__init__(model, [head])
+        self.head = head
+        self.inside = any(module is target for module in head.modules())
+        self.statistics = FrozenStatistics(head) if statistics == 'frozen' \
+            else None
+        self.inputs: list[Tensor] = []
+        self.field: ReceptiveField | None = None
+        self.running = ExitStack()
+
+    @property
+    def reached(self) -> list[Tensor]:
+        return self.raw if self.field is None else self.inputs
+
+    def source(self, target: CapturedLayer) -> GradientSource:
+        if self.field is None:
+            dense = DenseGradients(self.head, target.leaves, self.raw,
+                                   self.cut)
+            return Upstream(dense, target.leaves, target)
+        windows = WindowGradients(self.head, self.inputs, self.cut, self.field,
+                                  self.statistics)
+        return Upstream(windows, self.inputs, target)
+
+    def _hook(self, stack: ExitStack) -> None:
+
+        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if self.cut:
+                raise RunsTwiceError
+            if len(args) == 1 and isinstance(args[0], (tuple, list)) and \
+                    not kwargs:
+                self._look(args[0])
+
+        def after(module: nn.Module, args: Any, output: Any) -> Any:
+            self.running.close()
+            return self._cut(output)
+
+        stack.enter_context(fused_attention(self.model))
+        stack.callback(self.running.close)
+        stack.callback(
+            self.head.register_forward_pre_hook(
+                before, with_kwargs=True).remove)
+        # first of all hooks: what others do to the output comes after the cut
+        stack.callback(
+            self.head.register_forward_hook(after, prepend=True).remove)
+
+    def _look(self, levels: Sequence[Tensor]) -> None:
+        """Decide about the strategy, now that the levels are known."""
+        frozen = self.statistics is not None
+        self.field = None if self.inside else receptive_field(
+            self.head, levels, frozen)
+        if self.field is not None:
+            self.inputs = list(levels)
+            self._pause()
+            if self.statistics is not None:
+                self.running.enter_context(self.statistics.record())
+        elif self.statistics is not None:
+            self.running.enter_context(self.statistics.held())

@@ -1,0 +1,94 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from mmcv.ops import RoIAlign
+from mmdet.models.detectors import BaseDetector
+from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from torch import Tensor, nn
+
+from ..gradients import RoIGradients, RoIStage, Upstream
+from ..target_layer import CapturedLayer
+from ..trace import GradientSource
+from .run import HeadRun
+
+
+class RoIHeadRun(HeadRun):
+    """The box head of a two-stage detector, or the heads of a cascade.
+
+    Args:
+        model (BaseDetector): The detector.
+    """
+
+    def __init__(self, model: BaseDetector) -> None:
+        roi_head = model.roi_head
+        self.stages = [
+            RoIStage(extractor, shared_head, head)
+            for extractor, shared_head, head in zip(
+                as_list(roi_head.bbox_roi_extractor),
+                as_list(getattr(roi_head, 'shared_head', None) or
+                        nn.Identity()) * len(as_list(roi_head.bbox_head)),
+                as_list(roi_head.bbox_head))
+        ]
+        super().__init__(model, [stage.head for stage in self.stages])
+
+    @property
+    def reached(self) -> list[Tensor]:
+        return self.stages[-1].inputs
+
+    def source(self, target: CapturedLayer) -> GradientSource:
+        rois = RoIGradients(self.stages, self.cut)
+        return Upstream(rois, rois.inputs, target)
+
+    def _hook(self, stack: ExitStack) -> None:
+
+        def hook_stage(stage: RoIStage) -> None:
+
+            def before(module: nn.Module, args: Any) -> None:
+                if stage.raw:
+                    return  # a mask head may use the same extractor
+                self._pause()
+                stage.inputs = list(args[0])
+                stage.rois = args[1].detach().type_as(args[0][0])
+
+            def after(module: nn.Module, args: Any, output: Any) -> Any:
+                if stage.raw:
+                    return output
+                first = len(self.cut)
+                output = self._cut(output)
+                stage.raw = list(range(first, len(self.cut)))
+                return output
+
+            stack.callback(
+                stage.extractor.register_forward_pre_hook(before).remove)
+            stack.callback(
+                stage.head.register_forward_hook(after, prepend=True).remove)
+
+        for stage in self.stages:
+            hook_stage(stage)
+
+
+def runs_on_rois(model: BaseDetector) -> bool:
+    """Whether a detector's boxes come from heads that run on pooled RoIs and
+    on nothing else."""
+    roi_head = getattr(model, 'roi_head', None)
+    return any(
+        isinstance(roi_head, kind)
+        and type(roi_head)._bbox_forward is kind._bbox_forward
+        and all(map(pools_simply, as_list(roi_head.bbox_roi_extractor)))
+        for kind in (StandardRoIHead, CascadeRoIHead))
+
+
+def as_list(value: nn.Module) -> list[nn.Module]:
+    """The modules of a list, or the module."""
+    return list(value) if isinstance(value, nn.ModuleList) else [value]
+
+
+def pools_simply(extractor: nn.Module) -> bool:
+    """Whether each RoI is pooled from one level by RoIAlign."""
+    return isinstance(extractor, SingleRoIExtractor) and \
+        type(extractor).forward is SingleRoIExtractor.forward and \
+        all(isinstance(layer, RoIAlign) for layer in extractor.roi_layers)

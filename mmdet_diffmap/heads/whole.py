@@ -1,0 +1,49 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..gradients import WholeGradients
+from ..target_layer import CapturedLayer
+from ..trace import GradientSource
+from .run import HeadRun
+
+
+class WholeRun(HeadRun):
+    """The whole prediction is traced, and nothing is cut.
+
+    For detectors whose head is not known, or does something that a cut does
+    not allow. Works for every detector whose predictions carry a gradient, at
+    the price of a way back through all that follows the target layer for each
+    output of each object.
+
+    Args:
+        model (nn.Module): The detector.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, [])
+
+    @property
+    def reached(self) -> list[Tensor]:
+        return []
+
+    def source(self, target: CapturedLayer) -> GradientSource:
+        return WholeGradients(target.leaves)
+
+    def _hook(self, stack: ExitStack) -> None:
+        stack.enter_context(self.attached)
+
+        def before(module: nn.Module, args: Any) -> None:
+            self.attached.running += 1
+
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            self.attached.running -= 1
+
+        for module in self.model.modules():
+            stack.callback(module.register_forward_pre_hook(before).remove)
+            stack.callback(
+                module.register_forward_hook(after, always_call=True).remove)
