@@ -108,7 +108,8 @@ class SparseJacobian:
             if part is not None:
                 targets += map(place, self.indices[part])
                 sources += range(part.start, part.stop)
-        cotangent = torch.zeros_like(like)
+        cotangent = torch.zeros_like(
+            like, memory_format=torch.contiguous_format)
         cotangent.view(-1)[targets] = self.values[sources].to(like.dtype)
         return cotangent
 

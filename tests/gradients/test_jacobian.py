@@ -143,3 +143,17 @@ def test_other_precisions(dtype):
             torch.testing.assert_close(
                 found.values[part],
                 expected[number].flatten()[found.indices[part]])
+
+
+def test_cotangent_of_a_raw_map_whose_elements_lie_in_another_order():
+    """As the anchors of TOOD's head, which come out of a permutation."""
+    torch.manual_seed(0)
+    raw = torch.randn(3, 5, 4).permute(2, 0, 1).requires_grad_()
+    assert not raw.is_contiguous()
+    outputs = torch.stack([raw[i].sum(1) @ torch.arange(3.) + raw[i, 0, 0]**2
+                           for i in range(2)])[:, None].expand(-1, 5)
+    jacobian = SparseJacobian.of(outputs, [raw], [0])
+    places = {detection: lambda index: index for detection in range(2)}
+    found = jacobian.cotangent(0, raw, 0, places)
+    (expected, ) = torch.autograd.grad(outputs[:, 0].sum(), raw)
+    torch.testing.assert_close(found, expected)
