@@ -156,6 +156,16 @@ def test_roi_pool_and_its_gradient():
     torch.testing.assert_close(first.grad, second.grad, rtol=0, atol=0)
 
 
+def check_gradients(output, inputs, expected, expected_inputs):
+    """That two outputs are equal, and their gradients."""
+    torch.testing.assert_close(output, expected)
+    cotangent = torch.randn_like(output)
+    for found, wanted in zip(
+            torch.autograd.grad(output, inputs, cotangent),
+            torch.autograd.grad(expected, expected_inputs, cotangent)):
+        torch.testing.assert_close(found, wanted)
+
+
 def naive_deform_conv(image, offset, mask, weight, bias, stride, padding,
                       dilation, groups, deform_groups):
     """One kernel position after the other, sampled with ``grid_sample``."""
@@ -216,11 +226,7 @@ def test_deformable_convolution_and_its_gradients(
         image, offset, weight = second
         mask, bias = None, torch.zeros(4)
     expected = naive_deform_conv(image, offset, mask, weight, bias, *options)
-    torch.testing.assert_close(output, expected)
-    cotangent = torch.randn_like(output)
-    for found, wanted in zip(torch.autograd.grad(output, first, cotangent),
-                             torch.autograd.grad(expected, second, cotangent)):
-        torch.testing.assert_close(found, wanted)
+    check_gradients(output, first, expected, second)
 
 
 def test_masked_convolution():
@@ -248,11 +254,7 @@ def test_multi_scale_deformable_attention_and_its_gradients():
         first[0], shapes, starts, *first[1:], 64)
     expected = multi_scale_deformable_attn_pytorch(second[0], shapes,
                                                    *second[1:])
-    torch.testing.assert_close(output, expected)
-    cotangent = torch.randn_like(output)
-    for found, wanted in zip(torch.autograd.grad(output, first, cotangent),
-                             torch.autograd.grad(expected, second, cotangent)):
-        torch.testing.assert_close(found, wanted)
+    check_gradients(output, first, expected, second)
 
 
 def test_another_op_says_what_to_install():

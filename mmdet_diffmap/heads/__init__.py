@@ -36,9 +36,16 @@ def head_run(model: BaseDetector,
     if runs_on_rois(model):
         return RoIHeadRun(model)
     head = box_head(model)
-    if head is None:
+    if head is None or is_cascade(model):
         return WholeRun(model)
     return LevelHeadRun(model, head, statistics, target)
+
+
+def is_cascade(model: BaseDetector) -> bool:
+    """Whether boxes go from stage to stage, so that no single head's raw maps
+    are all that they depend on."""
+    roi_head = getattr(model, 'roi_head', None)
+    return isinstance(getattr(roi_head, 'bbox_head', None), nn.ModuleList)
 
 
 def box_head(model: BaseDetector) -> nn.Module | None:
@@ -59,7 +66,6 @@ def cut_heads(model: BaseDetector) -> list[nn.Module]:
     """
     heads = head_run(model).heads
     if not heads:
-        raise TypeError(f'{type(model).__name__} has neither a bbox_head nor '
-                        'a roi_head.bbox_head, whose outputs would have to be '
-                        'changed')
+        raise TypeError(f'{type(model).__name__} has no head of a known kind, '
+                        'whose outputs would have to be changed')
     return heads
