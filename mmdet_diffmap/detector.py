@@ -8,7 +8,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 import torch
-from mmdet.models.detectors import BaseDetector
+from mmdet.models.detectors import BaseDetector, SemiBaseDetector
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.model import is_model_wrapper
@@ -40,11 +40,13 @@ class DetectorAdapter:
     the graph at the head's raw maps. Nothing of the model changes.
 
     Args:
-        model (BaseDetector): The detector; a wrapped one (DDP) will do.
+        model (BaseDetector): The detector; a wrapped one (DDP) will do. Of a
+            semi-supervised one, that which predicts is explained.
         target_layer (str, optional): The module whose maps are explained, as
             a path from the model: ``neck``, ``backbone.layer4``; ``neck[0]``
-            is the first of several maps. None if no gradients are wanted:
-            any detector that gives boxes can be run then.
+            is the first of several maps. See :class:`TargetLayer`. None if no
+            gradients are wanted: any detector that gives boxes can be run
+            then.
         statistics (str): ``exact`` or ``frozen``, see
             :class:`~mmdet_diffmap.explainers.GradientExplainer`.
     """
@@ -58,6 +60,8 @@ class DetectorAdapter:
         if not isinstance(model, BaseDetector):
             raise TypeError('model must be a detector of mmdet, not '
                             f'{type(model).__name__}')
+        if isinstance(model, SemiBaseDetector):
+            model = predicting_part(model)
         self.model = model
         self.statistics = statistics
         self.target: TargetLayer | None = None
@@ -224,6 +228,14 @@ def no_nan_from(head: nn.Module | None) -> Iterator[None]:
         hook.remove()
     if found and torch.stack(found).any():
         raise FloatingPointError(f'{type(head).__name__} gives NaN')
+
+
+def predicting_part(model: SemiBaseDetector) -> BaseDetector:
+    """The teacher or the student, whichever a semi-supervised detector asks
+    for its predictions."""
+    settings = model.semi_test_cfg or {}
+    return model.teacher if settings.get(
+        'predict_on', 'teacher') == 'teacher' else model.student
 
 
 def takes(function: Callable, name: str) -> bool:

@@ -41,7 +41,8 @@ class TargetLayer:
         model (nn.Module): The detector.
         name (str): Path of the module from the model, such as ``neck``,
             ``backbone.layer4`` or ``neck.fpn_convs.0``. ``neck[0]`` takes the
-            first of its maps alone.
+            first of its maps alone. In a detector without a neck, whose head
+            gets the maps of the backbone, ``neck`` means the backbone.
 
     Raises:
         ValueError: If the model has no such module.
@@ -54,7 +55,10 @@ class TargetLayer:
                              'it as neck, backbone.layer4 or neck[0]')
         self.name = name
         self.index = match['index'] and int(match['index'])
-        self.module = find_module(model, match['path'])
+        path = match['path']
+        if path == 'neck' and getattr(model, 'neck', None) is None:
+            path = 'backbone'
+        self.module = find_module(model, path)
 
     @contextmanager
     def capture(self) -> Iterator[CapturedLayer]:

@@ -10,6 +10,7 @@ from mmcv.ops import (
     MaskedConv2d,
     RoIAlign,
     RoIPool,
+    carafe,
     deform_conv2d,
     modulated_deform_conv2d,
     nms,
@@ -229,6 +230,37 @@ def test_deformable_convolution_and_its_gradients(
     check_gradients(output, first, expected, second)
 
 
+def test_larger_offsets_are_read_as_flat_memory():
+    torch.manual_seed(0)
+    image = torch.randn(2, 3, 5, 6, dtype=torch.double)
+    weight = torch.randn(4, 3, 3, 3, dtype=torch.double)
+    bias = torch.randn(4, dtype=torch.double)
+    offset = 2 * torch.randn(2, 18, 10, 12, dtype=torch.double)
+    mask = torch.rand(2, 9, 10, 12, dtype=torch.double)
+    first = [one.clone().requires_grad_()
+             for one in (image, offset, mask, weight, bias)]
+    second = [one.clone().requires_grad_()
+              for one in (image, offset, mask, weight, bias)]
+    output = modulated_deform_conv2d(*first, 1, 1)
+    image, offset, mask, weight, bias = second
+    # place (n, y, x) of the smaller grid is element n*30 + y*6 + x in memory
+    places = torch.arange(18 * 30).view(18, 5, 6)
+    offset, mask = (
+        torch.stack([one.reshape(-1)[places[:len(one)]] for one in values])
+        for values in (offset, mask))
+    expected = naive_deform_conv(image, offset, mask, weight, bias, 1, 1, 1, 1,
+                                 1)
+    check_gradients(output, first, expected, second)
+
+
+def test_smaller_offsets_are_an_error():
+    with pytest.raises(ValueError, match='offsets of 3 x 2 are too few'):
+        modulated_deform_conv2d(
+            torch.zeros(1, 1, 4, 4), torch.zeros(1, 18, 2, 3),
+            torch.zeros(1, 9, 2, 3), torch.zeros(1, 1, 3, 3),
+            torch.zeros(1), 1, 1)
+
+
 def test_masked_convolution():
     torch.manual_seed(0)
     convolution = MaskedConv2d(3, 5, 3, padding=1).double()
@@ -255,6 +287,29 @@ def test_multi_scale_deformable_attention_and_its_gradients():
     expected = multi_scale_deformable_attn_pytorch(second[0], shapes,
                                                    *second[1:])
     check_gradients(output, first, expected, second)
+
+
+def test_carafe_and_its_gradients():
+    torch.manual_seed(0)
+    features = torch.randn(2, 6, 4, 5, dtype=torch.double, requires_grad=True)
+    masks = torch.randn(2, 2 * 9, 12, 15, dtype=torch.double,
+                        requires_grad=True)
+    found = carafe(features, masks, 3, 2, 3)
+    expected = torch.zeros(2, 6, 12, 15, dtype=torch.double)
+    for channel in range(6):
+        for row in range(12):
+            for column in range(15):
+                for dy in range(3):
+                    for dx in range(3):
+                        y, x = row // 3 + dy - 1, column // 3 + dx - 1
+                        if 0 <= y < 4 and 0 <= x < 5:
+                            weight = (channel // 3) * 9 + dy * 3 + dx
+                            expected[:, channel, row, column] += \
+                                features[:, channel, y, x].detach() * \
+                                masks[:, weight, row, column].detach()
+    torch.testing.assert_close(found.detach(), expected)
+    assert torch.autograd.gradcheck(
+        lambda *args: carafe(*args, 3, 2, 3), (features, masks))
 
 
 def test_another_op_says_what_to_install():

@@ -5,6 +5,7 @@ import torch
 from families import batch_of, random_detector, random_image
 
 from mmdet_diffmap.detector import DetectorAdapter
+from mmdet_diffmap.target_layer import TargetLayer
 
 
 def trace(layer, family='fcos'):
@@ -31,6 +32,15 @@ def test_any_module_can_be_the_target(layer, levels):
     for level in gradient.levels:
         assert level.gradient.shape == level.feature.shape
     assert any(level.gradient.abs().sum() > 0 for level in gradient.levels)
+
+
+@pytest.mark.parametrize('index', ['', '[1]'])
+def test_neck_of_a_detector_without_one_is_its_backbone(index):
+    backbone = torch.nn.Conv2d(3, 4, 1)
+    model = torch.nn.ModuleDict(dict(backbone=backbone))
+    layer = TargetLayer(model, f'neck{index}')
+    assert layer.module is backbone
+    assert layer.name == f'neck{index}'
 
 
 def test_index_and_module_of_one_level_agree():

@@ -26,10 +26,11 @@ from mmdet_diffmap.apis import load_detector
 from mmdet_diffmap.apis.explain import explain_batch, single_batch
 from mmdet_diffmap.datasets import scene_path
 from mmdet_diffmap.evaluation.localization import box_regions, energy_share
-from mmdet_diffmap.evaluation.results import TABLES, markdown, result_rows
+from mmdet_diffmap.evaluation.results import TABLES, result_rows
 from mmdet_diffmap.evaluation.runner import LOOP, METRIC, build_runner
 from mmdet_diffmap.evaluation.summary import Means
 from mmdet_diffmap.files import replacing
+from mmdet_diffmap.pages import markdown, with_tables
 from mmdet_diffmap.sanity.held_detections import HeldDetections
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -209,27 +210,10 @@ def tables(records: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
                    f'{counts}.\n\n{markdown(head, rows)}\n')
 
 
-def updated(page: str, found: dict[str, str]) -> str:
-    """A page with new tables between its marks.
-
-    Raises:
-        ValueError: If it has no place for one of them.
-    """
-    for name, table in found.items():
-        begin, end = f'<!-- table {name} -->', '<!-- end -->'
-        before, _, rest = page.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not closed:
-            raise ValueError(f'the page has no place for the table {name}: '
-                             f'put {begin} and {end} into it')
-        page = f'{before}{begin}\n\n{table}\n{end}{after}'
-    return page
-
-
 def run(args: argparse.Namespace) -> int:
     page = Path(args.update).read_text() if args.update else ''
     if page:  # raises before the work
-        updated(page, dict.fromkeys(
+        with_tables(page, dict.fromkeys(
             ('localization', 'shape', 'proposals', 'joined', 'apart'), ''))
     records: dict[str, dict[str, Any]] = {}
     for name in SUBJECTS:
@@ -246,7 +230,7 @@ def run(args: argparse.Namespace) -> int:
         file.write(json.dumps(records, indent=1).encode())
     if page:
         with replacing(Path(args.update)) as file:
-            file.write(updated(page, found).encode())
+            file.write(with_tables(page, found).encode())
     print(text)
     return 0
 

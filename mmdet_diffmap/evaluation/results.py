@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ..files import replacing, save_figure
+from ..pages import markdown
 from ..perturbation import area_under_curve
 from ..visualization import label_name
 from ..visualization.curves import draw_curves
@@ -250,9 +251,3 @@ def markdown_tables(record: dict[str, Any]) -> str:
     for title, head, rows in tables(record):
         parts += [f'## {title}\n', markdown(head, rows), '']
     return '\n'.join(parts)
-
-
-def markdown(head: list[str], rows: Rows) -> str:
-    """A table as Markdown."""
-    return '\n'.join(f'| {" | ".join(row)} |'
-                     for row in [head, ['---'] * len(head), *rows])

@@ -13,7 +13,13 @@ from torch import nn
 
 from .levels import LevelHeadRun
 from .rois import RoIHeadRun, runs_on_rois
-from .run import HeadRun, RunsTwiceError, proposer_of
+from .run import (
+    HeadRun,
+    RunsTwiceError,
+    box_head,
+    is_cascade,
+    proposer_of,
+)
 from .whole import WholeRun
 
 __all__ = [
@@ -39,23 +45,6 @@ def head_run(model: BaseDetector,
     if head is None or is_cascade(model):
         return WholeRun(model)
     return LevelHeadRun(model, head, statistics, target)
-
-
-def is_cascade(model: BaseDetector) -> bool:
-    """Whether boxes go from stage to stage, so that no single head's raw maps
-    are all that they depend on."""
-    roi_head = getattr(model, 'roi_head', None)
-    return isinstance(getattr(roi_head, 'bbox_head', None), nn.ModuleList)
-
-
-def box_head(model: BaseDetector) -> nn.Module | None:
-    """The head whose boxes become the detections, the last of a cascade;
-    None if it is not known."""
-    owner = getattr(model, 'roi_head', None) or model
-    head = getattr(owner, 'bbox_head', None)
-    if isinstance(head, nn.ModuleList):
-        head = head[-1]
-    return head if isinstance(head, nn.Module) else None
 
 
 def cut_heads(model: BaseDetector) -> list[nn.Module]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
 
 from ..nested import map_tensors
@@ -122,3 +123,20 @@ def proposer_of(model: nn.Module) -> Any:
     which are constants; None if there is none."""
     return getattr(model, 'rpn_head', None) if hasattr(model, 'roi_head') \
         else None
+
+
+def is_cascade(model: BaseDetector) -> bool:
+    """Whether boxes go from stage to stage, so that no single head's raw maps
+    are all that they depend on."""
+    roi_head = getattr(model, 'roi_head', None)
+    return isinstance(getattr(roi_head, 'bbox_head', None), nn.ModuleList)
+
+
+def box_head(model: BaseDetector) -> nn.Module | None:
+    """The head whose boxes become the detections, the last of a cascade;
+    None if it is not known."""
+    owner = getattr(model, 'roi_head', None) or model
+    head = getattr(owner, 'bbox_head', None)
+    if isinstance(head, nn.ModuleList):
+        head = head[-1]
+    return head if isinstance(head, nn.Module) else None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..gradients import WholeGradients
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
-from .run import HeadRun
+from .run import HeadRun, box_head, is_cascade
 
 
 class WholeRun(HeadRun):
@@ -19,6 +19,10 @@ class WholeRun(HeadRun):
     not allow. Works for every detector whose predictions carry a gradient, at
     the price of a way back through all that follows the target layer for each
     output of each object.
+
+    What is detached before the end of the head, where one is known that runs
+    once, belongs to the network and is left so: reference points of DETR's
+    kin. Else all that is detached outside of modules is attached.
 
     Args:
         model (nn.Module): The detector.
@@ -35,7 +39,11 @@ class WholeRun(HeadRun):
         return WholeGradients(target.leaves)
 
     def _hook(self, stack: ExitStack) -> None:
-        stack.enter_context(self.attached)
+        head = None if is_cascade(self.model) else box_head(self.model)
+        if head is None:
+            stack.enter_context(self.attached)
+        else:
+            self._attach_after(head, stack)
 
         def before(module: nn.Module, args: Any) -> None:
             self.attached.running += 1

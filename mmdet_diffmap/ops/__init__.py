@@ -33,12 +33,13 @@ from .pooling import (
     roi_pool_forward,
 )
 from .suppression import nms, softnms
+from .upsampling import carafe_backward, carafe_forward
 
 __all__ = ['install_standins']
 
 EXTENSION = 'mmcv._ext'
 STAND_INS = (
-    deform_conv_backward_input, deform_conv_backward_parameters,
+    carafe_backward, carafe_forward, deform_conv_backward_input, deform_conv_backward_parameters,
     deform_conv_forward, masked_col2im_forward, masked_im2col_forward,
     modulated_deform_conv_backward, modulated_deform_conv_forward,
     ms_deform_attn_backward, ms_deform_attn_forward, nms, roi_align_backward,

@@ -56,11 +56,31 @@ def modulated_deform_conv_forward(
     """Write the modulated deformable convolution (Zhu et al., CVPR 2019) to
     ``output``: ``mask`` (B, deformable_group * kH * kW, h, w) weights the
     samples."""
+    offset, mask = (as_read(one, output) for one in (offset, mask))
     output.copy_(
         torchvision.ops.deform_conv2d(
             input, offset, weight, bias if with_bias else None,
             (stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w),
             mask))
+
+
+def as_read(values: Tensor, output: Tensor) -> Tensor:
+    """Offsets or masks (B, n, H, W) as mmcv reads them for an output (B, C,
+    h, w): the memory of each image as if it were (n, h, w), whatever H and W
+    are. DyHead gives larger ones, and its weights were trained so.
+
+    Raises:
+        ValueError: If there are not enough.
+    """
+    batch, channels, height, width = values.shape
+    size = output.shape[2:]
+    if size == (height, width):
+        return values
+    needed = channels * size.numel()
+    if needed > channels * height * width:
+        raise ValueError(f'offsets of {width} x {height} are too few for an '
+                         f'output of {size[1]} x {size[0]}')
+    return values.flatten(1)[:, :needed].reshape(batch, channels, *size)
 
 
 def modulated_deform_conv_backward(
@@ -70,10 +90,12 @@ def modulated_deform_conv_backward(
         grad_mask: Tensor, grad_output: Tensor, with_bias: bool,
         **options: int) -> None:
     """Write the gradients with respect to all inputs."""
-    found = backward(grad_output, input, weight, offset, mask, **options)
-    for gradient, value in zip(
-            (grad_input, grad_weight, grad_offset, grad_mask), found):
+    found = backward(grad_output, input, weight, as_read(offset, grad_output),
+                     as_read(mask, grad_output), **options)
+    for gradient, value in zip((grad_input, grad_weight), found):
         gradient.copy_(value)
+    for gradient, value in zip((grad_offset, grad_mask), found[2:]):
+        gradient.zero_().flatten(1)[:, :value[0].numel()] = value.flatten(1)
     if with_bias:
         grad_bias.copy_(grad_output.sum(dim=(0, 2, 3)))
 

@@ -1,0 +1,15 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Are the detectors of mmdet's model zoo explained?
+
+``families.py`` knows the zoo's folders, ``small.py`` makes a small random
+detector of a config, ``check.py`` explains what it finds and compares the
+gradients, ``processes.py`` checks many, each in a process of its own.
+"""
+from .check import Checked, check_config
+from .families import EXCLUDED, family_of, zoo_configs
+from .processes import check_each
+
+__all__ = [
+    'EXCLUDED', 'Checked', 'check_config', 'check_each', 'family_of',
+    'zoo_configs'
+]
