@@ -23,6 +23,7 @@ from .heads import (
     box_head,
     head_run,
     proposer_of,
+    without_masks,
 )
 from .image_frame import ImageFrame
 from .lost_gradients import LossFinder
@@ -95,9 +96,7 @@ class DetectorAdapter:
 
     def _trace(self, data: dict, index: int, run: HeadRun | None) -> Trace:
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.no_grad())  # until the target layer
-            stack.enter_context(evaluation_mode(self.model))
+            stack.enter_context(self._predicting())
             inputs, sample = self.preprocess(data, index)
             height, width = inputs.shape[-2:]
             frame = ImageFrame.of_sample(sample, (height, width))
@@ -127,15 +126,23 @@ class DetectorAdapter:
         return Trace(
             plain_detections(sample.pred_instances), outputs,
             [feature.detach()[0] for feature in captured.leaves], frame,
-            network_input, run.source(captured), lost)
+            network_input, run.source(captured), lost,
+            run.masks(captured))
+
+    @contextmanager
+    def _predicting(self) -> Iterator[None]:
+        """What all predictions have in common: no gradients, unless someone
+        turns them on inside, evaluation mode, boxes alone."""
+        with torch.inference_mode(False), torch.no_grad(), \
+                evaluation_mode(self.model), without_masks(self.model):
+            yield
 
     def _lost(self, data: dict, index: int, output: str) -> str:
         """See :class:`Trace`; the detector runs once more."""
         assert self.target is not None
         run = WholeRun(self.model)
         finder = LossFinder(self.model, proposer_of(self.model))
-        with torch.inference_mode(False), torch.no_grad(), \
-                evaluation_mode(self.model), frozen(self.model), \
+        with self._predicting(), frozen(self.model), \
                 self.target.capture() as captured, run.hooks(), \
                 finder.watching():
             inputs, sample = self.preprocess(data, index)
@@ -177,9 +184,7 @@ class DetectorAdapter:
         """The final detections of inputs (B, 3, H, W), which are changed
         copies of one image's, in pixels of the original image."""
         samples = [sample.clone() for _ in images]
-        with torch.inference_mode(False), torch.no_grad(), \
-                evaluation_mode(self.model), \
-                no_nan_from(box_head(self.model)):
+        with self._predicting(), no_nan_from(box_head(self.model)):
             samples = self.model.predict(images, samples)
         return [plain_detections(one.pred_instances) for one in samples]
 
@@ -193,9 +198,7 @@ class DetectorAdapter:
         # some wrappers of detectors do without, and give boxes of the image
         rescales = not takes(self.model.predict, 'rescale')
         options = {} if rescales else dict(rescale=False)
-        with torch.inference_mode(False), torch.no_grad(), \
-                evaluation_mode(self.model), \
-                recorded_candidates(head) as known:
+        with self._predicting(), recorded_candidates(head) as known:
             samples = self.model.predict(images, samples, **options)
         if rescales or len(known) != len(samples):
             known = [None] * len(samples)

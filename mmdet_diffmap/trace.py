@@ -17,6 +17,9 @@ from .image_frame import ImageFrame, Shape
 #: The outputs of a detection that can be explained, in the order of the
 #: columns of ``Trace.outputs``.
 OUTPUTS = ('score', 'x1', 'y1', 'x2', 'y2')
+#: The mean logit inside the predicted mask, of detectors with a plain mask
+#: branch (Mask R-CNN).
+MASK = 'mask'
 
 
 @contextmanager
@@ -25,6 +28,15 @@ def recording() -> Iterator[None]:
     ``inference_mode``."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+def check_outputs(outputs: Sequence[str]) -> None:
+    """Raise a ValueError unless all of some outputs can be explained."""
+    unknown = set(outputs) - {*OUTPUTS, MASK}
+    if unknown or not outputs:
+        raise ValueError(
+            f'outputs must be some of {", ".join((*OUTPUTS, MASK))}; not '
+            f'{", ".join(sorted(unknown)) or "none"}')
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class OutputGradient:
 
     Args:
         detection (int): Index of the detection in the trace.
-        output (str): One of ``OUTPUTS``.
+        output (str): One of ``OUTPUTS``, or ``mask``.
         levels (list[LevelGradient]): The levels that the output depends on;
             empty where it depends on none, such as a coordinate clipped at
             the image's edge.
@@ -144,6 +156,9 @@ class Trace:
         source (Callable): The gradient strategy; see ``gradients``.
         lost (Callable): One of ``OUTPUTS`` -> where the detector loses its
             gradient; empty if it does not.
+        masks (Callable, optional): The labels of the detections -> the
+            gradient strategy of their masks; None where masks cannot be
+            explained.
     """
     detections: InstanceData
     outputs: Tensor
@@ -152,6 +167,7 @@ class Trace:
     input: NetworkInput
     source: GradientSource
     lost: Callable[[str], str] = lambda output: ''
+    masks: Callable[[Tensor], GradientSource] | None = None
 
     def __len__(self) -> int:
         """Number of detections."""
@@ -174,21 +190,25 @@ class Trace:
         strategy's own; keep what is computed from one, not the gradient.
 
         Args:
-            outputs (Sequence[str]): Some of ``OUTPUTS``.
+            outputs (Sequence[str]): Some of ``OUTPUTS``, and ``mask``.
 
         Yields:
             OutputGradient: One for each detection and output.
 
         Raises:
-            ValueError: If an output is none of ``OUTPUTS``.
+            ValueError: If there is no such output.
             RuntimeError: At the end, if the detector loses the gradient of an
                 output; it says where.
         """
-        unknown = set(outputs) - set(OUTPUTS)
-        if unknown:
-            raise ValueError(f'outputs must be some of {OUTPUTS}, '
-                             f'not {", ".join(sorted(unknown))}')
-        columns = [OUTPUTS.index(output) for output in outputs]
+        check_outputs(outputs)
+        if MASK in outputs:
+            if self.masks is None:
+                raise ValueError(
+                    'this detector has no masks that can be explained: the '
+                    'output mask is that of Mask R-CNN')
+            yield from self.masks(self.detections.labels)(
+                self.outputs.detach(), ())
+        columns = [OUTPUTS.index(one) for one in outputs if one != MASK]
         reached = set()
         for gradient in self.source(self.outputs, columns):
             if gradient.levels:

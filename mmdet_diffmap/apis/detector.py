@@ -2,6 +2,7 @@
 """A detector from its config and weights."""
 import copy
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def load_detector(model: str | os.PathLike | Config,
     load_weights(detector, checkpoint, weights)
     meta: Any = dataset_meta(checkpoint, cfg)
     detector.dataset_meta = meta
-    return detector.to(target).eval()
+    detector.to(target).eval()  # returns nothing in distilled detectors
+    return detector
 
 
 def build_detector(cfg: Config) -> nn.Module:
@@ -67,14 +69,28 @@ def build_detector(cfg: Config) -> nn.Module:
     """
     register_all_modules(init_default_scope=False)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
+    model = copy.deepcopy(cfg.model)
+    for part in inner_dicts(model):
+        if part.get('type') == 'MMSyncBN':  # needs several even to be built
+            part['type'] = 'SyncBN'
     try:
-        detector = MODELS.build(cfg.model)
+        detector = MODELS.build(model)
     except Exception as error:  # each module checks its arguments its own way
         raise ValueError('the config\'s model cannot be built: '
                          f'{first_line(error)}') from error
     detector = revert_sync_batchnorm(detector)
     detector.cfg = cfg
     return detector
+
+
+def inner_dicts(value: Any) -> Iterator[Any]:
+    """All dicts inside a config's value, from the outermost on."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from inner_dicts(one)
 
 
 def load_config(

@@ -9,7 +9,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ..heatmaps import GridMap, LevelMaps, normalize_levels
 from ..registry import EXPLAINERS
-from ..trace import OUTPUTS, LevelGradient, OutputGradient
+from ..trace import OUTPUTS, LevelGradient, OutputGradient, check_outputs
 from .gradient_explainer import GradientExplainer
 
 
@@ -53,7 +53,8 @@ class ODAM(GradientExplainer):
 
     Args:
         outputs (Sequence[str] | str): Which of ``score``, ``x1``, ``y1``,
-            ``x2`` and ``y2`` to explain. Defaults to all five.
+            ``x2`` and ``y2`` to explain; of Mask R-CNN also ``mask``, the
+            mean logit inside the predicted mask. Defaults to those five.
         normalize_outputs (bool): Min-max normalise the map of each output
             before they are joined. The paper joins them as they are.
         extents (bool): Explain ``-x1`` and ``-y1`` in place of ``x1`` and
@@ -73,9 +74,7 @@ class ODAM(GradientExplainer):
         super().__init__(**kwargs)
         if isinstance(outputs, str):
             outputs = (outputs, )
-        if not outputs or not set(outputs) <= set(OUTPUTS):
-            raise ValueError(f'outputs must be some of {OUTPUTS}, '
-                             f'not {tuple(outputs)}')
+        check_outputs(outputs)
         if not 0 <= smoothing < math.inf:
             raise ValueError(f'smoothing must be 0 or more, not {smoothing}')
         self.outputs = tuple(outputs)

@@ -5,6 +5,7 @@ from .attention import fused_attention
 from .crops import RoIStage
 from .dense import DenseGradients
 from .group_norm import FrozenStatistics
+from .mask import MaskGradients
 from .receptive_field import ReceptiveField, receptive_field
 from .roi import RoIGradients
 from .upstream import Upstream
@@ -12,7 +13,7 @@ from .whole import WholeGradients
 from .window import WindowGradients
 
 __all__ = [
-    'DenseGradients', 'FrozenStatistics', 'ReceptiveField', 'RoIGradients',
-    'RoIStage', 'Upstream', 'WholeGradients', 'WindowGradients',
-    'fused_attention', 'receptive_field'
+    'DenseGradients', 'FrozenStatistics', 'MaskGradients', 'ReceptiveField',
+    'RoIGradients', 'RoIStage', 'Upstream', 'WholeGradients',
+    'WindowGradients', 'fused_attention', 'receptive_field'
 ]

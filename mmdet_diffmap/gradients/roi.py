@@ -175,7 +175,6 @@ class RoIRun:
     def differentiate(self, jacobian: SparseJacobian,
                       columns: Sequence[int]) -> Iterator[OutputGradient]:
         """One backward pass for each column."""
-        inputs = self.gradients.inputs
         for column in columns:
             reached, cotangents = [], []
             for stage, stage_rows in zip(self.gradients.stages, self.rows):
@@ -200,15 +199,20 @@ class RoIRun:
                         cotangents,
                         retain_graph=True,
                         allow_unused=True)
-            parts: dict[int, list[LevelGradient]] = {}
-            for batch, gradient in zip(self.batches, found):
-                for index, crop in enumerate(batch):
-                    levels = parts.setdefault(crop.detection, [])
-                    if gradient is not None:
-                        levels.append(
-                            LevelGradient(crop.level,
-                                          inputs[crop.level].detach()[0],
-                                          gradient[index], crop.top,
-                                          crop.left))
-            for detection, levels in parts.items():
-                yield OutputGradient(detection, OUTPUTS[column], levels)
+            yield from self.split(found, OUTPUTS[column])
+
+    def split(self, found: Sequence[Tensor | None],
+              output: str) -> Iterator[OutputGradient]:
+        """The gradient of each detection, from those of all crops."""
+        inputs = self.gradients.inputs
+        parts: dict[int, list[LevelGradient]] = {}
+        for batch, gradient in zip(self.batches, found):
+            for index, crop in enumerate(batch):
+                levels = parts.setdefault(crop.detection, [])
+                if gradient is not None:
+                    levels.append(
+                        LevelGradient(crop.level,
+                                      inputs[crop.level].detach()[0],
+                                      gradient[index], crop.top, crop.left))
+        for detection, levels in parts.items():
+            yield OutputGradient(detection, output, levels)

@@ -3,7 +3,7 @@
 
 ``run.py`` says what a run of a head is; ``rois.py``, ``levels.py`` and
 ``whole.py`` are its kinds, from the most special to the one that serves every
-detector. Which one it is follows from what a detector's heads do, never from
+detector; ``masks.py`` is about mask branches. Which one it is follows from what a detector's heads do, never from
 its name.
 """
 from __future__ import annotations
@@ -12,6 +12,7 @@ from mmdet.models.detectors import BaseDetector
 from torch import nn
 
 from .levels import LevelHeadRun
+from .masks import without_masks
 from .rois import RoIHeadRun, runs_on_rois
 from .run import (
     HeadRun,
@@ -24,7 +25,8 @@ from .whole import WholeRun
 
 __all__ = [
     'HeadRun', 'LevelHeadRun', 'RoIHeadRun', 'RunsTwiceError', 'WholeRun',
-    'box_head', 'cut_heads', 'head_run', 'proposer_of'
+    'box_head', 'cut_heads', 'head_run', 'proposer_of',
+    'without_masks'
 ]
 
 

@@ -24,7 +24,8 @@ from ..swapping import modules_with, swapped
 
 class Attached(TorchFunctionMode):
     """In this context, ``detach`` gives the tensor as it is, unless something
-    is running that may detach: what a network detaches inside is left so."""
+    is running that may detach: what a network detaches inside is left so. The
+    square root's gradient is not NaN where nothing depends on it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,9 +38,30 @@ class Attached(TorchFunctionMode):
                            kwargs: dict[str, Any] | None = None) -> Any:
         if function is Tensor.detach and not self.running:
             return args[0]
+        if function is Tensor.__deepcopy__:  # which leaves alone can take
+            return args[0].clone()
         if function in (Tensor.numpy, Tensor.__array__):
             args = (args[0].detach(), *args[1:])  # as the caller has meant to
+        if function in (torch.sqrt, Tensor.sqrt) and not kwargs:
+            function = Root.apply
         return function(*args, **(kwargs or {}))
+
+
+class Root(torch.autograd.Function):
+    """The square root. Zeros that no output depends on, such as the scores
+    that mmdet gives to the background before it takes the geometric mean with
+    another score, have the gradient 0 and not 0 * inf."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        root = value.sqrt()
+        ctx.save_for_backward(root)
+        return root
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (root, ) = ctx.saved_tensors
+        return torch.where(gradient == 0, gradient, gradient / (2 * root))
 
 
 @contextmanager

@@ -1,18 +1,18 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from mmcv.ops import RoIAlign
 from mmdet.models.detectors import BaseDetector
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
-from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor, nn
 
-from ..gradients import RoIGradients, RoIStage, Upstream
+from ..gradients import MaskGradients, RoIGradients, RoIStage, Upstream
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
+from .masks import mask_stage, pools_simply
 from .run import HeadRun
 
 
@@ -42,6 +42,21 @@ class RoIHeadRun(HeadRun):
     def source(self, target: CapturedLayer) -> GradientSource:
         rois = RoIGradients(self.stages, self.cut)
         return Upstream(rois, rois.inputs, target)
+
+    def masks(
+        self, target: CapturedLayer
+    ) -> Callable[[Tensor], GradientSource] | None:
+        stage = mask_stage(self.model)
+        if stage is None:
+            return None
+        stage.inputs = self.stages[-1].inputs
+        threshold = self.model.roi_head.test_cfg.mask_thr_binary
+
+        def masks_of(labels: Tensor) -> GradientSource:
+            return Upstream(MaskGradients(stage, threshold, labels),
+                            stage.inputs, target)
+
+        return masks_of
 
     def _hook(self, stack: ExitStack) -> None:
 
@@ -85,10 +100,3 @@ def runs_on_rois(model: BaseDetector) -> bool:
 def as_list(value: nn.Module) -> list[nn.Module]:
     """The modules of a list, or the module."""
     return list(value) if isinstance(value, nn.ModuleList) else [value]
-
-
-def pools_simply(extractor: nn.Module) -> bool:
-    """Whether each RoI is pooled from one level by RoIAlign."""
-    return isinstance(extractor, SingleRoIExtractor) and \
-        type(extractor).forward is SingleRoIExtractor.forward and \
-        all(isinstance(layer, RoIAlign) for layer in extractor.roi_layers)

@@ -71,6 +71,12 @@ class HeadRun(ABC):
     def source(self, target: CapturedLayer) -> GradientSource:
         """The gradients of outputs that were computed from the cut maps."""
 
+    def masks(
+        self, target: CapturedLayer
+    ) -> Callable[[Tensor], GradientSource] | None:
+        """See :class:`~mmdet_diffmap.trace.Trace`."""
+        return None
+
     @abstractmethod
     def _hook(self, stack: ExitStack) -> None:
         """Put hooks on the modules; the stack takes them off."""

@@ -40,10 +40,16 @@ class WholeRun(HeadRun):
 
     def _hook(self, stack: ExitStack) -> None:
         head = None if is_cascade(self.model) else box_head(self.model)
-        if head is None:
-            stack.enter_context(self.attached)
-        else:
-            self._attach_after(head, stack)
+        if head is not None:
+            self.attached.running += 1  # until it has run
+
+            def ran(module: nn.Module, args: Any, output: Any) -> None:
+                self.attached.running -= 1
+                hook.remove()
+
+            hook = head.register_forward_hook(ran)
+            stack.callback(hook.remove)
+        stack.enter_context(self.attached)
 
         def before(module: nn.Module, args: Any) -> None:
             self.attached.running += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ from ..gradients import (
 )
 from ..heads import WholeRun
 from ..trace import OUTPUTS, Trace
-from .small import DETECTIONS, random_batch, random_detector, shrink
+from .small import calibrate, random_batch, random_detector, shrink
 
 #: Height and width of the image; the second where the detector itself needs
 #: more, such as 900 queries from as many places.
 SIZES = (192, 256), (384, 512)
-TOLERANCE = 1e-3  # of a gradient, as a share of its largest element
+DETECTIONS = 3
+#: Of a gradient, as a share of its largest element, in single and in double
+#: precision.
+TOLERANCES = (1e-3, 1e-6)
 STRATEGIES = {
     WindowGradients: 'window',
     RoIGradients: 'roi',
@@ -54,6 +58,7 @@ class Checked:
         seconds (float): For ODAM of all outputs of ``DETECTIONS`` objects.
         difference (float): Largest difference to the gradients of the whole
             prediction, as a share of a gradient's largest element.
+        double (bool): Whether those were compared in double precision.
         size (list[int]): Height and width of the image.
     """
     config: str
@@ -63,11 +68,16 @@ class Checked:
     outputs: Sequence[str] = ()
     seconds: float = math.nan
     difference: float = math.nan
+    double: bool = False
     size: Sequence[int] = ()
 
 
 class WrongError(Exception):
     """A map is not what it should be."""
+
+
+class HostError(Exception):
+    """A detector does not predict, explained or not."""
 
 
 def check_config(path: Path) -> Checked:
@@ -80,37 +90,40 @@ def check_config(path: Path) -> Checked:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             check(checked, path)
-    except ImportError as error:
-        checked.status = 'needs'
-        checked.reason = f'the package {missing_package(error)}'
     except Exception as error:  # foreign code of a hundred models
-        compiled = 'needs a compiled mmcv' in str(error)
-        checked.status = 'needs' if compiled else 'fails'
-        checked.reason = 'a compiled mmcv' if compiled else \
-            f'{type(error).__name__}: {first_line(error)}'
+        checked.status, checked.reason = judged(error)
     return checked
 
 
-def missing_package(error: BaseException | None) -> str:
-    """The name of what could not be imported; mmengine hides it behind an
-    error of its own."""
-    named = ''
-    while error is not None:
-        named = getattr(error, 'name', None) or named or first_line(error)
-        error = error.__cause__ or error.__context__
-    return named.partition('.')[0]
+def judged(error: BaseException) -> tuple[str, str]:
+    """Status and reason where an error was raised. What could not be imported
+    is found behind mmengine's own errors."""
+    if 'needs a compiled mmcv' in str(error):
+        return 'needs', 'a compiled mmcv'
+    cause: BaseException | None = error
+    missing = ''
+    while cause is not None:
+        if isinstance(cause, ImportError):
+            missing = (cause.name or '').partition('.')[0] or missing or \
+                first_line(cause)
+        cause = cause.__cause__ or cause.__context__
+    if missing:
+        return 'needs', f'a package: {missing}'
+    if isinstance(error, (WrongError, HostError)):
+        return 'fails', first_line(error)
+    return 'fails', f'{type(error).__name__}: {first_line(error)}'
 
 
 def check(checked: Checked, path: Path) -> None:
     """Fill in what is found out, as far as it goes.
 
     Raises:
-        Exception: Whatever the detector raises.
+        Exception: Whatever is raised in the config's modules.
+        HostError: If the detector does not predict.
         WrongError: If a map is wrong.
     """
     model, data, checked.size = first_that_predicts(path)
     adapter = DetectorAdapter(model)
-    start = time.perf_counter()
     trace = adapter.trace(data).select(slice(DETECTIONS))
     checked.strategy = strategy_of(trace)
     checked.outputs = [output for output in OUTPUTS if not trace.lost(output)]
@@ -119,12 +132,45 @@ def check(checked: Checked, path: Path) -> None:
     heatmaps = ODAM(outputs=checked.outputs)(trace)
     checked.seconds = time.perf_counter() - start
     check_heatmaps(heatmaps, trace)
-    naive = adapter.trace(data, run=WholeRun(adapter.model))
-    checked.difference = largest_difference(
-        trace, naive.select(slice(DETECTIONS)), checked.outputs)
-    if not checked.difference <= TOLERANCE:
+    checked.double = runs_in_double(adapter, data)
+    with in_double(adapter) if checked.double else nullcontext():
+        checked.difference = largest_difference(
+            *(adapter.trace(data, run=run).select(slice(DETECTIONS))
+              for run in (None, WholeRun(adapter.model))), checked.outputs)
+    if not checked.difference <= TOLERANCES[checked.double]:
         raise WrongError('gradients differ from those of the whole prediction '
                          f'by {checked.difference:.1g}')
+
+
+@contextmanager
+def in_double(adapter: DetectorAdapter) -> Iterator[None]:
+    """Compute in double precision in this context. In single precision, two
+    ways to the same gradient can differ wherever a rectifier's input is zero
+    but for rounding."""
+
+    def convert(module: nn.Module, args: Any, output: Any) -> Any:
+        return dict(output, inputs=output['inputs'].double())
+
+    adapter.model.double()
+    hook = adapter.model.data_preprocessor.register_forward_hook(convert)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.double)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+        hook.remove()
+        adapter.model.float()
+
+
+def runs_in_double(adapter: DetectorAdapter, data: dict[str, Any]) -> bool:
+    """Whether a detector that runs in single precision does so in double."""
+    with in_double(adapter):
+        try:
+            adapter.trace(data)
+        except Exception:  # as above
+            return False
+    return True
 
 
 def first_that_predicts(
@@ -133,23 +179,23 @@ def first_that_predicts(
     something, unexplained.
 
     Raises:
-        Exception: What it raises at the largest size.
-        WrongError: If it finds nothing there either.
+        HostError: If it does not at any size.
     """
+    reason = ''
     for size in SIZES:
+        cfg = Config.fromfile(path)
+        shrink(cfg, size)
+        model = random_detector(cfg)
+        data = random_batch(model, size)
         try:
-            cfg = Config.fromfile(path)
-            shrink(cfg, size)
-            model = random_detector(cfg)
-            data = random_batch(model, size)
-            found = DetectorAdapter(model, None).trace(data)
-            if not len(found):
-                raise WrongError('random weights find nothing')
-            return model, data, size
-        except (RuntimeError, IndexError, ValueError, WrongError):
-            if size == SIZES[-1]:
-                raise
-    raise AssertionError('no sizes')
+            calibrate(model, random_batch(model, size, 2))
+            if len(DetectorAdapter(model, None).trace(data)):
+                return model, data, size
+            reason = 'random weights find nothing'
+        except Exception as error:  # as above
+            reason = 'the detector itself raises ' \
+                f'{type(error).__name__}: {first_line(error)}'
+    raise HostError(reason)
 
 
 def strategy_of(trace: Trace) -> str:

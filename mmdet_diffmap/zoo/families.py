@@ -55,7 +55,7 @@ def family_of(config: Path) -> str:
 
 def zoo_configs() -> dict[str, Path]:
     """One config of each folder that is not excluded, by its name: the first
-    that the folder's metafile lists, else that with the shortest name."""
+    that the folder's metafile lists, else the first by its name."""
     found = {}
     for folder in sorted(zoo_folder().iterdir()):
         if not folder.is_dir() or folder.name in EXCLUDED:
@@ -77,6 +77,4 @@ def first_config(folder: Path) -> Path | None:
             config = folder.parent.parent / model.get('Config', '')
             if config.suffix == '.py' and config.is_file():
                 return config
-    configs = sorted(folder.glob('*.py'),
-                     key=lambda path: (len(path.name), path.name))
-    return configs[0] if configs else None
+    return min(folder.glob('*.py'), default=None)

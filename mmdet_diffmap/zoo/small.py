@@ -1,23 +1,25 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """A small random detector of any config, and a batch for it."""
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from mmdet.models.detectors import TwoStageDetector
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.structures import InstanceData
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..apis.detector import build_detector
+from ..apis.detector import build_detector, inner_dicts
+from .families import zoo_folder
 
 PROPOSALS = 30
-DETECTIONS = 3
 #: Thresholds that would drop what random weights find, and what lets it pass.
-OPEN = dict(score_thr=0.0, distance_threshold=1e9)
+OPEN = dict(score_thr=0.0, conf_thr=0.0, distance_threshold=1e9,
+            corner_topk=500)
 #: Transforms that need more than an image.
 ABOUT_DATA = ('Annotations', 'Proposals', 'TextPrompt')
 
@@ -26,6 +28,9 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
     """Let a config be that of a quick detector: no weights to download, few
     proposals, every score passes, small images.
 
+    The teacher of a distilled detector, which takes part in training only,
+    is built as well, and its weights are not loaded.
+
     An input that a network takes in one size alone (SSD's), which its
     pipeline shows by leaving out ``keep_ratio``, stays as it is.
 
@@ -33,38 +38,30 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
         cfg (Config): Changed in place.
         size (tuple): Height and width of the image.
     """
-    for part in parts(cfg.model):
-        if isinstance(part.get('init_cfg'), dict) and \
-                part['init_cfg'].get('type') == 'Pretrained':
+    for part in inner_dicts(cfg.model):
+        if 'checkpoint' in (part.get('init_cfg') or {}):
             part['init_cfg'] = None
         if 'pretrained' in part:
             part['pretrained'] = False \
                 if isinstance(part['pretrained'], bool) else None
-        for test_cfg in parts(part.get('test_cfg')):
+        for test_cfg in inner_dicts(part.get('test_cfg')):
             test_cfg.update({name: value for name, value in OPEN.items()
                              if name in test_cfg})
-            if 'max_per_img' in test_cfg:
-                test_cfg['max_per_img'] = PROPOSALS \
-                    if 'nms_pre' in test_cfg and part.get('roi_head') \
-                    else DETECTIONS
-            if 'nms_pre' in test_cfg:
-                test_cfg['nms_pre'] = min(test_cfg['nms_pre'], 2 * PROPOSALS)
+            for name, most in ('nms_pre', 2 * PROPOSALS), (
+                    'max_per_img', PROPOSALS):
+                if 'nms_pre' in test_cfg and name in test_cfg:
+                    test_cfg[name] = min(test_cfg[name], most)
+        if 'teacher_ckpt' in part:
+            part['teacher_ckpt'] = None
+        if 'teacher_config' in part:
+            part['teacher_config'] = str(
+                zoo_folder().parent / part['teacher_config'])
     longest = max(size)
-    for transform in parts(cfg.test_dataloader):
+    for transform in inner_dicts(cfg.test_dataloader):
         if transform.get('keep_ratio') and 'scale' in transform:
             transform['scale'] = (longest, longest)
         if transform.get('type') == 'Pad' and 'size' in transform:
             transform['size'] = (longest, longest)
-
-
-def parts(value: Any) -> Iterator[Any]:
-    """All dicts inside a config's value, from the outermost on."""
-    if isinstance(value, dict):
-        yield value
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for one in value:
-            yield from parts(one)
 
 
 def random_detector(cfg: Config) -> nn.Module:
@@ -79,9 +76,29 @@ def random_detector(cfg: Config) -> nn.Module:
     for name, parameter in model.named_parameters():
         # predictors start near zero, and so would all gradients
         if parameter.dim() > 1 and 'head' in name:
-            spread = 0.5 / parameter[0].numel()**0.5
-            parameter.data += spread * torch.randn_like(parameter)
-    return model.eval()
+            noise = torch.randn_like(parameter).flatten(1)
+            if noise.shape[1] > 1:  # else one class would be first everywhere
+                noise -= noise.mean(dim=1, keepdim=True)
+            parameter.data += 0.5 / noise.shape[1]**0.5 * noise.view_as(
+                parameter)
+    model.eval()  # returns nothing in some detectors
+    return model
+
+
+def calibrate(model: Any, data: dict[str, Any]) -> None:
+    """Let batch normalisation know the statistics of a batch, as training
+    would: the features of deep networks would grow without bound."""
+    norms = [one for one in model.modules() if isinstance(one, _BatchNorm)]
+    momentums = [one.momentum for one in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.training, norm.momentum = True, None
+    try:
+        with torch.no_grad():
+            model.test_step(data)
+    finally:
+        for norm, momentum in zip(norms, momentums):
+            norm.training, norm.momentum = False, momentum
 
 
 def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -94,11 +111,12 @@ def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.uint8(coarse + rng.integers(0, 55, (height, width, 3)))
 
 
-def random_batch(model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
-    """A random image as the config's test pipeline gives it, and random
+def random_batch(model: nn.Module, size: tuple[int, int],
+                 count: int = 1) -> dict[str, Any]:
+    """Random images as the config's test pipeline gives them, and random
     proposals for a detector that makes none."""
     cfg: Any = model.cfg
-    pipeline = next(part['pipeline'] for part in parts(cfg.test_dataloader)
+    pipeline = next(part['pipeline'] for part in inner_dicts(cfg.test_dataloader)
                     if 'pipeline' in part)
     transforms = [
         dict(one) for transform in pipeline
@@ -108,14 +126,21 @@ def random_batch(model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
     ]
     transforms[0].pop('backend_args', None)
     transforms[0]['type'] = 'LoadImageFromNDArray'
-    data = Compose(transforms)(dict(img=random_image(size), img_id=0))
-    sample = data['data_samples']
+    compose = Compose(transforms)
+    examples = [compose(dict(img=random_image(size, seed), img_id=seed))
+                for seed in range(count)]
     if isinstance(model, TwoStageDetector) and not model.with_rpn:
-        generator = torch.Generator().manual_seed(0)
-        corners = torch.rand(PROPOSALS, 2, 2, generator=generator)
-        height, width = sample.img_shape[:2]
-        boxes = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
-        sample.proposals = InstanceData(
-            bboxes=boxes * boxes.new_tensor([width, height] * 2),
-            scores=torch.ones(PROPOSALS))
-    return pseudo_collate([data])
+        for one in examples:
+            add_proposals(one['data_samples'])
+    return pseudo_collate(examples)
+
+
+def add_proposals(sample: DetDataSample) -> None:
+    """Put random proposals where a detector without an RPN expects them."""
+    height, width = sample.img_shape[:2]
+    corners = torch.rand(PROPOSALS, 2, 2,
+                         generator=torch.Generator().manual_seed(0))
+    boxes = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
+    sample.proposals = InstanceData(
+        bboxes=boxes * boxes.new_tensor([width, height] * 2),
+        scores=torch.ones(PROPOSALS))
