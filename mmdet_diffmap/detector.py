@@ -63,7 +63,7 @@ class DetectorAdapter:
                             f'{type(model).__name__}')
         if isinstance(model, SemiBaseDetector):
             model = predicting_part(model)
-        self.model = model
+        self.model: Any = model
         self.statistics = statistics
         self.target: TargetLayer | None = None
         if target_layer is not None:
@@ -233,7 +233,7 @@ def no_nan_from(head: nn.Module | None) -> Iterator[None]:
         raise FloatingPointError(f'{type(head).__name__} gives NaN')
 
 
-def predicting_part(model: SemiBaseDetector) -> BaseDetector:
+def predicting_part(model: Any) -> BaseDetector:
     """The teacher or the student, whichever a semi-supervised detector asks
     for its predictions."""
     settings = model.semi_test_cfg or {}

@@ -13,7 +13,6 @@ import warnings
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 # remarks of the host's packages about each other; ours are errors or logged
 warnings.simplefilter('ignore')
@@ -26,6 +25,7 @@ from mmdet_diffmap.pages import markdown, with_tables
 from mmdet_diffmap.trace import OUTPUTS
 from mmdet_diffmap.zoo import (
     EXCLUDED,
+    SIZES,
     Checked,
     check_each,
     family_of,
@@ -167,8 +167,10 @@ def row(checked: Checked) -> list[str]:
         remarks.append(f'no gradient of {", ".join(lost)}')
     if checked.size:
         height, width = checked.size
-        if (height, width) != (192, 256):
+        if (height, width) != SIZES[0]:
             remarks.append(f'image of {width} × {height}')
+    if checked.status == 'works' and not checked.double:
+        remarks.append('compared in single precision')
     return [
         family_of(path), path.stem, checked.status, checked.strategy,
         figure(checked.seconds, '.2f'), figure(checked.difference, '.0e'),

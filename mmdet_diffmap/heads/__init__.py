@@ -3,8 +3,9 @@
 
 ``run.py`` says what a run of a head is; ``rois.py``, ``levels.py`` and
 ``whole.py`` are its kinds, from the most special to the one that serves every
-detector; ``masks.py`` is about mask branches. Which one it is follows from what a detector's heads do, never from
-its name.
+detector. Which one it is follows from what a detector's heads do, never from
+its name. ``attached.py`` undoes what the host detaches, ``masks.py`` is about
+mask branches.
 """
 from __future__ import annotations
 

@@ -50,7 +50,8 @@ class RoIHeadRun(HeadRun):
         if stage is None:
             return None
         stage.inputs = self.stages[-1].inputs
-        threshold = self.model.roi_head.test_cfg.mask_thr_binary
+        roi_head: Any = self.model.roi_head
+        threshold = roi_head.test_cfg.mask_thr_binary
 
         def masks_of(labels: Tensor) -> GradientSource:
             return Upstream(MaskGradients(stage, threshold, labels),

@@ -39,8 +39,9 @@ __all__ = ['install_standins']
 
 EXTENSION = 'mmcv._ext'
 STAND_INS = (
-    carafe_backward, carafe_forward, deform_conv_backward_input, deform_conv_backward_parameters,
-    deform_conv_forward, masked_col2im_forward, masked_im2col_forward,
+    carafe_backward, carafe_forward, deform_conv_backward_input,
+    deform_conv_backward_parameters, deform_conv_forward,
+    masked_col2im_forward, masked_im2col_forward,
     modulated_deform_conv_backward, modulated_deform_conv_forward,
     ms_deform_attn_backward, ms_deform_attn_forward, nms, roi_align_backward,
     roi_align_forward, roi_pool_backward, roi_pool_forward,

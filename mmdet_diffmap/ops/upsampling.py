@@ -49,8 +49,10 @@ def carafe_backward(grad_output: Tensor, rfeatures: Tensor, masks: Tensor,
                     group_size: int, scale_factor: int) -> None:
     """Write the gradients with respect to features and masks."""
     with torch.enable_grad():
-        leaves = [one.detach().requires_grad_() for one in (rfeatures, masks)]
-        output = reassembled(*leaves, kernel_size, group_size, scale_factor)
+        features = rfeatures.detach().requires_grad_()
+        masks = masks.detach().requires_grad_()
+        output = reassembled(features, masks, kernel_size, group_size,
+                             scale_factor)
     for gradient, found in zip((grad_input, grad_masks), torch.autograd.grad(
-            output, leaves, grad_output)):
+            output, (features, masks), grad_output)):
         gradient.copy_(found)

@@ -5,11 +5,11 @@
 detector of a config, ``check.py`` explains what it finds and compares the
 gradients, ``processes.py`` checks many, each in a process of its own.
 """
-from .check import Checked, check_config
+from .check import SIZES, Checked, check_config
 from .families import EXCLUDED, family_of, zoo_configs
 from .processes import check_each
 
 __all__ = [
-    'EXCLUDED', 'Checked', 'check_config', 'check_each', 'family_of',
+    'EXCLUDED', 'SIZES', 'Checked', 'check_config', 'check_each', 'family_of',
     'zoo_configs'
 ]

@@ -95,7 +95,7 @@ def check_config(path: Path) -> Checked:
     return checked
 
 
-def judged(error: BaseException) -> tuple[str, str]:
+def judged(error: Exception) -> tuple[str, str]:
     """Status and reason where an error was raised. What could not be imported
     is found behind mmengine's own errors."""
     if 'needs a compiled mmcv' in str(error):
@@ -105,7 +105,7 @@ def judged(error: BaseException) -> tuple[str, str]:
     while cause is not None:
         if isinstance(cause, ImportError):
             missing = (cause.name or '').partition('.')[0] or missing or \
-                first_line(cause)
+                str(cause)
         cause = cause.__cause__ or cause.__context__
     if missing:
         return 'needs', f'a package: {missing}'
@@ -134,9 +134,10 @@ def check(checked: Checked, path: Path) -> None:
     check_heatmaps(heatmaps, trace)
     checked.double = runs_in_double(adapter, data)
     with in_double(adapter) if checked.double else nullcontext():
+        trace = adapter.trace(data).select(slice(DETECTIONS))
+        naive = adapter.trace(data, run=WholeRun(adapter.model))
         checked.difference = largest_difference(
-            *(adapter.trace(data, run=run).select(slice(DETECTIONS))
-              for run in (None, WholeRun(adapter.model))), checked.outputs)
+            trace, naive.select(slice(DETECTIONS)), checked.outputs)
     if not checked.difference <= TOLERANCES[checked.double]:
         raise WrongError('gradients differ from those of the whole prediction '
                          f'by {checked.difference:.1g}')

@@ -43,7 +43,8 @@ def check_each(configs: Iterable[Path], jobs: int,
                 running[receiver] = path, process, time.monotonic() + seconds
             now = time.monotonic()
             first = min(limit for _, _, limit in running.values())
-            ready = wait(list(running), timeout=max(0.0, first - now))
+            ready: list[Any] = wait(list(running),
+                                    timeout=max(0.0, first - now))
             late = [one for one, (_, _, limit) in running.items()
                     if limit <= time.monotonic() and one not in ready]
             for receiver in [*ready, *late]:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..apis.detector import build_detector, inner_dicts
+from ..heads import without_masks
 from .families import zoo_folder
 
 PROPOSALS = 30
@@ -94,7 +95,7 @@ def calibrate(model: Any, data: dict[str, Any]) -> None:
         norm.reset_running_stats()
         norm.training, norm.momentum = True, None
     try:
-        with torch.no_grad():
+        with torch.no_grad(), without_masks(model):
             model.test_step(data)
     finally:
         for norm, momentum in zip(norms, momentums):
@@ -108,7 +109,8 @@ def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
     coarse = np.kron(
         rng.integers(0, 200, (height // 16 + 1, width // 16 + 1, 3)),
         np.ones((16, 16, 1)))[:height, :width]
-    return np.uint8(coarse + rng.integers(0, 55, (height, width, 3)))
+    fine = rng.integers(0, 55, (height, width, 3))
+    return (coarse + fine).astype(np.uint8)
 
 
 def random_batch(model: nn.Module, size: tuple[int, int],
@@ -116,8 +118,9 @@ def random_batch(model: nn.Module, size: tuple[int, int],
     """Random images as the config's test pipeline gives them, and random
     proposals for a detector that makes none."""
     cfg: Any = model.cfg
-    pipeline = next(part['pipeline'] for part in inner_dicts(cfg.test_dataloader)
-                    if 'pipeline' in part)
+    pipeline = next(
+        part['pipeline'] for part in inner_dicts(cfg.test_dataloader)
+        if 'pipeline' in part)
     transforms = [
         dict(one) for transform in pipeline
         # some are only told to change proposals as well
