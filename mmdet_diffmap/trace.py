@@ -173,7 +173,7 @@ class Trace:
         """Number of detections."""
         return len(self.detections)
 
-    def select(self, keep: Tensor | slice) -> Trace:
+    def select(self, keep: Tensor | slice | list[int]) -> Trace:
         """The trace of some of the detections: those that ``keep`` (mask,
         indices or slice) selects."""
         with recording():

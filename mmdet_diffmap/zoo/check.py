@@ -124,23 +124,44 @@ def check(checked: Checked, path: Path) -> None:
     """
     model, data, checked.size = first_that_predicts(path)
     adapter = DetectorAdapter(model)
-    trace = adapter.trace(data).select(slice(DETECTIONS))
+    chosen = with_gradients(adapter.trace(data, run=WholeRun(adapter.model)))
+    trace = adapter.trace(data).select(chosen)
     checked.strategy = strategy_of(trace)
     checked.outputs = [output for output in OUTPUTS if not trace.lost(output)]
-    trace = adapter.trace(data).select(slice(DETECTIONS))
     start = time.perf_counter()
+    trace = adapter.trace(data).select(chosen)
     heatmaps = ODAM(outputs=checked.outputs)(trace)
     checked.seconds = time.perf_counter() - start
     check_heatmaps(heatmaps, trace)
     checked.double = runs_in_double(adapter, data)
     with in_double(adapter) if checked.double else nullcontext():
-        trace = adapter.trace(data).select(slice(DETECTIONS))
+        trace = adapter.trace(data).select(chosen)
         naive = adapter.trace(data, run=WholeRun(adapter.model))
         checked.difference = largest_difference(
-            trace, naive.select(slice(DETECTIONS)), checked.outputs)
+            trace, naive.select(chosen), checked.outputs)
     if not checked.difference <= TOLERANCES[checked.double]:
         raise WrongError('gradients differ from those of the whole prediction '
                          f'by {checked.difference:.1g}')
+
+
+def with_gradients(naive: Trace) -> list[int]:
+    """The first detections whose score depends on the features at all: a score
+    of random weights can be 1 but for rounding, or that of a proposal outside
+    of the image.
+
+    Raises:
+        WrongError: If there are none.
+    """
+    found: list[int] = []
+    for detection in range(len(naive)):
+        (gradient, ) = naive.select([detection]).gradients(['score'])
+        if any(level.gradient.any() for level in gradient.levels):
+            found.append(detection)
+        if len(found) == DETECTIONS:
+            break
+    if not found:
+        raise WrongError('no score has a gradient')
+    return found
 
 
 @contextmanager

@@ -57,8 +57,8 @@ def test_maps_are_those_of_the_known_detector(kind, family):
     model = random_detector(family)
     stranger = kind(model).eval()
     data = batch_of(model, random_image(*SIZE))
-    trace = DetectorAdapter(stranger).trace(data)
-    expected = DetectorAdapter(model).trace(data)
+    trace = DetectorAdapter(stranger).trace(data).select(slice(3))
+    expected = DetectorAdapter(model).trace(data).select(slice(3))
     assert isinstance(trace.source, WholeGradients) or kind is Twice
     assert torch.equal(trace.detections.bboxes, expected.detections.bboxes)
     assert len(trace)
