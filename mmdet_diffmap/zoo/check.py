@@ -80,16 +80,22 @@ class HostError(Exception):
     """A detector does not predict, explained or not."""
 
 
-def check_config(path: Path) -> Checked:
+def check_config(path: Path,
+                 sizes: Sequence[tuple[int, int]] = SIZES) -> Checked:
     """Explain the objects that a small random detector finds.
 
     Whatever goes wrong in the detector or in explaining it is the result.
+
+    Args:
+        path (Path): The config.
+        sizes (Sequence): Heights and widths of the image, the first at which
+            the detector finds something is taken.
     """
     checked = Checked(str(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            check(checked, path)
+            check(checked, path, sizes)
     except Exception as error:  # foreign code of a hundred models
         checked.status, checked.reason = judged(error)
     return checked
@@ -114,7 +120,8 @@ def judged(error: Exception) -> tuple[str, str]:
     return 'fails', f'{type(error).__name__}: {first_line(error)}'
 
 
-def check(checked: Checked, path: Path) -> None:
+def check(checked: Checked, path: Path,
+          sizes: Sequence[tuple[int, int]]) -> None:
     """Fill in what is found out, as far as it goes.
 
     Raises:
@@ -122,7 +129,7 @@ def check(checked: Checked, path: Path) -> None:
         HostError: If the detector does not predict.
         WrongError: If a map is wrong.
     """
-    model, data, checked.size = first_that_predicts(path)
+    model, data, checked.size = first_that_predicts(path, sizes)
     adapter = DetectorAdapter(model)
     chosen = with_gradients(adapter.trace(data, run=WholeRun(adapter.model)))
     trace = adapter.trace(data).select(chosen)
@@ -196,21 +203,22 @@ def runs_in_double(adapter: DetectorAdapter, data: dict[str, Any]) -> bool:
 
 
 def first_that_predicts(
-        path: Path) -> tuple[nn.Module, dict[str, Any], Sequence[int]]:
-    """A detector, a batch and the smallest size of the image at which it finds
+    path: Path, sizes: Sequence[tuple[int, int]]
+) -> tuple[nn.Module, dict[str, Any], Sequence[int]]:
+    """A detector, a batch and the first size of the image at which it finds
     something, unexplained.
 
     Raises:
         HostError: If it does not at any size.
     """
     reason = ''
-    for size in SIZES:
+    for size in sizes:
         cfg = Config.fromfile(path)
         shrink(cfg, size)
         model = random_detector(cfg)
         data = random_batch(model, size)
         try:
-            calibrate(model, random_batch(model, size, 2))
+            calibrate(model, data)
             if len(DetectorAdapter(model, None).trace(data)):
                 return model, data, size
             reason = 'random weights find nothing'

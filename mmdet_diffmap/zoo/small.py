@@ -1,6 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """A small random detector of any config, and a batch for it."""
 import logging
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -89,17 +90,19 @@ def random_detector(cfg: Config) -> nn.Module:
 def calibrate(model: Any, data: dict[str, Any]) -> None:
     """Let batch normalisation know the statistics of a batch, as training
     would: the features of deep networks would grow without bound."""
-    norms = [one for one in model.modules() if isinstance(one, _BatchNorm)]
-    momentums = [one.momentum for one in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.training, norm.momentum = True, None
-    try:
-        with torch.no_grad(), without_masks(model):
-            model.test_step(data)
-    finally:
-        for norm, momentum in zip(norms, momentums):
-            norm.training, norm.momentum = False, momentum
+
+    def learn(norm: Any, args: Any) -> None:
+        values = args[0].transpose(0, 1).flatten(1)
+        if values.numel():
+            variance = values.var(dim=1, unbiased=False)
+            norm.running_mean = values.mean(dim=1)
+            norm.running_var = variance.where(variance > 0, 1.0)
+
+    with torch.no_grad(), without_masks(model), ExitStack() as stack:
+        for norm in model.modules():
+            if isinstance(norm, _BatchNorm):
+                stack.callback(norm.register_forward_pre_hook(learn).remove)
+        model.test_step(data)
 
 
 def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -113,9 +116,8 @@ def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
     return (coarse + fine).astype(np.uint8)
 
 
-def random_batch(model: nn.Module, size: tuple[int, int],
-                 count: int = 1) -> dict[str, Any]:
-    """Random images as the config's test pipeline gives them, and random
+def random_batch(model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
+    """A random image as the config's test pipeline gives it, and random
     proposals for a detector that makes none."""
     cfg: Any = model.cfg
     pipeline = next(
@@ -129,13 +131,10 @@ def random_batch(model: nn.Module, size: tuple[int, int],
     ]
     transforms[0].pop('backend_args', None)
     transforms[0]['type'] = 'LoadImageFromNDArray'
-    compose = Compose(transforms)
-    examples = [compose(dict(img=random_image(size, seed), img_id=seed))
-                for seed in range(count)]
+    example = Compose(transforms)(dict(img=random_image(size), img_id=0))
     if isinstance(model, TwoStageDetector) and not model.with_rpn:
-        for one in examples:
-            add_proposals(one['data_samples'])
-    return pseudo_collate(examples)
+        add_proposals(example['data_samples'])
+    return pseudo_collate([example])
 
 
 def add_proposals(sample: DetDataSample) -> None:

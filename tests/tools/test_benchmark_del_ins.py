@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from demo import CONFIG, ROOT, WEIGHTS
 from PIL import Image
+from programs import added_path
 from pycocotools import mask as coco_mask
 
 from mmdet_diffmap.datasets.scenes import CLASSES, render_scene
@@ -124,10 +125,10 @@ def test_two_processes_give_the_same_figures(plain_run, tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    run(['env', f'PORT={port}', f'PATH={os.path.dirname(sys.executable)}:'
-         f'{os.environ["PATH"]}', ROOT / 'tools/dist_benchmark_del_ins.sh',
-         CONFIG, WEIGHTS, '2', '--work-dir', tmp_path / 'work',
-         '--num-images', '4', *SHORT])
+    run(['env', f'PORT={port}', 'CUDA_VISIBLE_DEVICES=',
+         f'PATH={os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
+         ROOT / 'tools/dist_benchmark_del_ins.sh', CONFIG, WEIGHTS, '2',
+         '--work-dir', tmp_path / 'work', '--num-images', '4', *SHORT])
     assert sorted(os.listdir(tmp_path / 'work/journal')) == ['0.jsonl',
                                                              '1.jsonl']
     assert figures(tmp_path / 'work') == pytest.approx(
@@ -250,7 +251,7 @@ def test_a_worker_that_dies(tmp_path, monkeypatch):
         f'_base_ = [{str(CONFIG)!r}]\n'
         'custom_imports = dict(imports=["mmdet_diffmap", "killer"])\n'
         'test_dataloader = dict(num_workers=1, prefetch_factor=1)\n')
-    monkeypatch.setitem(ENVIRONMENT, 'PYTHONPATH', str(tmp_path))
+    monkeypatch.setitem(ENVIRONMENT, 'PYTHONPATH', added_path(tmp_path))
     options = ('--num-images', '3', '--resume', '--cfg-options',
                'test_dataloader.dataset.pipeline.0.type=KillingLoader')
     with monkeypatch.context() as patch:
