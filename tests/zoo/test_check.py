@@ -98,7 +98,7 @@ def test_what_does_not_work_has_a_reason(tmp_path, text, status, reason):
 def test_processes_that_end_without_a_result(tmp_path):
     sleeping, killed = tmp_path / 'sleeping.py', tmp_path / 'killed.py'
     sleeping.write_text("__import__('time').sleep(600)\n")
-    killed.write_text("__import__('os').abort()\n")
+    killed.write_text("__import__('os')._exit(9)\n")
     found = {one.config: one for one in check_each(
         [sleeping, killed, tmp_path / 'none.py'], jobs=2, seconds=3)}
     assert found[str(sleeping)].reason == 'no result within 3 s'
