@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmdet.apis import DetInferencer
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
@@ -79,6 +80,10 @@ def build_detector(cfg: Config) -> nn.Module:
         raise ValueError('the config\'s model cannot be built: '
                          f'{first_line(error)}') from error
     detector = revert_sync_batchnorm(detector)
+    for head in detector.modules():
+        # what mmdet 3.3.0 asks for when it predicts, and SSD's does not have
+        if isinstance(head, BaseDenseHead) and not hasattr(head, 'loss_cls'):
+            head.loss_cls = None
     detector.cfg = cfg
     return detector
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..checkpoint import first_line
@@ -129,10 +130,12 @@ def check(checked: Checked, path: Path,
         HostError: If the detector does not predict.
         WrongError: If a map is wrong.
     """
-    model, data, checked.size = first_that_predicts(path, sizes)
+    model, data, plain, checked.size = first_that_predicts(path, sizes)
     adapter = DetectorAdapter(model)
     chosen = with_gradients(adapter.trace(data, run=WholeRun(adapter.model)))
-    trace = adapter.trace(data).select(chosen)
+    trace = adapter.trace(data)
+    check_detections(trace, plain)
+    trace = trace.select(chosen)
     checked.strategy = strategy_of(trace)
     checked.outputs = [output for output in OUTPUTS if not trace.lost(output)]
     start = time.perf_counter()
@@ -204,9 +207,9 @@ def runs_in_double(adapter: DetectorAdapter, data: dict[str, Any]) -> bool:
 
 def first_that_predicts(
     path: Path, sizes: Sequence[tuple[int, int]]
-) -> tuple[nn.Module, dict[str, Any], Sequence[int]]:
-    """A detector, a batch and the first size of the image at which it finds
-    something, unexplained.
+) -> tuple[nn.Module, dict[str, Any], InstanceData, Sequence[int]]:
+    """A detector, a batch, what it finds there, unexplained, and the first
+    size of the image at which it finds something.
 
     Raises:
         HostError: If it does not at any size.
@@ -219,8 +222,9 @@ def first_that_predicts(
         data = random_batch(model, size)
         try:
             calibrate(model, data)
-            if len(DetectorAdapter(model, None).trace(data)):
-                return model, data, size
+            found = DetectorAdapter(model, None).trace(data).detections
+            if len(found):
+                return model, data, found, size
             reason = 'random weights find nothing'
         except Exception as error:  # as above
             reason = 'the detector itself raises ' \
@@ -234,6 +238,14 @@ def strategy_of(trace: Trace) -> str:
     if isinstance(source, Upstream):
         source = source.source
     return STRATEGIES[type(source)]
+
+
+def check_detections(trace: Trace, plain: InstanceData) -> None:
+    """Raise a WrongError unless a trace has those detections, to the bit."""
+    found = trace.detections
+    if not all(torch.equal(found[name], plain[name])
+               for name in ('bboxes', 'scores', 'labels')):
+        raise WrongError('the detections are not those of the detector')
 
 
 def check_heatmaps(heatmaps: Tensor, trace: Trace) -> None:
@@ -260,8 +272,7 @@ def largest_difference(trace: Trace, naive: Trace,
         WrongError: If they do not have the same detections, or a score has no
             gradient.
     """
-    if not torch.equal(trace.outputs, naive.outputs):
-        raise WrongError('the detections are not those of the detector')
+    check_detections(trace, naive.detections)
     ours, theirs = (gradients(one, outputs) for one in (trace, naive))
     worst = 0.0
     for key, expected in theirs.items():

@@ -24,10 +24,10 @@ UNLIKE = {
     'centernet': 'window',  # a heat map of centres
     'conditional_detr': 'dense',  # queries
     'dcnv2': 'roi',  # deformable convolution
-    'foveabox': 'window',  # two towers of a pyramid
     'mask_rcnn': 'roi',  # masks
     'rtmdet': 'window',  # heads of their own for each level
     'sabl': 'roi',  # sides of boxes in buckets
+    'ssd': 'window',  # whose head mmdet 3.3.0 has broken
     'yolof': 'window',  # one level
 }
 SLOW = {
@@ -136,7 +136,7 @@ def test_wrong_gradients_are_found(trace, output):
     assert largest_difference(missing, trace, OUTPUTS) == pytest.approx(1)
     with pytest.raises(WrongError, match='a score has no gradient'):
         largest_difference(trace, changed(trace, 0), OUTPUTS)
-    other = replace(trace, outputs=trace.outputs.detach() + 1)
+    other = replace(trace, detections=trace.detections[[1, 0]])
     with pytest.raises(WrongError, match='not those of the detector'):
         largest_difference(other, trace, OUTPUTS)
 
