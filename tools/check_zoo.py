@@ -179,7 +179,7 @@ def row(checked: Checked) -> list[str]:
 
 
 def figure(value: float, form: str) -> str:
-    return '' if math.isnan(value) else f'{value:{form}}'
+    return '' if math.isnan(value) else f'{value:{form}}' if value else '0'
 
 
 def check(args: argparse.Namespace) -> int:
