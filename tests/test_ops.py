@@ -291,19 +291,19 @@ def test_multi_scale_deformable_attention_and_its_gradients():
 
 def test_carafe_and_its_gradients():
     torch.manual_seed(0)
-    features = torch.randn(2, 6, 4, 5, dtype=torch.double, requires_grad=True)
-    masks = torch.randn(2, 2 * 9, 12, 15, dtype=torch.double,
+    features = torch.randn(2, 4, 2, 3, dtype=torch.double, requires_grad=True)
+    masks = torch.randn(2, 2 * 9, 6, 9, dtype=torch.double,
                         requires_grad=True)
     found = carafe(features, masks, 3, 2, 3)
-    expected = torch.zeros(2, 6, 12, 15, dtype=torch.double)
-    for channel in range(6):
-        for row in range(12):
-            for column in range(15):
+    expected = torch.zeros(2, 4, 6, 9, dtype=torch.double)
+    for channel in range(4):
+        for row in range(6):
+            for column in range(9):
                 for dy in range(3):
                     for dx in range(3):
                         y, x = row // 3 + dy - 1, column // 3 + dx - 1
-                        if 0 <= y < 4 and 0 <= x < 5:
-                            weight = (channel // 3) * 9 + dy * 3 + dx
+                        if 0 <= y < 2 and 0 <= x < 3:
+                            weight = (channel // 2) * 9 + dy * 3 + dx
                             expected[:, channel, row, column] += \
                                 features[:, channel, y, x].detach() * \
                                 masks[:, weight, row, column].detach()

@@ -31,12 +31,11 @@ UNLIKE = {
     'yolof': 'window',  # one level
 }
 SLOW = {
-    'cornernet': 'dense',  # pairs of corners
     'deformable_detr': 'dense',  # deformable attention
     'htc': 'whole',  # stages that hand on features
     'paa': 'dense',  # boxes that vote
     'soft_teacher': 'roi',  # a detector in a detector
-    'tridentnet': 'roi',  # no neck
+    'faster_rcnn': 'roi',  # no neck
     'yolo': 'window',  # objectness, and classes above a threshold
 }
 SMALL = ((96, 128), )
