@@ -4,12 +4,16 @@ import sys
 import pytest
 import torch
 from families import (
+    CONFIGS,
     DETECTIONS,
     FAMILIES,
     batch_of,
+    build,
     random_detector,
     random_image,
+    small_config,
 )
+from mmengine.config import Config
 from torch import nn
 
 from mmdet_diffmap.detector import DetectorAdapter
@@ -144,3 +148,15 @@ def test_what_the_network_gets_for_pixels():
     height, width = inputs.shape[1:]
     torch.testing.assert_close(network.of_pixels(inputs),
                                network.image[:, :height, :width])
+
+
+@pytest.mark.parametrize('settings, part', [
+    (dict(), 'teacher'), (None, 'teacher'),
+    (dict(predict_on='teacher'), 'teacher'),
+    (dict(predict_on='student'), 'student')])
+def test_semi_supervised_detector(settings, part):
+    config = small_config(CONFIGS['fcos']).model
+    model = build(Config(dict(model=dict(
+        type='SemiBaseDetector', detector=config, semi_train_cfg=dict(),
+        semi_test_cfg=settings))))
+    assert DetectorAdapter(model).model is getattr(model, part)

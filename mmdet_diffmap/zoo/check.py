@@ -137,7 +137,9 @@ def check(checked: Checked, path: Path,
     check_detections(trace, plain)
     trace = trace.select(chosen)
     checked.strategy = strategy_of(trace)
-    checked.outputs = [output for output in OUTPUTS if not trace.lost(output)]
+    kinds = OUTPUTS[:1], OUTPUTS[1:]  # score, box
+    checked.outputs = [output for kind in kinds if not trace.lost(kind[0])
+                       for output in kind]
     start = time.perf_counter()
     trace = adapter.trace(data).select(chosen)
     heatmaps = ODAM(outputs=checked.outputs)(trace)

@@ -1,13 +1,24 @@
 import pytest
 import torch
 from demo import CONFIG, WEIGHTS, demo_detector
-from families import random_detector
+from families import (
+    CONFIGS,
+    batch_of,
+    random_detector,
+    random_image,
+    small_config,
+)
 from mmengine.config import Config
+from mmengine.hub import get_config
 from torch import nn
 
 from mmdet_diffmap import load_detector
 from mmdet_diffmap.apis import class_names
-from mmdet_diffmap.apis.detector import is_detector_name, load_config
+from mmdet_diffmap.apis.detector import (
+    build_detector,
+    is_detector_name,
+    load_config,
+)
 
 
 def test_loads_the_bundled_detector():
@@ -162,3 +173,20 @@ def test_device_that_is_not_there(device):
 def test_model_without_class_names():
     with pytest.raises(ValueError, match='does not know its classes'):
         class_names(nn.Linear(1, 1))
+
+
+def test_synchronised_norms_are_built_without_a_process_group():
+    cfg = small_config(CONFIGS['fcos'])
+    cfg.model.bbox_head.norm_cfg = dict(type='MMSyncBN')
+    kinds = {type(one).__name__ for one in build_detector(cfg).modules()}
+    assert not any('SyncB' in kind for kind in kinds)
+    assert cfg.model.bbox_head.norm_cfg.type == 'MMSyncBN'
+
+
+def test_ssd_predicts():
+    cfg = get_config('mmdet::ssd/ssd300_coco.py')
+    cfg.model.backbone.init_cfg = None
+    model = build_detector(cfg).eval()
+    with torch.no_grad():
+        (found, ) = model.test_step(batch_of(model, random_image(60, 80)))
+    assert found.pred_instances.bboxes.shape[1] == 4

@@ -1,3 +1,5 @@
+import copy
+
 import mmcv.ops.nms  # noqa: F401
 import pytest
 import torch
@@ -73,3 +75,23 @@ def test_soft_nms_has_the_gradient_of_its_scores(method):
         slope = (ends[0] - ends[1]) / 2e-6
         torch.testing.assert_close((gradient * direction).sum(), slope,
                                    rtol=1e-5, atol=1e-6)
+
+
+def test_roots_of_zeros_that_nothing_depends_on():
+    scores = torch.tensor([0.25, 0.0], requires_grad=True)
+    quality = torch.tensor(0.64, requires_grad=True)
+    with Attached():
+        joint = (scores * quality).sqrt()
+    joint[0].backward()
+    # d sqrt(s q) = sqrt(q / s) / 2, and the other way round
+    assert scores.grad.tolist() == pytest.approx([0.8, 0.0])
+    assert quality.grad.item() == pytest.approx(0.3125)
+
+
+def test_a_deep_copy_keeps_its_graph():
+    value = torch.ones(3, requires_grad=True)
+    with Attached():
+        copied = copy.deepcopy(value * 2)
+        copied += 1
+    copied.sum().backward()
+    assert copied.tolist() == [3, 3, 3] and value.grad.tolist() == [2, 2, 2]
