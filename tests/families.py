@@ -13,6 +13,8 @@ from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmdet_diffmap.zoo import small
+
 CONFIGS = {
     'fcos': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
     'faster_rcnn': 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
@@ -84,11 +86,7 @@ def build(cfg: Config) -> nn.Module:
 
 def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     """A uint8 BGR image with coarse and fine structure."""
-    rng = np.random.default_rng(seed)
-    coarse = np.kron(
-        rng.integers(0, 200, (height // 16 + 1, width // 16 + 1, 3)),
-        np.ones((16, 16, 1)))[:height, :width]
-    return np.uint8(coarse + rng.integers(0, 55, (height, width, 3)))
+    return small.random_image((height, width), seed)
 
 
 def batch_of(model: nn.Module, *images: np.ndarray) -> dict:

@@ -46,6 +46,9 @@ def test_wrong_arguments_are_one_line(tmp_path):
         assert message in result.stderr
         assert result.stderr.count('\n') == 1
     assert not (tmp_path / 'w').exists()
+    for option in '--jobs', '--time-limit':
+        result = check(tmp_path, 'fcos', option, 0, expect=2)
+        assert f'{option} must be' in result.stderr
     (tmp_path / 'w').mkdir()
     (tmp_path / 'w/results.json').write_text('{')
     result = check(tmp_path, 'fcos', '--resume', expect=1)
