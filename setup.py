@@ -32,7 +32,14 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet_diffmap', 'mmdet_diffmap.*']),
-    package_data={'mmdet_diffmap': ['py.typed']},
+    package_data={
+        'mmdet_diffmap': [
+            'py.typed', 'report/page.*', '.mim/configs/*/*', '.mim/tools/*'
+        ]
+    },
+    entry_points={
+        'console_scripts': ['mmdet-diffmap = mmdet_diffmap.__main__:main']
+    },
     python_requires='>=3.10',
     install_requires=REQUIRED,
     extras_require={

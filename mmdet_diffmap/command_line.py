@@ -3,11 +3,11 @@
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
 from .memory import keep_freed_memory
+from .package_files import EXPLAINERS
 
 
 def add_options(parser: argparse.ArgumentParser,
@@ -40,12 +40,11 @@ def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
         parser.error('options are given as KEY=VALUE')
 
 
-def known_explainers(config: Config,
-                     defaults: Path) -> dict[str, dict | str]:
-    """The configs of all methods that have a name of their own: those of the
-    default file, ``configs/_base_/explainers.py``, and those in the config's
+def known_explainers(config: Config) -> dict[str, dict | str]:
+    """The configs of all methods that have a name of their own: those of
+    ``configs/_base_/explainers.py``, and those in the config's
     ``explainers``."""
-    known = dict(Config.fromfile(defaults).explainers)
+    known = dict(Config.fromfile(EXPLAINERS).explainers)
     known.update(config.get('explainers', {}))
     return known
 

@@ -28,9 +28,6 @@ from mmdet_diffmap.evaluation.runner import (
     own_settings,
 )
 
-EXPLAINERS = Path(__file__).resolve().parents[1] / \
-    'configs/_base_/explainers.py'
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -105,7 +102,7 @@ def prepare(args: argparse.Namespace) -> Config:
                          'images could be measured')
     loop = own_settings(cfg.get('test_cfg'), LOOP)
     metric = own_settings(cfg.get('test_evaluator'), METRIC)
-    known = command_line.known_explainers(cfg, EXPLAINERS)
+    known = command_line.known_explainers(cfg)
     names = loop.get('explainers') or TABLE_1
     if isinstance(names, dict):
         known.update(names)

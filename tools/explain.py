@@ -30,9 +30,7 @@ from mmdet_diffmap.explainers.explainer import (
     registered_explainers,
 )
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-EXPLAINERS = CONFIGS / '_base_/explainers.py'
-DEMO = CONFIGS / 'demo/fcos_scenes.py'
+DEMO = 'mmdet_diffmap::demo/fcos_scenes.py'
 DEMO_IMAGES = ['scene://0/2', 'scene://0/17', 'scene://0/35']
 
 
@@ -112,7 +110,7 @@ def split_paths(paths: list[str]) -> tuple[list[str], list[str]]:
     """The images and the detectors. The last path is a detector's, and those
     before it as far as they are names of detectors."""
     if not paths:
-        return DEMO_IMAGES, [str(DEMO)]
+        return DEMO_IMAGES, [DEMO]
     first = len(paths) - 1
     while first > 1 and is_detector_name(paths[first - 1]):
         first -= 1
@@ -138,7 +136,7 @@ def load_detectors(args: argparse.Namespace) -> dict[str, nn.Module]:
 def find_explainers(args: argparse.Namespace,
                     config: Config) -> dict[str, Explainer]:
     """The methods by their names."""
-    known = command_line.known_explainers(config, EXPLAINERS)
+    known = command_line.known_explainers(config)
     names: list[str] = list(args.explainer)
     if 'all' in names:
         types = {name: explainer_config(one)['type']

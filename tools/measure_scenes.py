@@ -21,7 +21,7 @@ warnings.simplefilter('ignore')
 from mmengine.config import Config
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap import command_line
+from mmdet_diffmap import command_line, package_files
 from mmdet_diffmap.apis import load_detector
 from mmdet_diffmap.apis.explain import explain_batch, single_batch
 from mmdet_diffmap.datasets import scene_path
@@ -33,12 +33,11 @@ from mmdet_diffmap.files import replacing
 from mmdet_diffmap.pages import markdown, with_tables
 from mmdet_diffmap.sanity.held_detections import HeldDetections
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 #: What maps of the class score alone say, beside the methods of the paper: of
 #: twins, the badge decides the class and not the box.
 SCORE = dict(type='ODAM', outputs=('score', ))
 EXPLAINERS: dict[str, Any] = {
-    **Config.fromfile(CONFIGS / '_base_/explainers.py').explainers,
+    **Config.fromfile(package_files.EXPLAINERS).explainers,
     'odam-score': SCORE,
     'odam-score-diff': dict(type='DifferenceMap', explainer=SCORE),
 }
@@ -128,7 +127,7 @@ def measure(detector: str, name: str,
             args: argparse.Namespace) -> dict[str, Any]:
     """The record of one detector on one kind of scenes."""
     subject = SUBJECTS[name]
-    path = CONFIGS / f'demo/{detector}_{subject.kind}.py'
+    path = package_files.CONFIGS / f'demo/{detector}_{subject.kind}.py'
     cfg = Config.fromfile(path)
     last = subject.first + args.num_images * subject.step
     dataset = cfg.test_dataloader.dataset
@@ -150,7 +149,7 @@ def measure(detector: str, name: str,
 def measure_proposals(count: int, options: dict[str, Any]) -> str:
     """How much of Faster R-CNN's maps lies inside the proposal from which a
     detection came, and inside its box: a table in Markdown."""
-    cfg = Config.fromfile(CONFIGS / 'demo/faster-rcnn_scenes.py')
+    cfg = Config.fromfile(package_files.CONFIGS / 'demo/faster-rcnn_scenes.py')
     cfg.merge_from_dict(options)
     model = load_detector(cfg)
     means = Means()

@@ -26,8 +26,6 @@ from mmdet_diffmap.pages import markdown
 from mmdet_diffmap.sanity import Checked, check_sanity
 from mmdet_diffmap.visualization.cascade import draw_similarities, draw_stages
 
-EXPLAINERS = Path(
-    __file__).resolve().parents[1] / 'configs/_base_/explainers.py'
 #: Those that need no thousand runs of the detector.
 DEFAULT = ('grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++', 'odam')
 TITLES = {
@@ -125,7 +123,7 @@ def check(args: argparse.Namespace) -> int:
     *inputs, name = args.paths
     images = find_images(inputs)
     model = load_detector(name, args.weights, args.device, args.cfg_options)
-    known = command_line.known_explainers(model.cfg, EXPLAINERS)
+    known = command_line.known_explainers(model.cfg)
     explainers = build_explainers(
         {one: known.get(one, one) for one in args.explainer},
         **args.explainer_options)

@@ -18,6 +18,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from ..checkpoint import first_line, load_weights, read_checkpoint
+from ..package_files import PREFIX, bundled_config
 
 
 def load_detector(model: str | os.PathLike | Config,
@@ -28,8 +29,9 @@ def load_detector(model: str | os.PathLike | Config,
 
     Args:
         model (str | PathLike | Config): A config, the path of one, a config
-            of mmdet's wheel (``mmdet::fcos/….py``), or a name of its model
-            zoo (``rtmdet_tiny_8xb32-300e_coco``).
+            of mmdet's wheel (``mmdet::fcos/….py``) or of this package
+            (``mmdet_diffmap::fcos/….py``), or a name of mmdet's model zoo
+            (``rtmdet_tiny_8xb32-300e_coco``).
         weights (str | PathLike, optional): Path or URL of the checkpoint.
             Defaults to the config's ``load_from``, or to the zoo's.
         device (str, optional): Defaults to the GPU where there is one.
@@ -105,6 +107,8 @@ def load_config(
     if isinstance(model, Config):
         return model, None
     name = os.fspath(model)
+    if name.startswith(PREFIX):
+        return read_config(str(bundled_config(name))), None
     if Path(name).suffix == '.py' and '::' not in name:
         if not Path(name).is_file():
             raise FileNotFoundError(f'config {name} does not exist')
