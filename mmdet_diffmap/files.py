@@ -35,6 +35,11 @@ def current_umask() -> int:
     return mask
 
 
+def printable(name: str) -> str:
+    """A file's name without those of its bytes that are no text."""
+    return os.fsencode(name).decode('utf-8', 'replace')
+
+
 def save_picture(picture: np.ndarray, path: Path) -> None:
     """Write an RGB picture, uint8 (H, W, 3), as PNG."""
     with replacing(path) as file:

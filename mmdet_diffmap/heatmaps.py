@@ -44,6 +44,7 @@ class GridMap:
 
 
 LevelMaps = Mapping[int, GridMap]  # by feature level
+GridMaps = Sequence[LevelMaps]  # of each detection
 
 
 def min_max_normalize(maps: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ def normalize_levels(levels: LevelMaps) -> dict[int, GridMap]:
     }
 
 
-def image_heatmaps(detections: Sequence[LevelMaps], frame: ImageFrame,
+def image_heatmaps(detections: GridMaps, frame: ImageFrame,
                    device: torch.device,
                    dtype: torch.dtype = torch.float32) -> Tensor:
     """Heat maps at the original image's size.

@@ -17,6 +17,7 @@ from torch import nn
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
 from mmdet_diffmap import command_line
 from mmdet_diffmap.apis import (
+    class_names,
     compare_files,
     explain_files,
     find_images,
@@ -26,9 +27,11 @@ from mmdet_diffmap.apis.detector import is_detector_name
 from mmdet_diffmap.apis.each_image import result_names
 from mmdet_diffmap.explainers import Explainer, build_explainers
 from mmdet_diffmap.explainers.explainer import (
+    described,
     explainer_config,
     registered_explainers,
 )
+from mmdet_diffmap.report import Report
 
 DEMO = 'mmdet_diffmap::demo/fcos_scenes.py'
 DEMO_IMAGES = ['scene://0/2', 'scene://0/17', 'scene://0/35']
@@ -89,6 +92,11 @@ def parse_args() -> argparse.Namespace:
         '--save-maps',
         action='store_true',
         help='write the maps too, as OUT_DIR/maps/NAME.npz')
+    parser.add_argument(
+        '--report',
+        action='store_true',
+        help='write an interactive page too, OUT_DIR/report.html: one file '
+        'that needs no network')
     command_line.add_detector_options(parser)
     args = command_line.parse_args(parser)
     for name in ('max_objects', 'object'):
@@ -97,8 +105,10 @@ def parse_args() -> argparse.Namespace:
                          'is negative')
     if len(args.paths) == 1:
         parser.error(f'{args.paths[0]} alone: give images and a MODEL')
-    if args.object is not None and args.save_maps:
-        parser.error('--save-maps does not go with --object')
+    for name in 'save_maps', 'report':
+        if args.object is not None and getattr(args, name):
+            parser.error(f'--{name.replace("_", "-")} does not go with '
+                         '--object')
     args.inputs, args.models = split_paths(args.paths)
     if args.weights and len(args.weights) != len(args.models):
         parser.error(f'{len(args.weights)} --weights for {len(args.models)} '
@@ -153,6 +163,24 @@ def find_explainers(args: argparse.Namespace,
                             **options)
 
 
+def make_report(args: argparse.Namespace, number: int, detector: nn.Module,
+                explainers: dict[str, Explainer]) -> Report:
+    """The page about one detector, without images."""
+    settings = {
+        'detector': args.models[number],
+        'weights': args.weights[number] if args.weights else
+                   'those that the config or the model zoo names',
+        'cfg-options': str(args.cfg_options or 'none'),
+        'score threshold': str(args.score_thr),
+        'objects of an image': 'all' if args.max_objects is None else
+                               f'the best {args.max_objects}',
+        **{f'method {name}': str(described(one))
+           for name, one in explainers.items()}
+    }
+    return Report(f'Why this object? {detector_names(args.models)[number]}',
+                  class_names(detector), settings)
+
+
 def main() -> int:
     args = parse_args()
     return command_line.run(lambda: explain(args))
@@ -170,13 +198,14 @@ def explain(args: argparse.Namespace) -> int:
     else:
         failures = {}
         pictures = Path(args.out_dir, 'vis')
-        for title, detector in detectors.items():
-            for name, explainer in explainers.items():
-                folder = Path(args.out_dir, title * (len(detectors) > 1),
-                              name * (len(explainers) > 1))
-                failures |= explain_files(detector, images, folder, explainer,
-                                          *limits, args.save_maps)
-                pictures = folder / 'vis'
+        for number, (title, detector) in enumerate(detectors.items()):
+            folder = Path(args.out_dir, title * (len(detectors) > 1))
+            report = make_report(args, number, detector, explainers) \
+                if args.report else None
+            failures |= explain_files(detector, images, folder, explainers,
+                                      *limits, args.save_maps, report)
+            if report is not None and report.photos:
+                print(f'report: {(folder / "report.html").resolve()}')
         if len(detectors) * len(explainers) > 1:
             pictures = Path(args.out_dir)
     done = len(images) - len(failures)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ..files import printable
 from ..progress import progress_display
 
 
 def each_image(paths: Sequence[str],
-               work: Callable[[str, str], str]) -> dict[str, str]:
+               work: Callable[[str, str], str],
+               failures: dict[str, str] | None = None) -> dict[str, str]:
     """Do some work for each image, and print a line about it. An image that
     fails does not stop the others.
 
@@ -20,11 +22,13 @@ def each_image(paths: Sequence[str],
         paths (Sequence[str]): Paths or URLs of the images.
         work (Callable): Gets a path and the name of its results, and returns
             what to print.
+        failures (dict, optional): Filled while the run goes on; it is what
+            is returned.
 
     Returns:
         dict: For each image that failed, the reason.
     """
-    failures: dict[str, str] = {}
+    failures = {} if failures is None else failures
     console = Console(highlight=False, soft_wrap=True)
     with progress_display(console) as progress:
         for path, name in progress.track(
@@ -41,11 +45,6 @@ def each_image(paths: Sequence[str],
             console.print(
                 printable(f'{path}: {done} ({seconds:.1f} s)'), markup=False)
     return failures
-
-
-def printable(text: str) -> str:
-    """The text without the bytes of file names that are no text."""
-    return os.fsencode(text).decode('utf-8', 'replace')
 
 
 def writable_folder(folder: Path) -> Path:

@@ -21,6 +21,7 @@ from ..explainers import (
     ExplainerLike,
     build_explainer,
 )
+from ..explanation import Explanation
 from ..trace import Trace
 from .images import read_image
 
@@ -108,6 +109,24 @@ def explain_each(model: nn.Module,
     Yields:
         DetDataSample: One for each method; see :func:`explain`.
     """
+    for explanation in explanations(model, data, index, explainers, score_thr,
+                                    max_objects):
+        yield explanation.sample
+
+
+def explanations(model: nn.Module,
+                 data: dict,
+                 index: int,
+                 explainers: Sequence[ExplainerLike],
+                 score_thr: float = 0.3,
+                 max_objects: int | None = None,
+                 by_output: bool = False) -> Iterator[Explanation]:
+    """As :func:`explain_each`, with what the maps are made of.
+
+    Args:
+        by_output (bool): Whether to keep the maps on the detector's grids, of
+            each output.
+    """
     differences = [as_difference(explainer) for explainer in explainers]
 
     def select(trace: Trace) -> Trace:
@@ -115,13 +134,16 @@ def explain_each(model: nn.Module,
 
     for difference, trace in zip(
             differences, traces(model, data, index, differences, select)):
-        heatmaps = make_heatmaps(difference.explainer, trace)
+        method = difference.explainer
+        check_memory(trace, method)
+        heatmaps, grids = method.by_output(trace) if by_output else \
+            (method(trace), {})
         sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
         sample.pred_instances = InstanceData(
             **trace.detections,
             heatmaps=heatmaps,
             difference_maps=difference.compare(heatmaps))
-        yield sample
+        yield Explanation(sample, trace.frame, grids)
 
 
 def traces(model: nn.Module, data: dict, index: int,

@@ -1,40 +1,49 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Explaining many image files, with pictures and maps on disk."""
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from ..detector import DetectorAdapter
-from ..explainers import ExplainerLike, build_explainer
+from ..explainers import Explainer, ExplainerLike, build_explainer
 from ..files import save_maps, save_picture
+from ..report import Photo, Report
 from ..visualization import draw_explanations
 from .detector import class_names
 from .each_image import each_image, writable_folder
-from .explain import explain_batch, single_batch
+from .explain import explanations, single_batch
 from .images import read_image
 
 
 def explain_files(model: nn.Module,
                   paths: Sequence[str],
                   out_dir: str | os.PathLike = 'outputs',
-                  explainer: ExplainerLike = 'ODAM',
+                  explainers: ExplainerLike
+                  | Mapping[str, ExplainerLike] = 'ODAM',
                   score_thr: float = 0.3,
                   max_objects: int | None = None,
-                  save_npz: bool = False) -> dict[str, str]:
+                  save_npz: bool = False,
+                  report: Report | None = None) -> dict[str, str]:
     """Explain image files one after the other.
 
     Writes ``OUT_DIR/vis/NAME.png`` (see :func:`draw_explanations`) and, with
-    ``save_npz``, ``OUT_DIR/maps/NAME.npz`` (see :func:`save_maps`); prints a
-    line an image. An image that fails does not stop the others.
+    ``save_npz``, ``OUT_DIR/maps/NAME.npz`` (see :func:`save_maps`), of several
+    methods into ``OUT_DIR/METHOD``; with a report, ``OUT_DIR/report.html``.
+    Prints a line an image. An image that fails does not stop the others.
 
     Args:
         model (nn.Module): The detector.
         paths (Sequence[str]): Paths or URLs of the images.
         out_dir (str | PathLike): Folder of the results.
-        explainer, score_thr, max_objects: See :func:`explain`.
+        explainers (ExplainerLike | Mapping): The method, see
+            :func:`explain`; or several by their names.
+        score_thr, max_objects: See :func:`explain`.
         save_npz (bool): Whether to write the maps themselves.
+        report (Report, optional): The page that shows all of it; it is
+            written when the run ends, in whatever way.
 
     Returns:
         dict: For each image that failed, the reason.
@@ -43,24 +52,54 @@ def explain_files(model: nn.Module,
         OSError: If nothing can be written into ``out_dir``.
         ValueError: If the explainer or its target layer does not exist.
     """
-    explainer = build_explainer(explainer)
-    # raises before the work
-    DetectorAdapter(model, explainer.target_layer, explainer.statistics)
+    methods = {
+        name: build_explainer(one)
+        for name, one in by_name(explainers).items()
+    }
+    for one in methods.values():  # raises before the work
+        DetectorAdapter(model, one.target_layer, one.statistics)
     out = writable_folder(Path(out_dir))
-    for folder in ('vis', 'maps') if save_npz else ('vis', ):
-        writable_folder(out / folder)
+    folders = {name: out / (name * (len(methods) > 1)) for name in methods}
+    for folder in folders.values():
+        for kind in ('vis', 'maps') if save_npz else ('vis', ):
+            writable_folder(folder / kind)
     names = class_names(model)
 
     def work(path: str, name: str) -> str:
         image = read_image(path)
-        sample = explain_batch(model, single_batch(model, path), 0, explainer,
-                               score_thr, max_objects)
-        picture = draw_explanations(image[..., ::-1].copy(),
-                                    sample.pred_instances, names)
-        save_picture(picture, out / 'vis' / f'{name}.png')
-        if save_npz:
-            save_maps(sample, names, out / 'maps' / f'{name}.npz')
-        count = len(sample.pred_instances)
-        return f'{count} object{"s" * (count != 1)}, {out / "vis" / name}.png'
+        photo = Photo(path, image)
+        for method, one in zip(methods, explanations(
+                model, single_batch(model, path), 0, list(methods.values()),
+                score_thr, max_objects, by_output=report is not None)):
+            picture = draw_explanations(image[..., ::-1].copy(),
+                                        one.sample.pred_instances, names)
+            save_picture(picture, folders[method] / f'vis/{name}.png')
+            if save_npz:
+                save_maps(one.sample, names,
+                          folders[method] / f'maps/{name}.npz')
+            if report is not None:
+                photo.add(method, one)
+        if report is not None:
+            report.add(photo)
+        count = len(one.sample.pred_instances)
+        return (f'{count} object{"s" * (count != 1)}, '
+                f'{folders[method] / "vis" / name}.png')
 
-    return each_image(paths, work)
+    failures: dict[str, str] = {}
+    try:
+        each_image(paths, work, failures)
+    finally:
+        if report is not None and report.photos:
+            report.save(out / 'report.html', failures)
+    return failures
+
+
+def by_name(explainers: ExplainerLike
+            | Mapping[str, ExplainerLike]) -> Mapping[str, ExplainerLike]:
+    """Several methods by their names, of which one is called after its
+    type."""
+    if isinstance(explainers, (str, Explainer)) or 'type' in explainers:
+        one: Any = explainers
+        built = build_explainer(one)
+        return {type(built).__name__: built}
+    return explainers

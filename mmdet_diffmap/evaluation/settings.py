@@ -15,6 +15,7 @@ from mmengine.dist import get_world_size
 from torch import nn
 
 from ..explainers import Explainer
+from ..explainers.explainer import described
 from ..version import __version__
 from .protocol import Protocol
 
@@ -58,15 +59,6 @@ def without(tree: Any, name: str) -> Any:
     if isinstance(tree, (list, tuple)):
         return [without(one, name) for one in tree]
     return tree
-
-
-def described(explainer: Explainer) -> dict[str, Any]:
-    """A method with all its options."""
-    options = {
-        name: described(value) if isinstance(value, Explainer) else value
-        for name, value in vars(explainer).items() if name != 'progress'
-    }
-    return dict(type=type(explainer).__name__, **options)
 
 
 def file_hash(path: str) -> str | None:

@@ -1,15 +1,18 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..heatmaps import LevelMaps, image_heatmaps
+from ..heatmaps import GridMaps, image_heatmaps
 from ..registry import EXPLAINERS
 from ..trace import Trace
+
+#: The name of the map in which all outputs are joined.
+JOINT = 'all'
 
 
 class Explainer(ABC):
@@ -39,12 +42,24 @@ class Explainer(ABC):
             in [0, 1], or signed maps in [-1, 1].
         """
 
+    def by_output(self,
+                  trace: Trace) -> tuple[Tensor, Mapping[str, GridMaps]]:
+        """The maps, and what they are made of on the detector's grids.
+
+        Returns:
+            tuple: What a call returns, and, of methods that make maps on
+            grids, those by output: all outputs joined under the name
+            :data:`JOINT`, and each alone where there are several. Empty for
+            other methods.
+        """
+        return self(trace), {}
+
     def working_memory(self, trace: Trace) -> int:
         """Bytes that the method needs at one time beside the maps of a few
         detections, if that is much."""
         return 0
 
-    def image_heatmaps(self, detections: Sequence[LevelMaps],
+    def image_heatmaps(self, detections: GridMaps,
                        trace: Trace) -> Tensor:
         """Heat maps from maps on grids, in full precision whatever the
         caller's context; see
@@ -110,6 +125,15 @@ def build_explainers(explainers: Mapping[str, dict[str, Any] | str],
             one, **{k: v for k, v in options.items() if k in known[name]})
         for name, one in configs.items()
     }
+
+
+def described(explainer: Explainer) -> dict[str, Any]:
+    """A method with all its options."""
+    options = {
+        name: described(value) if isinstance(value, Explainer) else value
+        for name, value in vars(explainer).items() if name != 'progress'
+    }
+    return dict(type=type(explainer).__name__, **options)
 
 
 def option_names(config: dict[str, Any]) -> set[str]:

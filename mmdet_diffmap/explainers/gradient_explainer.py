@@ -1,13 +1,13 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from ..heatmaps import GridMap, LevelMaps
+from ..heatmaps import GridMap, GridMaps, LevelMaps
 from ..trace import LevelGradient, OutputGradient, Trace
-from .explainer import Explainer
+from .explainer import JOINT, Explainer
 
 
 class GradientExplainer(Explainer):
@@ -45,13 +45,41 @@ class GradientExplainer(Explainer):
 
     def __call__(self, trace: Trace) -> Tensor:
         """Heat maps of all detections, shape (N, H, W), in [0, 1]."""
-        joined: list[dict[int, GridMap]] = [{} for _ in range(len(trace))]
+        grids = self.grid_maps(trace, {JOINT: self.outputs})
+        return self.image_heatmaps(grids[JOINT], trace)
+
+    def by_output(self, trace: Trace) -> tuple[Tensor, dict[str, GridMaps]]:
+        """See :meth:`Explainer.by_output`."""
+        groups = {JOINT: self.outputs}
+        if len(self.outputs) > 1:
+            groups |= {output: (output, ) for output in self.outputs}
+        grids = self.grid_maps(trace, groups)
+        return self.image_heatmaps(grids[JOINT], trace), grids
+
+    def grid_maps(self, trace: Trace,
+                  groups: Mapping[str, Sequence[str]]) -> dict[str, GridMaps]:
+        """The maps on grids of several groups of outputs.
+
+        Args:
+            trace (Trace): The detections; each gradient is asked for once.
+            groups (Mapping): Some of ``outputs`` by a name; they are joined.
+
+        Returns:
+            dict: By that name, a map on every level for each detection.
+        """
+        grids: dict[str, list[dict[int, GridMap]]] = {
+            name: [{} for _ in range(len(trace))] for name in groups
+        }
         for gradient in trace.gradients(self.outputs):
-            levels = joined[gradient.detection]
-            for level, output_map in self.output_maps(gradient).items():
-                levels[level] = output_map.maximum(levels[level]) \
-                    if level in levels else output_map
-        return self.image_heatmaps(joined, trace)
+            maps = self.output_maps(gradient)
+            for name, group in groups.items():
+                if gradient.output not in group:
+                    continue
+                levels = grids[name][gradient.detection]
+                for level, output_map in maps.items():
+                    levels[level] = output_map.maximum(levels[level]) \
+                        if level in levels else output_map
+        return dict(grids)
 
     def output_maps(self, gradient: OutputGradient) -> LevelMaps:
         """The map of one output on each level that it depends on."""

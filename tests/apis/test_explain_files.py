@@ -6,8 +6,9 @@ import pytest
 from demo import SCENE, demo_detector
 
 from mmdet_diffmap.apis import explain_files, read_image
-from mmdet_diffmap.apis.each_image import printable, result_names
+from mmdet_diffmap.apis.each_image import result_names
 from mmdet_diffmap.datasets import render_scene
+from mmdet_diffmap.files import printable
 
 
 @pytest.fixture

@@ -1,0 +1,613 @@
+'use strict';
+(() => {
+const $ = id => document.getElementById(id);
+const data = JSON.parse($('data').textContent);
+const JOINT = 'all';
+const CACHE_BYTES = 256e6;
+const MODES = ['heat', 'signed', 'positive'];
+const state = {
+  photo: 0, target: null, rival: null, hover: null, mode: 'heat', method: 0, output: JOINT,
+  opacity: 0.8, threshold: 0, sequential: data.sequential[0], diverging: data.diverging[0],
+  boxes: true, overlay: true, colour: false,
+};
+let shown = null;  // the values that the overlay shows, one a pixel
+
+// ---- Maps: from cells on grids to pixels of the picture, as the package does
+
+// The weights that torch's bilinear resize gives to `cells` for each of
+// `pixels`: the cell before and after a pixel, and the share of the latter.
+function linear(pixel, pixels, cells) {
+  const place = Math.max(0, (pixel + 0.5) * cells / pixels - 0.5);
+  const before = Math.min(Math.floor(place), cells - 1);
+  return [before, Math.min(before + 1, cells - 1), place - before];
+}
+
+// Input pixels that the cells of a grid cover: strided layers round up.
+function coveredLength(length, cells) {
+  const stride = 2 ** Math.ceil(Math.log2(Math.floor((length + cells - 1) / cells)));
+  return Math.ceil(length / stride) === cells ? cells * stride : length;
+}
+
+// Four cells and their weights for each pixel along one axis: the grid is
+// resized to the network's input, cut to the image, and resized to the picture.
+const axes = new Map();
+function axisWeights(input, content, pixels, first, cells) {
+  const key = [input, content, pixels, first, cells].join();
+  if (axes.has(key)) return axes.get(key);
+  const covered = coveredLength(input, cells);
+  const from = new Int32Array(4 * pixels), weight = new Float32Array(4 * pixels);
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    const [before, after, share] = linear(pixel, pixels, content);
+    [[before, 1 - share], [after, share]].forEach(([one, outer], i) => {
+      const [low, high, inner] = linear(first + one, covered, cells);
+      from.set([low, high], 4 * pixel + 2 * i);
+      weight.set([outer * (1 - inner), outer * inner], 4 * pixel + 2 * i);
+    });
+  }
+  axes.set(key, {from, weight});
+  return {from, weight};
+}
+
+// Where an axis sees some of the cells `first` to `end - 1`.
+function reached({from, weight}, first, end) {
+  const sees = [];
+  for (let i = 0; i < from.length; i++)
+    if (weight[i] && from[i] >= first && from[i] < end) sees.push(i >> 2);
+  return sees.length ? [sees[0], sees[sees.length - 1] + 1] : [0, 0];
+}
+
+// Enlarge one rectangle of cells, and keep in `out` what is larger there.
+function enlarge(part, cells, frame, out) {
+  const [rows, columns, top, left, height, width] = part.place;
+  const [pixelRows, pixelColumns] = frame.image;
+  const across = axisWeights(frame.input[1], frame.content[1], pixelColumns, frame.corner[1], columns);
+  const down = axisWeights(frame.input[0], frame.content[0], pixelRows, frame.corner[0], rows);
+  const [x0, x1] = reached(across, left, left + width);
+  const [y0, y1] = reached(down, top, top + height);
+  const wide = new Float32Array(height * (x1 - x0));
+  for (let x = x0; x < x1; x++)
+    for (let tap = 4 * x; tap < 4 * x + 4; tap++) {
+      const column = across.from[tap] - left, weight = across.weight[tap];
+      if (column < 0 || column >= width || !weight) continue;
+      for (let row = 0; row < height; row++)
+        wide[row * (x1 - x0) + x - x0] += weight * cells[part.start + row * width + column];
+    }
+  const line = new Float32Array(x1 - x0);
+  for (let y = y0; y < y1; y++) {
+    line.fill(0);
+    for (let tap = 4 * y; tap < 4 * y + 4; tap++) {
+      const row = down.from[tap] - top, weight = down.weight[tap];
+      if (row < 0 || row >= height || !weight) continue;
+      const start = row * line.length;
+      for (let x = 0; x < line.length; x++) line[x] += weight * wide[start + x];
+    }
+    const start = y * pixelColumns + x0;
+    for (let x = 0; x < line.length; x++)
+      if (line[x] > out[start + x]) out[start + x] = line[x];
+  }
+}
+
+// Scale to [0, 1]; a flat map becomes zeros.
+function normalize(values) {
+  let low = Infinity, high = -Infinity;
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  const factor = high > low ? 1 / (high - low) : 0;
+  for (let i = 0; i < values.length; i++) values[i] = (values[i] - low) * factor;
+  return values;
+}
+
+function bytes(id) {
+  return Uint8Array.from(atob($(id).textContent), char => char.charCodeAt(0));
+}
+
+// The cells of a photograph's maps by one method, unpacked once.
+const unpacked = new Map();
+function unpack(photo, method) {
+  const key = `maps-${photo}-${method}`;
+  if (!unpacked.has(key)) {
+    const stream = new Blob([bytes(key)]).stream().pipeThrough(new DecompressionStream('deflate'));
+    unpacked.set(key, new Response(stream).arrayBuffer().then(buffer => {
+      const description = data.photos[photo].methods[method];
+      const groups = {};
+      let start = 0;
+      for (const [name, objects] of Object.entries(description.groups))
+        groups[name] = objects.map(({peak, parts}) => ({peak, parts: parts.map(place => {
+          const part = {place, start};
+          start += place[4] * place[5];
+          return part;
+        })}));
+      return {cells: new Uint8Array(buffer), frame: description.frame, groups, maps: new Map(), others: new Map()};
+    }));
+  }
+  return unpacked.get(key);
+}
+
+// The heat map of an object, one value in [0, 1] a pixel of the picture.
+let cached = 0;
+function heatmap(source, output, object) {
+  const key = `${output} ${object}`;
+  if (source.maps.has(key)) return source.maps.get(key);
+  const [height, width] = source.frame.image;
+  const values = new Float32Array(height * width);
+  for (const part of source.groups[output][object].parts) enlarge(part, source.cells, source.frame, values);
+  normalize(values);
+  if (cached + values.byteLength > CACHE_BYTES) return values;
+  cached += values.byteLength;
+  source.maps.set(key, values);
+  return values;
+}
+
+// The largest and the second largest heat map of each pixel.
+function twoLargest(source, output) {
+  if (!source.others.has(output)) {
+    const [height, width] = source.frame.image;
+    const first = new Float32Array(height * width), second = new Float32Array(height * width);
+    source.groups[output].forEach((_, object) => {
+      const values = heatmap(source, output, object);
+      for (let i = 0; i < values.length; i++) {
+        const value = values[i];
+        if (value > first[i]) {
+          second[i] = first[i];
+          first[i] = value;
+        } else if (value > second[i]) second[i] = value;
+      }
+    });
+    source.others.set(output, {first, second});
+  }
+  return source.others.get(output);
+}
+
+// What the overlay shows of an object, against another one or against all.
+function valuesOf(source, output, mode, target, rival) {
+  const own = heatmap(source, output, target);
+  if (mode === 'heat') return own;
+  const values = Float32Array.from(own);
+  if (rival !== null) {
+    const theirs = heatmap(source, output, rival);
+    for (let i = 0; i < values.length; i++) values[i] -= theirs[i];
+  } else if (source.groups[output].length > 1) {
+    const {first, second} = twoLargest(source, output);
+    for (let i = 0; i < values.length; i++) values[i] -= own[i] === first[i] ? second[i] : first[i];
+  }
+  if (mode === 'signed') return values;
+  for (let i = 0; i < values.length; i++) if (values[i] < 0) values[i] = 0;
+  return normalize(values);
+}
+
+// ---- Colours
+
+function colourTable(name) {
+  return Array.from({length: 256}, (_, i) =>
+    [0, 2, 4].map(at => parseInt(data.colours[name].substr(6 * i + at, 2), 16)));
+}
+
+// What is painted for each of `STEPS` values: the colour of the value, the
+// more opaque the larger it is, as in the package's figures.
+const STEPS = 1021;
+function paints(name, low) {
+  const table = colourTable(name), found = new Uint8ClampedArray(4 * STEPS);
+  for (let i = 0; i < STEPS; i++) {
+    const value = Math.abs(low + i / (STEPS - 1) * (1 - low));
+    const alpha = value < state.threshold ? 0 : 255 * state.opacity * Math.sqrt(value);
+    found.set([...table[Math.round(255 * i / (STEPS - 1))], alpha], 4 * i);
+  }
+  return new Uint32Array(found.buffer);
+}
+
+function isSigned() {
+  return state.mode === 'signed';
+}
+
+function colourName() {
+  return isSigned() ? state.diverging : state.sequential;
+}
+
+function paint(values) {
+  const canvas = $('overlay'), context = canvas.getContext('2d', {willReadFrequently: true});
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  if (!values) return;
+  const low = isSigned() ? -1 : 0, palette = paints(colourName(), low);
+  const picture = context.createImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(picture.data.buffer), scale = (STEPS - 1) / (1 - low);
+  for (let i = 0; i < values.length; i++) pixels[i] = palette[Math.round((values[i] - low) * scale)];
+  context.putImageData(picture, 0, 0);
+}
+
+// ---- The page
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+function photo() {
+  return data.photos[state.photo];
+}
+
+function groups() {
+  return photo().methods[state.method].groups;
+}
+
+function objectName(index) {
+  const one = photo().objects[index];
+  return `${index} ${one.label}`;
+}
+
+// The object whose map is shown: the chosen one, or the one under the pointer.
+function current() {
+  return state.target ?? state.hover;
+}
+
+let asked = 0;  // an answer that comes late is of no use
+async function draw() {
+  const ticket = ++asked, target = current();
+  const source = target === null || !state.overlay ? null : await unpack(state.photo, state.method);
+  if (ticket !== asked) return;
+  shown = source && valuesOf(source, state.output, state.mode, target, state.rival);
+  paint(shown);
+  $('stage').classList.toggle('grey', shown !== null && !state.colour);
+  document.body.dataset.drawn = ticket;
+}
+
+let waiting = false;
+function update() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    describe();
+    draw();
+  });
+}
+
+// Everything but the overlay.
+function describe() {
+  for (const [id, role] of [['boxes', 'rect'], ['objects', 'tr']])
+    for (const one of $(id).querySelectorAll(role)) {
+      const index = +one.dataset.object;
+      one.classList.toggle('target', index === state.target);
+      one.classList.toggle('rival', index === state.rival);
+      one.classList.toggle('hover', index === state.hover);
+      if (role === 'tr') {
+        one.setAttribute('aria-selected', index === state.target);
+        const against = one.querySelector('button');
+        against.disabled = state.target === null || index === state.target;
+        against.setAttribute('aria-pressed', index === state.rival);
+      }
+    }
+  $('boxes').classList.toggle('hidden', !state.boxes);
+  for (const input of document.getElementsByName('mode')) input.checked = input.value === state.mode;
+  $('method').value = state.method;
+  describeOutputs();
+  for (const id of ['opacity', 'threshold']) {
+    $(id).value = state[id];
+    $(id).nextElementSibling.value = `${Math.round(100 * state[id])} %`;
+  }
+  $('show-boxes').checked = state.boxes;
+  $('show-overlay').checked = state.overlay;
+  $('show-colour').checked = state.colour;
+  describeColours();
+  describeChoice();
+  for (const [index, button] of [...$('gallery').children].entries())
+    button.setAttribute('aria-current', index === state.photo);
+  location.hash === hash() || history.replaceState(null, '', hash());
+}
+
+function describeOutputs() {
+  const names = Object.keys(groups()), field = $('outputs');
+  field.hidden = names.length < 2;
+  rebuild(field, names.join(), () => [field.firstElementChild, ...names.map(name => element('label', {},
+    element('input', {type: 'radio', name: 'output', value: name}), ` ${name === JOINT ? 'all joined' : name} `,
+    element('small', {title: 'its highest point, against that of all joined'})))]);
+  const target = current();
+  for (const label of field.querySelectorAll('label')) {
+    const [input, share] = label.children, name = input.value;
+    input.checked = name === state.output;
+    share.textContent = target === null || name === JOINT ? '' :
+      `${Math.round(100 * groups()[name][target].peak / (groups()[JOINT][target].peak || 1))} %`;
+  }
+}
+
+// New children, but only where they are others: the old ones may have the focus.
+function rebuild(parent, key, children) {
+  if (parent.dataset.made === key) return;
+  parent.dataset.made = key;
+  parent.replaceChildren(...children());
+}
+
+function describeColours() {
+  const names = isSigned() ? data.diverging : data.sequential, select = $('colours');
+  rebuild(select, names.join(), () => names.map(name => element('option', {
+    value: name, textContent: name + (data.safe.includes(name) ? ' (colour-blind safe)' : '')})));
+  select.value = colourName();
+  const context = $('legend').firstChild.getContext('2d');
+  colourTable(colourName()).forEach(([r, g, b], x) => {
+    context.fillStyle = `rgb(${r} ${g} ${b})`;
+    context.fillRect(x, 0, 1, 1);
+  });
+  $('low').textContent = isSigned() ? state.rival === null ? '−1 others only' : '−1 the other only' : '0';
+  $('middle').textContent = isSigned() ? '0' : '';
+  $('high').textContent = isSigned() ? '1 this object only' : '1';
+}
+
+function describeChoice() {
+  const caption = $('caption'), target = current();
+  if (target === null) {
+    caption.textContent = photo().objects.length ? 'Click an object: why this one?' :
+      'no object above the score threshold';
+    return;
+  }
+  const kind = {heat: 'heat map of ', signed: 'difference map of ', positive: 'positive difference map of '}[state.mode];
+  caption.replaceChildren(kind, element('span', {className: 'target-name', textContent: objectName(target)}));
+  if (state.mode !== 'heat') {
+    caption.append(' against ', state.rival === null ? 'all others' :
+      element('span', {className: 'rival-name', textContent: objectName(state.rival)}));
+  }
+  if (state.target !== null && state.rival === null && photo().objects.length > 1)
+    caption.append('. Click a second object: why not that one?');
+}
+
+function hash() {
+  const parts = {photo: state.photo, mode: state.mode, method: photo().methods[state.method].name, output: state.output};
+  if (state.target !== null) parts.object = state.target;
+  if (state.rival !== null) parts.against = state.rival;
+  return `#${new URLSearchParams(parts)}`;
+}
+
+// A link to a view, such as a colleague may have sent.
+function readHash() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const number = (name, count) => {
+    const value = parseInt(given.get(name));
+    return value >= 0 && value < count ? value : null;
+  };
+  openPhoto(number('photo', data.photos.length) ?? 0);
+  state.method = Math.max(0, photo().methods.findIndex(one => one.name === given.get('method')));
+  state.mode = MODES.includes(given.get('mode')) ? given.get('mode') : 'heat';
+  state.output = given.get('output') in groups() ? given.get('output') : JOINT;
+  state.target = number('object', photo().objects.length);
+  const rival = number('against', photo().objects.length);
+  state.rival = state.target === null || rival === state.target ? null : rival;
+}
+
+let photoUrl = null;
+function openPhoto(index) {
+  Object.assign(state, {photo: index, target: null, rival: null, hover: null});
+  unpacked.clear();  // the maps of one photograph at a time
+  cached = 0;
+  const {size: [width, height], objects, name, original} = photo();
+  if (photoUrl) URL.revokeObjectURL(photoUrl);
+  photoUrl = URL.createObjectURL(new Blob([bytes(`photo-${index}`)], {type: 'image/jpeg'}));
+  Object.assign($('photo'), {src: photoUrl, alt: name});
+  Object.assign($('overlay'), {width, height});
+  fit();
+  const scale = [width / original[0], height / original[1]];
+  $('boxes').setAttribute('viewBox', `0 0 ${width} ${height}`);
+  $('boxes').replaceChildren(...objects.map((one, object) => {
+    const [x1, y1, x2, y2] = one.box.map((value, i) => value * scale[i % 2]);
+    const box = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
+    box.dataset.object = object;
+    for (const [key, value] of Object.entries({
+      x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1)}))
+      box.setAttribute(key, value);
+    const label = document.createElementNS('http://www.w3.org/2000/svg', 'title');
+    label.textContent = `${objectName(object)} ${one.score.toFixed(2)}`;
+    box.append(label);
+    return box;
+  }).sort((a, b) => area(b) - area(a)));  // small ones above those that hold them
+  $('objects').replaceChildren(...objects.map((one, object) => {
+    const against = element('button', {type: 'button', textContent: 'vs',
+      title: 'against the chosen object', ariaLabel: `the chosen object against ${objectName(object)}`});
+    const row = element('tr', {tabIndex: 0}, ...[
+      object, one.label, one.score.toFixed(2), one.box.map(value => value.toFixed(0)).join(', ')
+    ].map(text => element('td', {textContent: text})), element('td', {}, against));
+    row.dataset.object = object;
+    return row;
+  }));
+}
+
+function area(box) {
+  return box.getAttribute('width') * box.getAttribute('height');
+}
+
+// As large as the window has room for, in the photograph's shape.
+function fit() {
+  const {size: [width, height]} = photo(), view = $('view');
+  const room = [view.clientWidth - 28, Math.max(240, view.clientHeight - 90)];
+  const scale = Math.min(room[0] / width, room[1] / height);
+  Object.assign($('stage').style, {width: `${width * scale}px`, height: `${height * scale}px`});
+}
+
+// ---- Choosing
+
+function choose(object) {
+  if (state.target === null) state.target = object;
+  else if (object === state.target) state.target = state.rival = null;
+  else if (object === state.rival) state.rival = null;
+  else compare(object);
+  update();
+}
+
+function compare(object) {
+  state.rival = object;
+  if (state.mode === 'heat') state.mode = 'signed';
+}
+
+function select(object) {
+  Object.assign(state, {target: object, rival: null});
+  update();
+}
+
+function step(value, by, count) {
+  return value === null ? by > 0 ? 0 : count - 1 : (value + by + count) % count;
+}
+
+function nextObject(by) {
+  const count = photo().objects.length;
+  if (count) select(step(state.target, by, count));
+}
+
+function nextRival(by) {
+  const count = photo().objects.length;
+  if (state.target === null || count < 2) return;
+  let rival = step(state.rival, by, count);
+  if (rival === state.target) rival = step(rival, by, count);
+  compare(rival);
+  update();
+}
+
+function nextPhoto(by) {
+  openPhoto(step(state.photo, by, data.photos.length));
+  keepOutput();
+  $('gallery').children[state.photo].scrollIntoView({block: 'nearest'});
+  update();
+}
+
+function useMethod(index) {
+  state.method = index;
+  keepOutput();
+  update();
+}
+
+// Not every method has maps of single outputs.
+function keepOutput() {
+  if (!(state.output in groups())) state.output = JOINT;
+}
+
+function next(list, value) {
+  return list[(list.indexOf(value) + 1) % list.length];
+}
+
+function set(changes) {
+  Object.assign(state, changes);
+  update();
+}
+
+function slide(name, by) {
+  set({[name]: Math.min(1, Math.max(0, Math.round(100 * (state[name] + by)) / 100))});
+}
+
+const KEYS = [
+  [['ArrowRight', 'n'], '→ n', 'next photograph', () => nextPhoto(1)],
+  [['ArrowLeft', 'p'], '← p', 'previous photograph', () => nextPhoto(-1)],
+  [['ArrowDown', 'j'], '↓ j', 'next object', () => nextObject(1)],
+  [['ArrowUp', 'k'], '↑ k', 'previous object', () => nextObject(-1)],
+  [['J'], 'J', 'against the next object', () => nextRival(1)],
+  [['K'], 'K', 'against the previous object', () => nextRival(-1)],
+  [['1'], '1', 'heat map', () => set({mode: 'heat'})],
+  [['2'], '2', 'difference map', () => set({mode: 'signed'})],
+  [['3'], '3', 'positive part of the difference map', () => set({mode: 'positive'})],
+  [['m'], 'm', 'next method', () => useMethod((state.method + 1) % photo().methods.length)],
+  [['o'], 'o', 'next output', () => set({output: next(Object.keys(groups()), state.output)})],
+  [['c'], 'c', 'next colours', () => nextColours()],
+  [['+', '='], '+', 'more opaque', () => slide('opacity', 0.1)],
+  [['-'], '-', 'less opaque', () => slide('opacity', -0.1)],
+  [['.'], '.', 'higher threshold', () => slide('threshold', 0.05)],
+  [[','], ',', 'lower threshold', () => slide('threshold', -0.05)],
+  [['b'], 'b', 'boxes on and off', () => set({boxes: !state.boxes})],
+  [['h'], 'h', 'map on and off', () => set({overlay: !state.overlay})],
+  [['g'], 'g', 'photograph grey or in colour', () => set({colour: !state.colour})],
+  [['Escape'], 'Esc', 'choose nothing', () => set({target: null, rival: null})],
+  [['?'], '?', 'these keys', () => $('keys').showModal()],
+];
+
+function nextColours() {
+  set(isSigned() ? {diverging: next(data.diverging, state.diverging)} :
+    {sequential: next(data.sequential, state.sequential)});
+}
+
+function listen() {
+  const objectOf = event => {
+    const one = event.target.closest('[data-object]');
+    return one ? +one.dataset.object : null;
+  };
+  for (const id of ['boxes', 'objects']) {
+    $(id).addEventListener('pointerover', event => set({hover: objectOf(event)}));
+    $(id).addEventListener('pointerleave', () => set({hover: null}));
+  }
+  $('boxes').addEventListener('click', event => {
+    const object = objectOf(event);
+    object === null ? set({target: null, rival: null}) : choose(object);
+  });
+  $('objects').addEventListener('click', event => {
+    if (event.target.tagName === 'BUTTON') {
+      compare(objectOf(event));
+      update();
+    } else select(objectOf(event));
+  });
+  $('objects').addEventListener('keydown', event => {
+    if (event.key === 'Enter' && event.target.tagName === 'TR') select(objectOf(event));
+  });
+  $('boxes').addEventListener('pointermove', event => readOut(event));
+  $('boxes').addEventListener('pointerleave', () => { $('readout').textContent = ''; });
+  $('controls').addEventListener('input', ({target}) => {
+    if (target.name === 'mode') set({mode: target.value});
+    else if (target.name === 'output') set({output: target.value});
+    else if (target.id === 'method') useMethod(+target.value);
+    else if (target.id === 'colours') set({[isSigned() ? 'diverging' : 'sequential']: target.value});
+    else if (target.type === 'range') set({[target.id]: +target.value});
+    else set({[target.id.replace('show-', '')]: target.checked});
+  });
+  $('controls').addEventListener('submit', event => event.preventDefault());
+  document.addEventListener('keydown', event => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+    // arrows move sliders, choices and lists where these have the focus
+    if (event.key.startsWith('Arrow') && event.target.closest('input, select')) return;
+    const found = KEYS.find(([keys]) => keys.includes(event.key));
+    if (!found) return;
+    event.preventDefault();
+    found[3]();
+  });
+  $('open-keys').addEventListener('click', () => $('keys').showModal());
+  $('open-settings').addEventListener('click', () => $('settings').showModal());
+  addEventListener('resize', fit);
+  addEventListener('hashchange', () => {
+    readHash();
+    update();
+  });
+}
+
+// The value under the pointer, and where that is in the original photograph.
+function readOut(event) {
+  const {size: [width, height], original} = photo(), place = $('stage').getBoundingClientRect();
+  const x = (event.clientX - place.left) / place.width, y = (event.clientY - place.top) / place.height;
+  const at = Math.min(height - 1, Math.max(0, Math.floor(y * height))) * width +
+    Math.min(width - 1, Math.max(0, Math.floor(x * width)));
+  $('readout').textContent = `x ${Math.floor(x * original[0])}, y ${Math.floor(y * original[1])}` +
+    (shown ? `: ${shown[at].toFixed(2)}` : '');
+}
+
+function build() {
+  $('gallery').replaceChildren(...data.photos.map((one, index) => {
+    const name = one.name.split('/').pop();
+    const count = one.objects.length;
+    const button = element('button', {type: 'button', title: one.name},
+      element('img', {src: `data:image/jpeg;base64,${one.thumbnail}`, alt: ''}),
+      element('span', {textContent: name}),
+      element('small', {textContent: `${count} object${count === 1 ? '' : 's'}`}));
+    button.addEventListener('click', () => {
+      openPhoto(index);
+      keepOutput();
+      update();
+    });
+    return button;
+  }));
+  $('method').replaceChildren(...data.photos[0].methods.map((one, index) =>
+    element('option', {value: index, textContent: one.name})));
+  $('method-field').hidden = data.photos[0].methods.length < 2;
+  $('key-list').replaceChildren(...KEYS.flatMap(([, keys, help]) => [
+    element('dt', {}, ...keys.split(' ').flatMap(key => [element('kbd', {textContent: key}), ' '])),
+    element('dd', {textContent: help})]));
+  $('setting-list').replaceChildren(...Object.entries(data.settings).flatMap(([name, value]) => [
+    element('dt', {textContent: name}), element('dd', {textContent: value})]));
+}
+
+build();
+readHash();
+listen();
+update();
+})();
