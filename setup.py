@@ -45,9 +45,9 @@ setup(
     extras_require={
         'lite': LITE,
         'tests': [
-            'hypothesis>=6.100', 'mypy>=1.10', 'pytest>=8.0',
-            'pytest-xdist>=3.5', 'ruff>=0.6', 'tensorboard>=2.14',
-            'types-psutil'
+            'hypothesis>=6.100', 'mypy>=1.10', 'playwright>=1.45',
+            'pytest>=8.0', 'pytest-xdist>=3.5', 'ruff>=0.6',
+            'tensorboard>=2.14', 'types-psutil'
         ],
     },
     classifiers=[

@@ -39,8 +39,9 @@ def main() -> None:
         print(f'{USAGE}\n\nerror: there is no command {name}', file=sys.stderr)
         sys.exit(2)
     tool, options, _ = COMMANDS[name]
+    program = runpy.run_path(str(TOOLS / tool))
     sys.argv = [f'mmdet-diffmap {name}', *options, *arguments]
-    runpy.run_path(str(TOOLS / tool), run_name='__main__')
+    sys.exit(program['main']())
 
 
 if __name__ == '__main__':

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from ..heatmaps import GridMap, GridMaps
@@ -51,8 +51,9 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
                 part, (top, left) = nonzero_part(
                     np.rint(found * (255 / peak)).astype(np.uint8))
                 if part.size:
-                    corner = grid_map.corner[0] + top, grid_map.corner[1] + left
-                    parts.append([*grid_map.grid, *corner, *part.shape])
+                    row, column = grid_map.corner
+                    parts.append([*grid_map.grid, row + top, column + left,
+                                  *part.shape])
                     cells.append(part.tobytes())
             described[name].append(dict(peak=peak, parts=parts))
     description = dict(
@@ -76,9 +77,9 @@ def nonzero_part(values: np.ndarray) -> tuple[np.ndarray, Shape]:
 
 
 def on_grids(heatmaps: Tensor) -> tuple[GridMaps, ImageFrame]:
-    """Maps of an image's size on the coarsest grids that show them whole: a
-    cell is 8, 4, 2 or 1 pixels wide, and the enlarged map is off by less than
-    a step of eight bits.
+    """Maps of an image's size on the coarsest grid that shows them whole: a
+    cell is 16, 8, 4, 2 or 1 pixels wide, and the enlarged maps are off by less
+    than a step of eight bits.
 
     Args:
         heatmaps (Tensor): Shape (N, H, W), in [0, 1].
@@ -86,25 +87,38 @@ def on_grids(heatmaps: Tensor) -> tuple[GridMaps, ImageFrame]:
     Returns:
         tuple: The maps, and the frame that enlarges them.
     """
+    given = heatmaps.float().cpu()
+    for size in (16, 8, 4, 2, 1):
+        cells, frame = cell_centres(given, size)
+        if size == 1 or off_by(cells, frame, given) < STEP:
+            break
+    grid = cells.shape[1], cells.shape[2]
+    return [{0: GridMap(one, grid)} for one in cells], frame
+
+
+def off_by(cells: Tensor, frame: ImageFrame, heatmaps: Tensor) -> float:
+    """The largest difference of maps and what cells are enlarged to."""
+    return max((float((frame.to_image(one) - heatmap).abs().max())
+                for one, heatmap in zip(cells, heatmaps)), default=0.)
+
+
+def cell_centres(heatmaps: Tensor, size: int) -> tuple[Tensor, ImageFrame]:
+    """The values of maps (N, H, W) in the middle of square cells (N, h, w),
+    and the frame of such cells.
+
+    Outside of the image lies a row of cells, or more, that go on as the map
+    does at its border: without them, half a cell there would be flat.
+    """
     height, width = heatmaps.shape[-2:]
-    frame = ImageFrame(*[(height, width)] * 3)
-    maps = []
-    for heatmap in heatmaps.float():
-        for size in (8, 4, 2, 1):
-            cells = cell_centres(heatmap, size)
-            off = (frame.to_image(cells) - heatmap).abs().max()
-            if off < STEP:
-                break
-        maps.append({0: GridMap(cells, (cells.shape[0], cells.shape[1]))})
-    return maps, frame
-
-
-def cell_centres(heatmap: Tensor, size: int) -> Tensor:
-    """The values of a map (H, W) in the middle of square cells (h, w)."""
     if size == 1:
-        return heatmap
-    height, width = heatmap.shape
-    edges = (0, -width % size, 0, -height % size)
-    whole = F.pad(heatmap[None, None], edges, mode='replicate')
-    return F.interpolate(
-        whole, scale_factor=1 / size, mode='bilinear')[0, 0]
+        return heatmaps, ImageFrame(*[(height, width)] * 3)
+    edges = [(size, size + -side % size) for side in (height, width)]
+    # mirrored in value too, so that slopes go on
+    wide = np.pad(heatmaps.numpy(), [(0, 0), *edges], mode='reflect',
+                  reflect_type='odd').clip(0)
+    low, high = size // 2 - 1, size // 2  # pixels beside a middle
+    rows = (wide[:, low::size] + wide[:, high::size]) / 2
+    cells = (rows[..., low::size] + rows[..., high::size]) / 2
+    frame = ImageFrame((wide.shape[1], wide.shape[2]), (height, width),
+                       (height, width), (size, size))
+    return torch.from_numpy(cells), frame

@@ -131,7 +131,7 @@ class Report:
 
         Args:
             path (Path): The file; it is there whole, or not at all.
-            failures (Mapping, optional): For each image that failed, the reason.
+            failures (Mapping, optional): Why images failed, by their names.
         """
         settings = self.settings | {
             'versions': f'mmdet_diffmap {__version__}, mmdet '
@@ -143,6 +143,8 @@ class Report:
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER), autoescape=True,
             undefined=jinja2.StrictUndefined)
+        # maps lie in the cells in the order of their names here
+        environment.policies['json.dumps_kwargs'] = dict(sort_keys=False)
         page = environment.get_template('page.html').stream(
             title=self.title,
             style=Markup((FOLDER / 'page.css').read_text()),

@@ -1,0 +1,24 @@
+"""A headless Chromium, in which pages are tried."""
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+NAMES = ('chromium', 'chromium-browser', 'google-chrome')
+# the last keep it from looking for a network
+ARGUMENTS = ('--no-sandbox', '--disable-gpu', '--disable-quic',
+             '--no-first-run', '--disable-background-networking',
+             '--disable-component-update', '--disable-sync')
+
+
+@contextmanager
+def browser():
+    """Opens pages; skips where there is no browser to do so."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip(f'no browser: {", ".join(NAMES)} are not installed')
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,99 @@
+"""What a page makes of packed maps, against the maps themselves."""
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from demo import SCENE, demo_detector
+
+from mmdet_diffmap import explain, load_detector
+from mmdet_diffmap.apis.explain import explanations, single_batch
+from mmdet_diffmap.heatmaps import GridMap, image_heatmaps
+from mmdet_diffmap.image_frame import ImageFrame
+from mmdet_diffmap.report.packed_maps import STEP, on_grids, pack_maps
+
+CPU = torch.device('cpu')
+
+
+def unpack(description, data):
+    """Packed maps, enlarged by the package's own way to do so."""
+    cells = np.frombuffer(zlib.decompress(data), np.uint8)
+    given = {name: tuple(value)
+             for name, value in description['frame'].items()}
+    frame = ImageFrame(given['input'], given['content'], given['image'],
+                       given['corner'])
+    start, groups = 0, {}
+    for name, objects in description['groups'].items():
+        maps = []
+        for one in objects:
+            levels = {}
+            for rows, columns, top, left, height, width in one['parts']:
+                end = start + height * width
+                values = torch.tensor(cells[start:end].astype(np.float32))
+                levels[len(levels)] = GridMap(
+                    values.view(height, width), (rows, columns), (top, left))
+                start = end
+            maps.append(levels)
+        groups[name] = image_heatmaps(maps, frame, CPU)
+    assert start == len(cells)
+    return groups
+
+
+@pytest.mark.parametrize('target_layer', ['neck', 'backbone'])
+def test_outputs_are_those_explained_alone(target_layer):
+    model = demo_detector()
+    method = dict(type='ODAM', target_layer=target_layer)
+    (found, ) = explanations(model, single_batch(model, SCENE), 0, [method],
+                             by_output=True)
+    maps = unpack(*pack_maps(found.grids, found.frame, (192, 192)))
+    assert list(maps) == ['all', 'score', 'x1', 'y1', 'x2', 'y2']
+    for name, heatmaps in maps.items():
+        outputs = list(maps)[1:] if name == 'all' else [name]
+        expected = explain(model, SCENE, dict(method, outputs=outputs))
+        torch.testing.assert_close(
+            heatmaps, expected.pred_instances.heatmaps, rtol=0, atol=0.006)
+
+
+def test_real_photographs(real):
+    model = load_detector(real / 'yolox_nano_coco.py',
+                          real / 'yolox_nano_coco.pth', device='cpu')
+    for path in sorted((real / 'images').iterdir())[1:4]:
+        (found, ) = explanations(
+            model, single_batch(model, str(path)), 0, ['ODAM'],
+            by_output=True)
+        expected = found.sample.pred_instances.heatmaps
+        maps = unpack(*pack_maps(found.grids, found.frame,
+                                 found.frame.image_shape))
+        # half a step of eight bits; a little more, since the largest pixel
+        # of an enlarged map is less than its largest cell
+        assert (maps['all'] - expected).abs().max() < 0.75 * STEP
+
+
+def test_only_what_is_not_zero_travels():
+    values = torch.zeros(9, 9)
+    values[2:4, 5:8] = 3.
+    values[8, 8] = 3e-4  # rounded to nothing
+    grid_map = GridMap(values, (20, 30), (10, 20))
+    frame = ImageFrame((160, 240), (160, 240), (160, 240))
+    description, data = pack_maps({'all': [{0: grid_map}, {}]}, frame,
+                                  (80, 120))
+    full, empty = description['groups']['all']
+    assert full['parts'] == [[20, 30, 12, 25, 2, 3]]
+    assert full['peak'] == 3 and empty == dict(peak=0, parts=[])
+    assert zlib.decompress(data) == b'\xff' * 6
+    assert description['frame']['image'] == (80, 120)
+
+
+def test_smooth_maps_need_few_cells_and_sharp_ones_all():
+    y, x = torch.meshgrid(torch.arange(100.), torch.arange(130.),
+                          indexing='ij')
+    smooth = torch.exp(-((y - 40)**2 + (x - 70)**2) / 2 / 90**2)
+    sharp = ((y > 40) & (x > 30)).float()
+    # linear interpolation is off by less than width² / 8 / 90² an axis: 8
+    # pixels are narrow enough, and 16 are not
+    for original, grid in (smooth, (15, 19)), (sharp, (100, 130)):
+        (levels, ), frame = on_grids(original[None])
+        assert levels[0].grid == grid
+        assert (frame.to_image(levels[0].whole()) - original).abs().max() \
+            < STEP
+    assert not on_grids(torch.zeros(0, 100, 130))[0]
