@@ -132,6 +132,12 @@ class ExplanationTestLoop(TestLoop):
             self.run_iter(index, image)
         with self.scorer.watch.stage('results'):
             metrics = self.evaluator.evaluate(self.count)
+            # in the main process only; mmengine's logger writes those of a
+            # test to a file and to no backend. It adds the step to them.
+            self.runner.visualizer.add_scalars({
+                name: value for name, value in metrics.items()
+                if value is not None
+            })
         if self.profile and is_main_process():
             self.write_profile(time.perf_counter() - started)
         self.runner.call_hook('after_test_epoch', metrics=metrics)

@@ -16,6 +16,9 @@ from demo import CONFIG, ROOT, WEIGHTS
 from PIL import Image
 from programs import added_path
 from pycocotools import mask as coco_mask
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
 
 from mmdet_diffmap.datasets.scenes import CLASSES, render_scene
 
@@ -71,7 +74,13 @@ def lines(folder):
 def plain_run(tmp_path_factory):
     """Four scenes in one process."""
     folder = tmp_path_factory.mktemp('plain') / 'work'
-    result = benchmark(folder, '--num-images', '4', '--profile')
+    config = folder.parent / 'backends.py'
+    config.write_text(
+        f"_base_ = [{str(CONFIG)!r}]\n"
+        "visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), "
+        "dict(type='TensorboardVisBackend')])\n")
+    result = benchmark(folder, '--num-images', '4', '--profile',
+                       config=config)
     return folder, result.stdout
 
 
@@ -108,6 +117,26 @@ def test_what_is_written(plain_run):
                     if row['explainer'] == 'odam-diff'])
     assert record['explainers']['odam-diff']['insertion'][
         'others'] == pytest.approx(mean)
+
+
+def test_backends_get_the_figures(plain_run):
+    folder, _ = plain_run
+    record = json.loads((folder / 'del_ins.json').read_text())
+    expected = {
+        f'explanation/{name}/{direction}_{kind}': found[direction][kind]
+        for name, found in record['explainers'].items()
+        for direction in ('deletion', 'insertion')
+        for kind in ('target', 'others')
+    }
+    (local, ) = folder.rglob('vis_data/scalars.json')
+    (line, ) = local.read_text().splitlines()
+    assert json.loads(line) == pytest.approx(dict(expected, step=0))
+    (events, ) = folder.rglob('events.out.tfevents*')
+    accumulator = EventAccumulator(str(events))
+    accumulator.Reload()
+    for name, value in expected.items():
+        (scalar, ) = accumulator.Scalars(name)
+        assert scalar.value == pytest.approx(value, rel=1e-6)
 
 
 def test_the_profile_adds_up(plain_run):
