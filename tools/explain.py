@@ -7,6 +7,7 @@ import argparse
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 # remarks of the host's packages about each other; ours are errors or logged
 warnings.simplefilter('ignore')
@@ -174,11 +175,19 @@ def make_report(args: argparse.Namespace, number: int, detector: nn.Module,
         'score threshold': str(args.score_thr),
         'objects of an image': 'all' if args.max_objects is None else
                                f'the best {args.max_objects}',
-        **{f'method {name}': str(described(one))
+        **{f'method {name}': options_text(described(one))
            for name, one in explainers.items()}
     }
     return Report(f'Why this object? {detector_names(args.models)[number]}',
                   class_names(detector), settings)
+
+
+def options_text(options: dict[str, Any]) -> str:
+    """A method and its options as they are written in Python."""
+    inner = ', '.join(
+        f'{name}={options_text(value) if isinstance(value, dict) else value!r}'
+        for name, value in options.items() if name != 'type')
+    return f'{options["type"]}({inner})'
 
 
 def main() -> int:

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from demo import SCENE, demo_detector
 
-from mmdet_diffmap.apis import explain_files, read_image
+from mmdet_diffmap.apis import class_names, explain_files, read_image
 from mmdet_diffmap.apis.each_image import result_names
+from mmdet_diffmap.apis.explain import explanations, single_batch
 from mmdet_diffmap.datasets import render_scene
+from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.files import printable
+from mmdet_diffmap.report import Photo, Report
 
 
 @pytest.fixture
@@ -95,3 +98,49 @@ def test_name_that_is_no_text(images, tmp_path, capsys):
     assert not explain_files(demo_detector(), [name], tmp_path / 'out')
     assert printable(name).encode()
     assert '5 objects' in capsys.readouterr().out
+
+
+class Interrupted(ODAM):
+    """Somebody presses Ctrl-C at the second image."""
+    images = 0
+
+    def by_output(self, trace):
+        self.images += 1
+        if self.images == 2:
+            raise KeyboardInterrupt
+        return super().by_output(trace)
+
+
+def test_an_interrupted_run_leaves_a_report_of_what_is_done(tmp_path):
+    report = Report('title', class_names(demo_detector()), {})
+    with pytest.raises(KeyboardInterrupt):
+        explain_files(demo_detector(), [SCENE, 'scene://0/3'], tmp_path,
+                      Interrupted(), report=report)
+    assert [photo['name'] for photo in report.photos] == [SCENE]
+    page = (tmp_path / 'report.html').read_text()
+    assert SCENE in page and 'scene://0/3' not in page
+
+
+def test_several_methods_and_no_image_that_can_be_shown(tmp_path):
+    report = Report('title', class_names(demo_detector()), {})
+    methods = {'a': 'ODAM', 'b': dict(type='ODAM', extents=True)}
+    assert explain_files(demo_detector(), ['missing.png'], tmp_path, methods,
+                         report=report)
+    assert sorted(os.listdir(tmp_path)) == ['a', 'b']  # and no empty page
+
+
+def test_a_photo_of_a_report_without_maps():
+    image = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match=r'a\.jpg has maps of no method'):
+        Report('title', [], {}).add(Photo('a.jpg', image))
+
+
+def test_methods_that_saw_other_objects():
+    model = demo_detector()
+    found = [explanation for score_thr in (0.3, 0.99) for explanation in
+             explanations(model, single_batch(model, SCENE), 0, ['ODAM'],
+                          score_thr)]
+    photo = Photo(SCENE, read_image(SCENE))
+    photo.add('a', found[0])
+    with pytest.raises(ValueError, match=r'found other objects .* for b'):
+        photo.add('b', found[1])

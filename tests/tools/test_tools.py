@@ -18,12 +18,16 @@ def test_photo_with_every_option(tmp_path):
         'scene://0/2', 'scene://0/13', CONFIG, '--weights', WEIGHTS,
         '--explainer', 'difference-map', '--explainer-options', 'extents=True',
         '--target-layer', 'neck[0]', '--score-thr', '0.4', '--max-objects',
-        '3', '--out-dir', 'o', '--save-maps', '--device', 'cpu',
+        '3', '--out-dir', 'o', '--save-maps', '--report', '--device', 'cpu',
         '--cfg-options', 'model.test_cfg.max_per_img=2', cwd=tmp_path)
     assert '2 of 2 images explained' in result.stdout
     maps = np.load(tmp_path / 'o/maps/2.npz')
     assert len(maps['scores']) == 2 and maps['scores'].min() > 0.4
     assert (tmp_path / 'o/vis/13.png').is_file()
+    assert f'report: {tmp_path}/o/report.html' in result.stdout
+    page = (tmp_path / 'o/report.html').read_text()
+    for setting in (str(CONFIG), str(WEIGHTS), 'the best 3', 'extents=True'):
+        assert setting in page
     assert 'Traceback' not in result.stderr
 
 
@@ -69,8 +73,14 @@ def test_all_methods_those_of_a_config_and_of_a_file_of_ones_own(tmp_path):
 def test_comparison_of_methods_and_detectors(tmp_path):
     other = tmp_path / 'other.py'
     other.write_text(f'_base_ = [{str(CONFIG)!r}]\n')
-    explain('scene://0/2', 'scene://0/3', CONFIG, other, '--weights', WEIGHTS,
-            WEIGHTS, '--explainer', 'odam', 'ss-grad-cam', '--object', '1',
+    two = ('scene://0/2', 'scene://0/3', CONFIG, other, '--weights', WEIGHTS,
+           WEIGHTS)
+    explain(*two, '--report', cwd=tmp_path)
+    for name in 'fcos_scenes', 'other':
+        assert (tmp_path / f'outputs/{name}/vis/3.png').is_file()
+        assert f'Why this object? {name}<' in (
+            tmp_path / f'outputs/{name}/report.html').read_text()
+    explain(*two, '--explainer', 'odam', 'ss-grad-cam', '--object', '1',
             cwd=tmp_path)
     assert sorted(os.listdir(tmp_path / 'outputs/compare')) == ['2.png',
                                                                 '3.png']
@@ -114,7 +124,8 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
     (['--explainer-options', 'extents'], 'options are given as KEY=VALUE'),
     (['--max-objects', '-1'], '--max-objects -1 is negative'),
     (['--object', '-1'], '--object -1 is negative'),
-    (['--object', '0', '--save-maps'], 'does not go with --object'),
+    (['--object', '0', '--save-maps'], '--save-maps does not go with'),
+    (['--object', '0', '--report'], '--report does not go with --object'),
     (['a.jpg', CONFIG, CONFIG, '--weights', WEIGHTS],
      '1 --weights for 2 MODELs'),
 ])
