@@ -1,5 +1,8 @@
 """Programs as a user starts them."""
+import contextlib
+import io
 import os
+import runpy
 import subprocess
 import sys
 
@@ -10,9 +13,38 @@ def added_path(folder):
         filter(None, [str(folder), os.environ.get('PYTHONPATH')]))
 
 
-def run(*arguments, cwd=None, expect=0, **environment):
-    env = dict(os.environ, PYTHONWARNINGS='ignore', **environment)
-    result = subprocess.run([sys.executable, *map(str, arguments)],
-                            cwd=cwd, env=env, capture_output=True, text=True)
+def run(program, *arguments, cwd=None, expect=0, **environment):
+    """Run a program to its end.
+
+    One that is to fail (``expect`` is its exit status) runs inside of this
+    process: seconds of imports for a sentence would add up to minutes.
+    """
+    command = [str(program), *map(str, arguments)]
+    if expect and not environment:
+        result = inside(command, cwd)
+    else:
+        env = dict(os.environ, PYTHONWARNINGS='ignore', **environment)
+        result = subprocess.run([sys.executable, *command], cwd=cwd, env=env,
+                                capture_output=True, text=True)
     assert result.returncode == expect, result.stdout + result.stderr
     return result
+
+
+def inside(command, cwd):
+    """Run a program in this process, in a folder."""
+    before, folder = sys.argv, os.getcwd()
+    out, errors = io.StringIO(), io.StringIO()
+    sys.argv = command
+    try:
+        os.chdir(cwd or folder)
+        with contextlib.redirect_stdout(out), \
+                contextlib.redirect_stderr(errors):
+            runpy.run_path(command[0], run_name='__main__')
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv = before
+        os.chdir(folder)
+    return subprocess.CompletedProcess(command, code, out.getvalue(),
+                                       errors.getvalue())
