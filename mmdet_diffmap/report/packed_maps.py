@@ -11,8 +11,8 @@ from torch import Tensor
 from ..heatmaps import GridMap, GridMaps
 from ..image_frame import ImageFrame, Shape
 
-#: A map of 8 bits is off by half a step at most where it was rounded.
-STEP = 1 / 255
+#: By how much a map may be off: nobody sees four of 255 colours.
+VISIBLE = 4 / 255
 
 
 def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
@@ -79,7 +79,7 @@ def nonzero_part(values: np.ndarray) -> tuple[np.ndarray, Shape]:
 def on_grids(heatmaps: Tensor) -> tuple[GridMaps, ImageFrame]:
     """Maps of an image's size on the coarsest grid that shows them whole: a
     cell is 16, 8, 4, 2 or 1 pixels wide, and the enlarged maps are off by less
-    than a step of eight bits.
+    than ``VISIBLE``.
 
     Args:
         heatmaps (Tensor): Shape (N, H, W), in [0, 1].
@@ -90,7 +90,7 @@ def on_grids(heatmaps: Tensor) -> tuple[GridMaps, ImageFrame]:
     given = heatmaps.float().cpu()
     for size in (16, 8, 4, 2, 1):
         cells, frame = cell_centres(given, size)
-        if size == 1 or off_by(cells, frame, given) < STEP:
+        if size == 1 or off_by(cells, frame, given) < VISIBLE:
             break
     grid = cells.shape[1], cells.shape[2]
     return [{0: GridMap(one, grid)} for one in cells], frame

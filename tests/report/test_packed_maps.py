@@ -10,7 +10,7 @@ from mmdet_diffmap import explain, load_detector
 from mmdet_diffmap.apis.explain import explanations, single_batch
 from mmdet_diffmap.heatmaps import GridMap, image_heatmaps
 from mmdet_diffmap.image_frame import ImageFrame
-from mmdet_diffmap.report.packed_maps import STEP, on_grids, pack_maps
+from mmdet_diffmap.report.packed_maps import VISIBLE, on_grids, pack_maps
 
 CPU = torch.device('cpu')
 
@@ -66,7 +66,7 @@ def test_real_photographs(real):
                                  found.frame.image_shape))
         # half a step of eight bits; a little more, since the largest pixel
         # of an enlarged map is less than its largest cell
-        assert (maps['all'] - expected).abs().max() < 0.75 * STEP
+        assert (maps['all'] - expected).abs().max() < 0.75 / 255
 
 
 def test_only_what_is_not_zero_travels():
@@ -87,13 +87,13 @@ def test_only_what_is_not_zero_travels():
 def test_smooth_maps_need_few_cells_and_sharp_ones_all():
     y, x = torch.meshgrid(torch.arange(100.), torch.arange(130.),
                           indexing='ij')
-    smooth = torch.exp(-((y - 40)**2 + (x - 70)**2) / 2 / 90**2)
+    smooth = torch.exp(-((y - 40)**2 + (x - 70)**2) / 2 / 60**2)
     sharp = ((y > 40) & (x > 30)).float()
-    # linear interpolation is off by less than width² / 8 / 90² an axis: 8
+    # linear interpolation is off by less than width² / 8 / 60² an axis: 8
     # pixels are narrow enough, and 16 are not
     for original, grid in (smooth, (15, 19)), (sharp, (100, 130)):
         (levels, ), frame = on_grids(original[None])
         assert levels[0].grid == grid
         assert (frame.to_image(levels[0].whole()) - original).abs().max() \
-            < STEP
+            < VISIBLE
     assert not on_grids(torch.zeros(0, 100, 130))[0]

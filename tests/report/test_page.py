@@ -15,6 +15,7 @@ from mmdet_diffmap import difference_map, explain
 from mmdet_diffmap.apis import explain_files
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.report import Report
+from mmdet_diffmap.report.packed_maps import VISIBLE
 
 METHODS = {
     'odam': dict(type='ODAM'),
@@ -125,10 +126,10 @@ def maps(folder, method, **options):
     return result.pred_instances.heatmaps
 
 
-def close(page, expected):
+def close(page, expected, tolerance=TOLERANCE):
     found = values(page)
     assert found.shape == tuple(expected.shape)
-    assert np.abs(found - expected.abs().numpy()).max() < TOLERANCE
+    assert np.abs(found - expected.abs().numpy()).max() < tolerance
 
 
 def test_two_clicks_show_a_heat_map_and_the_difference_of_two(page, folder):
@@ -164,9 +165,11 @@ def test_every_method(page, folder, method):
     if method != 'odam':
         act(page, lambda: page.select_option('#method', label=method))
     heatmaps = maps(folder, method)
-    close(page, heatmaps[0])
+    tolerance = TOLERANCE + VISIBLE * (method == 'd-rise')
+    close(page, heatmaps[0], tolerance)
     press(page, '2')
-    close(page, difference_map(heatmaps)[0])
+    # each of two maps may be off
+    close(page, difference_map(heatmaps)[0], 2 * tolerance)
     assert page.locator('#outputs').is_visible() == (method == 'odam')
 
 

@@ -1,0 +1,659 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""mmdet's inferencer, with the explanation of every object."""
+import ast
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.structures import InstanceData
+from mmengine.visualization import Visualizer
+from torch import nn
+
+from ..checkpoint import first_line, read_checkpoint
+from ..detector import DetectorAdapter
+from ..explainers import DifferenceMap, ExplainerLike, build_explainer
+from ..files import replacing, save_maps, save_picture
+from ..progress import progress_display
+from ..visualization.figure import (
+    COLUMNS,
+    HEATMAP,
+    IMAGE,
+    POSITIVE,
+    Row,
+    draw_rows,
+    title,
+)
+from .detector import available_device, class_names, load_detector
+from .each_image import result_names, writable_folder
+from .explain import explain_batch, type_name
+from .images import read_image
+from .video import explain_video, is_video
+
+#: An argument of a call that is as the constructor got it.
+AS_BUILT: Any = ...
+#: The columns of a figure for each kind of difference maps.
+FIGURES: dict[str, Sequence[str]] = {
+    'signed': COLUMNS,
+    'positive': (IMAGE, HEATMAP, POSITIVE),
+    'none': (IMAGE, HEATMAP),
+}
+#: What a video shows for each kind.
+SHOWN = dict(signed='difference', positive='positive', none='heatmap')
+
+
+class DiffMapInferencer(DetInferencer):
+    """mmdet's ``DetInferencer``, whose objects are explained.
+
+    Arguments, inputs and results are those of ``DetInferencer``; what is
+    added is named here. Only the objects with a score above the call's
+    ``pred_score_thr`` are in the results, best first: they are what is
+    explained. An array is BGR in its figure as well, as the detector sees it.
+
+    Args:
+        model (str | PathLike | Config | dict, optional): See
+            :func:`load_detector`. With None, the config is read from the
+            weights, where mmengine puts it while it trains.
+        weights (str | PathLike, optional): See :func:`load_detector`.
+        device (str, optional): Defaults to the GPU where there is one.
+        scope (str): The scope of mmengine's registries.
+        palette (str): See ``DetInferencer``.
+        show_progress (bool): Whether to show a progress bar.
+        explainer (Explainer | dict | str): The method; see
+            :func:`~mmdet_diffmap.explainers.build_explainer`.
+        difference (str, optional): Which difference maps to make: ``signed``
+            in [-1, 1]; ``positive``, their positive part, min-max normalised;
+            ``none`` or None for heat maps alone.
+        target_layer (str, optional): The module whose feature maps are
+            explained, in place of that of the explainer's config.
+        max_objects (int, optional): At most so many objects of an image, the
+            best ones.
+
+    Raises:
+        OSError: If the weights cannot be read or downloaded.
+        ValueError: If an argument makes no sense.
+    """
+
+    def __init__(self,
+                 model: str | os.PathLike | Config | dict | None = None,
+                 weights: str | os.PathLike | None = None,
+                 device: str | None = None,
+                 scope: str = 'mmdet',
+                 palette: str = 'none',
+                 show_progress: bool = True,
+                 explainer: ExplainerLike = 'ODAM',
+                 difference: str | None = 'signed',
+                 target_layer: str | None = None,
+                 max_objects: int | None = None) -> None:
+        device = str(available_device(device))
+        if isinstance(model, dict):
+            model = Config(model)
+        self.model = load_detector(
+            config_of_weights(weights) if model is None else model, weights,
+            device)
+        super().__init__(
+            self.model.cfg,
+            device=device,
+            scope=scope,
+            palette=palette,
+            show_progress=show_progress)
+        self.explainer = explainer
+        self.difference = difference
+        self.target_layer = target_layer
+        self.max_objects = max_objects
+        self._method(explainer, difference, target_layer)  # raises early
+
+    def _init_model(self, cfg: Config, weights: str | None,
+                    device: str) -> nn.Module:
+        """The detector, which is loaded already. ``cfg`` is mmengine's copy
+        of its config: what is done to it does not change ``model.cfg``."""
+        meta: Any = self.model.dataset_meta
+        palette = self.palette
+        if palette == 'none':
+            dataset = dict(cfg.test_dataloader.dataset, lazy_init=True)
+            palette = DATASETS.build(dataset).metainfo.get('palette') or \
+                meta.get('palette', 'random')
+        meta['palette'] = palette
+        return self.model
+
+    def _init_pipeline(self, cfg: Config) -> Compose:
+        """The test pipeline of files and arrays, without annotations."""
+        cfg.test_dataloader.dataset.pipeline = [
+            transform for transform in get_test_pipeline_cfg(cfg)
+            if not type_name(transform).endswith('Annotations')
+        ]
+        return CheckedPipeline(super()._init_pipeline(cfg).transforms)
+
+    def _init_visualizer(self, cfg: Config) -> Visualizer | None:
+        """The config's visualizer, if it has one: only ``show`` and its
+        backends need it."""
+        return super()._init_visualizer(cfg) if 'visualizer' in cfg else None
+
+    def _inputs_to_list(self, inputs: Any) -> list:
+        """A list of files, URLs and arrays; folders give their images, also
+        those in a list."""
+        if isinstance(inputs, (list, tuple)):
+            return [one for item in inputs
+                    for one in self._inputs_to_list(item)]
+        if isinstance(inputs, os.PathLike):
+            inputs = os.fspath(inputs)
+        try:
+            found: list = super()._inputs_to_list(inputs)
+        except (KeyError, ImportError):  # no file backend; read_image says so
+            return [inputs]
+        if not found:
+            raise FileNotFoundError(f'folder {inputs} holds no image')
+        return found
+
+    def __call__(self,
+                 inputs: str | os.PathLike | np.ndarray | Sequence,
+                 batch_size: int = 1,
+                 return_vis: bool = False,
+                 show: bool = False,
+                 wait_time: float = 0,
+                 no_save_vis: bool = False,
+                 draw_pred: bool = True,
+                 pred_score_thr: float = 0.3,
+                 return_datasamples: bool = False,
+                 print_result: bool = False,
+                 no_save_pred: bool = True,
+                 out_dir: str | os.PathLike = '',
+                 texts: str | list | None = None,
+                 stuff_texts: str | list | None = None,
+                 custom_entities: bool = False,
+                 tokens_positive: int | list | None = None,
+                 explainer: ExplainerLike = AS_BUILT,
+                 difference: str | None = AS_BUILT,
+                 target_layer: str | None = AS_BUILT,
+                 max_objects: int | None = AS_BUILT,
+                 **kwargs: Any) -> dict[str, list]:
+        """Detect and explain the objects of images.
+
+        The maps of all images of a call are in its result, in the memory of
+        the CPU: of many images, explain some at a time.
+
+        Args:
+            inputs (str | PathLike | np.ndarray | Sequence): A file, a folder,
+                a URL, an array, uint8 BGR (H, W, 3), or a list of such. Or a
+                video, by its file's ending, or several: it is written to
+                ``OUT_DIR/vis/NAME.mp4``, see :func:`explain_video`, frame by
+                frame, with the best objects' maps in one, and needs
+                ``out_dir``.
+            batch_size (int): How many images are made one batch, and so
+                padded to one size. Each is explained alone.
+            return_vis (bool): Whether to return the figures.
+            show (bool): Whether to show each figure in a window.
+            wait_time (float): For how many seconds; 0 until it is closed.
+            no_save_vis (bool): Whether to write no figures into ``out_dir``.
+            draw_pred (bool): Whether to draw the objects' boxes.
+            pred_score_thr (float): Objects with a larger score are explained.
+            return_datasamples (bool): Whether predictions are data samples.
+            print_result (bool): Whether to print the predictions, without
+                maps.
+            no_save_pred (bool): Whether to write no predictions and maps into
+                ``out_dir``.
+            out_dir (str | PathLike): Where to write ``vis/NAME.png``,
+                ``preds/NAME.json`` (labels, scores and boxes) and
+                ``maps/NAME.npz`` (see :func:`save_maps`; without difference
+                maps, their array is empty). Arrays are numbered.
+            texts, stuff_texts, custom_entities, tokens_positive: See
+                ``DetInferencer``; for detectors with a language branch.
+            explainer, difference, target_layer, max_objects: For this call in
+                place of the constructor's.
+            **kwargs: See ``DetInferencer``.
+
+        Returns:
+            dict: ``predictions``, one for each image: a dict of ``labels``,
+            ``scores`` and ``bboxes``, which are lists, and ``heatmaps`` and
+            ``difference_maps``, float16 arrays (N, H, W) of the image's size;
+            or a ``DetDataSample`` with the same in ``pred_instances``, as
+            tensors on the CPU, see :func:`explain`. Of a video, a dict of
+            ``video``, the path of the one written, and ``frames``, their
+            number. ``visualization``: with ``return_vis``, the figures, RGB
+            uint8 (see :func:`draw_explanations`).
+
+        Raises:
+            OSError: If an image cannot be read, or nothing written into
+                ``out_dir``.
+            ValueError: If an argument makes no sense.
+        """
+        preprocess_kwargs, forward_kwargs, visualize_kwargs, \
+            postprocess_kwargs = self._dispatch_kwargs(**kwargs)
+        if explainer is AS_BUILT:
+            explainer = self.explainer
+        if difference is AS_BUILT:
+            difference = self.difference
+        if target_layer is AS_BUILT:
+            target_layer = self.target_layer
+        if max_objects is AS_BUILT:
+            max_objects = self.max_objects
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, not '
+                             f'{batch_size}')
+        method = self._method(explainer, difference, target_layer)
+        kind = difference or 'none'
+        sources = self._inputs_to_list(inputs)
+        out_dir = os.fspath(out_dir)
+        videos = [isinstance(one, str) and is_video(one) for one in sources]
+        if any(videos):
+            refuse({
+                'images': not all(videos),
+                'return_vis': return_vis,
+                'show': show,
+                'no_save_vis': no_save_vis,
+                'return_datasamples': return_datasamples,
+                'no_save_pred=False': not no_save_pred,
+                'texts': texts is not None or stuff_texts is not None,
+                'no out_dir': not out_dir,
+            })
+            written = self._explain_videos(sources, out_dir, method,
+                                           pred_score_thr, max_objects,
+                                           SHOWN[kind], draw_pred)
+            if print_result:
+                print(dict(predictions=written))
+            return dict(predictions=written, visualization=[])
+
+        self._check_language(texts, stuff_texts)
+        if show and self.visualizer is None:
+            raise ValueError('the config has no visualizer, which show needs')
+        if out_dir and not (no_save_vis and no_save_pred):
+            writable_folder(Path(out_dir))
+        names = iter(result_names(self._paths(sources)))
+        batches: Iterable = self.preprocess(
+            with_texts(sources, texts, stuff_texts, custom_entities,
+                       tokens_positive), batch_size, **preprocess_kwargs)
+        results: dict[str, list] = dict(predictions=[], visualization=[])
+        with progress_display() if self.show_progress else nullcontext() \
+                as display:
+            if display is not None:
+                batches = display.track(
+                    batches,
+                    total=ceil(len(sources) / batch_size),
+                    description='Inference')
+            for images, data in batches:
+                these = list(islice(names, len(images)))
+                preds = self.forward(
+                    data,
+                    explainer=method,
+                    score_thr=pred_score_thr,
+                    max_objects=max_objects,
+                    difference=kind,
+                    **forward_kwargs)
+                figures = self.visualize(
+                    images,
+                    preds,
+                    return_vis=return_vis,
+                    show=show,
+                    wait_time=wait_time,
+                    draw_pred=draw_pred,
+                    pred_score_thr=pred_score_thr,
+                    no_save_vis=no_save_vis,
+                    img_out_dir=out_dir,
+                    names=these,
+                    difference=kind,
+                    **visualize_kwargs)
+                found = self.postprocess(
+                    preds,
+                    figures if return_vis else None,
+                    return_datasamples=return_datasamples,
+                    print_result=print_result,
+                    no_save_pred=no_save_pred,
+                    pred_out_dir=out_dir,
+                    names=these,
+                    **postprocess_kwargs)
+                for key, values in found.items():
+                    results[key].extend(values or [])
+                self.num_visualized_imgs += len(preds)
+                self.num_predicted_imgs += len(preds)
+        return results
+
+    def _method(self, explainer: ExplainerLike, difference: str | None,
+                target_layer: str | None) -> DifferenceMap:
+        """The explainer that the arguments ask for.
+
+        Raises:
+            ValueError: If there is none, or it has no such target layer.
+        """
+        kind = difference or 'none'
+        if kind not in FIGURES:
+            raise ValueError(f'difference must be {", ".join(FIGURES)} or '
+                             f'None, not {difference!r}')
+        options = {} if target_layer is None else dict(
+            target_layer=target_layer)
+        method = build_explainer(explainer, **options)
+        if isinstance(method, DifferenceMap):
+            if method.positive and kind != 'positive':
+                raise ValueError(
+                    'the explainer makes positive difference maps, and '
+                    f'difference={difference!r} asks for others: give '
+                    'difference=\'positive\'')
+            method = method.explainer
+        DetectorAdapter(self.model, method.target_layer, method.statistics)
+        return DifferenceMap(method, positive=kind == 'positive')
+
+    def _paths(self, sources: list) -> list[str]:
+        """The path of each image; a running number for an array."""
+        paths = []
+        for number, source in enumerate(sources, self.num_visualized_imgs):
+            if isinstance(source, dict):
+                source = source.get('img_path')
+            paths.append(
+                source if isinstance(source, str) else f'{number:08d}')
+        return paths
+
+    def _check_language(self, texts: Any, stuff_texts: Any) -> None:
+        """Raise a ValueError where there are texts and no language branch, or
+        the other way round."""
+        branch = hasattr(self.model, 'language_model')
+        name = type(self.model).__name__
+        if not branch and not (texts is None and stuff_texts is None):
+            raise ValueError(f'{name} has no language branch, so it cannot '
+                             'take texts')
+        if branch and texts is None:
+            raise ValueError(f'{name} looks for what a text names: give texts')
+
+    def _explain_videos(self, paths: list[str], out_dir: str,
+                        method: DifferenceMap, score_thr: float,
+                        max_objects: int | None, show: str,
+                        boxes: bool) -> list[dict[str, Any]]:
+        """Write a video of explanations for each video."""
+        found = []
+        for path, name in zip(paths, result_names(paths)):
+            out = writable_folder(Path(out_dir, 'vis')) / f'{name}.mp4'
+            frames = explain_video(
+                self.model,
+                path,
+                out,
+                method.explainer,
+                score_thr,
+                max_objects,
+                show=show,
+                draw_boxes=boxes,
+                show_progress=self.show_progress)
+            found.append(dict(video=str(out), frames=frames))
+        return found
+
+    def forward(self,
+                inputs: dict,
+                explainer: ExplainerLike = 'ODAM',
+                score_thr: float = 0.3,
+                max_objects: int | None = None,
+                difference: str = 'signed',
+                **kwargs: Any) -> list[DetDataSample]:
+        """Explain each image of a batch.
+
+        Args:
+            inputs (dict): The batch.
+            explainer, score_thr, max_objects: See :func:`explain`.
+            difference (str): With ``none``, difference maps are left out.
+
+        Returns:
+            list[DetDataSample]: See :func:`explain`, on the CPU.
+        """
+        samples = []
+        for index in range(len(inputs['data_samples'])):
+            sample = explain_batch(self.model, inputs, index, explainer,
+                                   score_thr, max_objects)
+            if difference == 'none':
+                del sample.pred_instances.difference_maps
+            samples.append(sample.cpu())
+        return samples
+
+    def visualize(self,
+                  inputs: Sequence[str | np.ndarray],
+                  preds: Sequence[DetDataSample],
+                  return_vis: bool = False,
+                  show: bool = False,
+                  wait_time: float = 0,
+                  draw_pred: bool = True,
+                  pred_score_thr: float = 0.3,
+                  no_save_vis: bool = False,
+                  img_out_dir: str = '',
+                  names: Sequence[str] = (),
+                  difference: str = 'signed',
+                  **kwargs: Any) -> list[np.ndarray] | None:
+        """Draw the figures of a batch, and write and show them.
+
+        Args:
+            inputs (Sequence): Paths and arrays, uint8 BGR (H, W, 3).
+            preds (Sequence[DetDataSample]): From :meth:`forward`.
+            pred_score_thr (float): Not used: what is there was chosen by it.
+            names (Sequence[str]): What to call each image's file.
+            difference (str): Which difference maps they have.
+
+        Returns:
+            list[np.ndarray] | None: Uint8 RGB; None if nobody wants them.
+        """
+        folder = '' if no_save_vis else img_out_dir
+        if not show and not folder and not return_vis:
+            return None
+        classes = class_names(self.model)
+        names = names or result_names(self._paths(list(inputs)))
+        figures = []
+        for source, pred, name in zip(inputs, preds, names):
+            image = read_image(source) if isinstance(source, str) else source
+            figure = draw_figure(image[..., ::-1].copy(), pred.pred_instances,
+                                 classes, FIGURES[difference], draw_pred)
+            if folder:
+                save_picture(figure, Path(folder, 'vis', f'{name}.png'))
+            elif self.visualizer is not None:  # as mmdet does
+                self.visualizer.add_image(name, figure)
+            if show:
+                self.visualizer.set_image(figure)
+                self.visualizer.show(
+                    figure, win_name=name, wait_time=wait_time)
+            figures.append(figure)
+        return figures
+
+    def postprocess(self,
+                    preds: Sequence[DetDataSample],
+                    visualization: list[np.ndarray] | None = None,
+                    return_datasamples: bool = False,
+                    print_result: bool = False,
+                    no_save_pred: bool = False,
+                    pred_out_dir: str = '',
+                    names: Sequence[str] = (),
+                    **kwargs: Any) -> dict[str, Any]:
+        """Print and write the predictions of a batch.
+
+        Args:
+            preds (Sequence[DetDataSample]): From :meth:`forward`.
+            names (Sequence[str]): What to call each image's files.
+
+        Returns:
+            dict: See :meth:`__call__`.
+        """
+        lists = [self.pred2dict(pred) for pred in preds]
+        if pred_out_dir and not no_save_pred:
+            names = names or result_names(
+                self._paths([pred.get('img_path') for pred in preds]))
+            for pred, one, name in zip(preds, lists, names):
+                with replacing(Path(pred_out_dir, 'preds',
+                                    f'{name}.json')) as file:
+                    file.write(json.dumps(one).encode())
+                save_maps(with_difference_maps(pred), class_names(self.model),
+                          Path(pred_out_dir, 'maps', f'{name}.npz'))
+        if print_result:
+            print(dict(predictions=lists))
+        return dict(
+            predictions=list(preds) if return_datasamples else
+            [dict(one, **map_arrays(pred)) for pred, one in zip(preds, lists)],
+            visualization=visualization)
+
+
+class CheckedPipeline(Compose):
+    """A test pipeline that says in one sentence what is wrong with an
+    image."""
+
+    def __call__(self, data: str | np.ndarray | dict) -> dict | None:
+        """Load an image and make it the network's input.
+
+        Args:
+            data (str | np.ndarray | dict): A path, an array, or a dict with
+                either as ``img_path`` or ``img``.
+        """
+        source: Any = data
+        if isinstance(data, dict):
+            source = data['img'] if 'img' in data else data.get('img_path')
+        if isinstance(source, str):
+            read_image(source)
+        elif not isinstance(source, np.ndarray):
+            raise ValueError('an input must be a path, a URL or an array, not '
+                             f'{type(source).__name__}')
+        elif source.ndim != 3 or source.shape[2] != 3 \
+                or source.dtype != np.uint8 or not source.size:
+            raise ValueError('image must be uint8 BGR of shape (H, W, 3), not '
+                             f'{source.dtype} of {source.shape}')
+        try:
+            made: dict | None = super().__call__(data)
+        except cv2.error as error:  # no pixel left of a side, for example
+            name = source if isinstance(source, str) else \
+                f'an array of {source.shape}'
+            raise ValueError('the config\'s test pipeline cannot resize '
+                             f'{name}: {error.err}') from error
+        return made
+
+
+def refuse(conditions: dict[str, bool]) -> None:
+    """Raise a ValueError for what videos cannot be explained with."""
+    found = [name for name, holds in conditions.items() if holds]
+    if found:
+        raise ValueError(
+            f'videos cannot be explained with {", ".join(found)}: give videos '
+            'alone, and out_dir, where vis/NAME.mp4 is all that is made')
+
+
+def with_texts(sources: list, texts: str | list | None,
+               stuff_texts: str | list | None, custom_entities: bool,
+               tokens_positive: int | list | None) -> list:
+    """The inputs as mmdet's pipelines take them, with their texts.
+
+    Raises:
+        ValueError: If there is not one text for each image.
+    """
+    if texts is None:
+        return sources
+    made = []
+    for number, source in enumerate(sources):
+        kind = 'img_path' if isinstance(source, str) else 'img'
+        made.append({
+            'text': text_of(texts, number, len(sources)),
+            kind: source,
+            'custom_entities': custom_entities,
+            'tokens_positive': tokens_positive
+        })
+        if stuff_texts is not None:
+            made[-1]['stuff_text'] = text_of(stuff_texts, number, len(sources))
+    return made
+
+
+def text_of(texts: str | list, number: int, count: int) -> Any:
+    """The text of one of ``count`` images."""
+    if isinstance(texts, str):
+        return texts
+    if len(texts) != count:
+        raise ValueError(f'there are {len(texts)} texts for {count} images: '
+                         'give one for each, or one for all')
+    return texts[number]
+
+
+def draw_figure(image: np.ndarray, instances: InstanceData,
+                classes: Sequence[str], columns: Sequence[str],
+                boxes: bool) -> np.ndarray:
+    """As :func:`draw_explanations`, of some columns and with or without
+    boxes."""
+    if not boxes:  # to where no pixel is
+        instances = instances[:]
+        instances.bboxes = torch.full_like(instances.bboxes, -1e6)
+    rows = [Row(title(instances, i, classes), instances, i)
+            for i in range(len(instances))]
+    return draw_rows(
+        image, rows or [Row('no object above the score threshold', instances)],
+        columns)
+
+
+def map_arrays(sample: DetDataSample) -> dict[str, np.ndarray]:
+    """The maps of a data sample as float16 arrays (N, H, W)."""
+    return {
+        name: sample.pred_instances[name].cpu().numpy().astype(np.float16)
+        for name in ('heatmaps', 'difference_maps')
+        if name in sample.pred_instances
+    }
+
+
+def with_difference_maps(sample: DetDataSample) -> DetDataSample:
+    """The data sample; without difference maps, a copy with maps of no
+    size."""
+    instances = sample.pred_instances
+    if 'difference_maps' in instances:
+        return sample
+    sample = DetDataSample(metainfo=sample.metainfo)
+    sample.pred_instances = instances[:]
+    sample.pred_instances.difference_maps = instances.heatmaps[:, :0, :0]
+    return sample
+
+
+def config_of_weights(weights: str | os.PathLike | None) -> Config:
+    """The config that mmengine writes into the checkpoints of a training.
+
+    Raises:
+        OSError: If the checkpoint cannot be read or downloaded.
+        ValueError: If there is none, or it is more than values.
+    """
+    if weights is None:
+        raise ValueError('give the detector\'s config as model, or weights '
+                         'that hold one')
+    checkpoint = read_checkpoint(os.fspath(weights))
+    hub = checkpoint.get('message_hub') or {}
+    text = (hub.get('runtime_info') or {}).get('cfg') or \
+        (checkpoint.get('meta') or {}).get('cfg')
+    if not isinstance(text, str):
+        raise ValueError(f'weights {weights} hold no config: give the '
+                         'detector\'s as model')
+    try:
+        # mmengine runs a config as a program, and nobody has read this one
+        if not all(map(only_values, ast.parse(text).body)):
+            raise ValueError('it is a program, and only values are safe')
+        cfg = Config.fromstring(text, file_format='.py')
+    except Exception as error:  # as of any config
+        raise ValueError(f'the config in weights {weights} cannot be used: '
+                         f'{first_line(error)}; give the detector\'s as model'
+                         ) from error
+    if 'model' not in cfg:
+        raise ValueError(f'the config in weights {weights} describes no '
+                         'model: give the detector\'s as model')
+    return cfg
+
+
+def only_values(statement: ast.stmt) -> bool:
+    """Whether a statement gives a name a value, made of literals and
+    ``dict(...)``, as mmengine writes all configs."""
+    return isinstance(statement, ast.Assign) and all(
+        isinstance(one, ast.Name) for one in statement.targets) and all(
+            value_parts(statement.value))
+
+
+def value_parts(value: ast.expr) -> Iterator[bool]:
+    """Whether each part of an expression is a literal or ``dict(...)``."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Call):
+            yield isinstance(node.func, ast.Name) and node.func.id == 'dict'
+        elif isinstance(node, ast.Name):
+            yield node.id == 'dict'
+        else:
+            yield isinstance(
+                node, (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.Set,
+                       ast.UnaryOp, ast.USub, ast.keyword, ast.Load))

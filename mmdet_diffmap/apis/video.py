@@ -1,0 +1,375 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Videos of explanations: one of the objects through all frames, or the best
+of each frame at once."""
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.structures import InstanceData
+from PIL import Image, ImageDraw
+from torch import nn
+
+from ..detector import DetectorAdapter
+from ..explainers import DifferenceMap, ExplainerLike
+from ..files import current_umask
+from ..progress import progress_bar
+from ..tracking import Tracker
+from ..visualization.figure import (
+    HEATMAP,
+    OTHER,
+    POSITIVE,
+    SCALES,
+    SIGNED,
+    TARGET,
+    colour,
+    font,
+    label_name,
+    ordered,
+    resize,
+)
+from .detector import class_names
+from .each_image import writable_folder
+from .explain import as_difference, explain
+
+EXTENSIONS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg')
+#: The maps that a video can show, and their colours.
+SHOWN = dict(heatmap=HEATMAP, difference=SIGNED, positive=POSITIVE)
+
+
+def is_video(path: str | os.PathLike) -> bool:
+    """Whether a file's ending is that of a video."""
+    return Path(path).suffix.lower() in EXTENSIONS
+
+
+def explain_video(model: nn.Module,
+                  path: str | os.PathLike,
+                  out_path: str | os.PathLike,
+                  explainer: ExplainerLike = 'ODAM',
+                  score_thr: float = 0.3,
+                  max_objects: int | None = None,
+                  follow: int | None = None,
+                  show: str = 'difference',
+                  every: int = 1,
+                  patience: int = 10,
+                  draw_boxes: bool = True,
+                  show_progress: bool = True) -> int:
+    """Explain the frames of a video, in a video.
+
+    Each frame shows its maps over the picture, and the boxes with the number
+    that an object keeps from frame to frame, its class and its score. Memory
+    does not grow with the length.
+
+    Args:
+        model (nn.Module): The detector.
+        path (str | PathLike): The video, of any kind that OpenCV reads.
+        out_path (str | PathLike): Where to write; it ends in ``.mp4``. The
+            file is there whole or not at all. It has the size of the video
+            (OpenCV drops the last row or column of an odd number) and its
+            frame rate, and no sound.
+        explainer (Explainer | dict | str): See :func:`explain`; of a
+            difference map, its own explainer.
+        score_thr, max_objects: See :func:`explain`, for each frame.
+        follow (int, optional): Show the maps of one object alone: that with
+            this number in the first frame that has objects, where they are
+            numbered from 0, the best first. A frame in which it is not among
+            the explained objects is left as it is, and says so. By default
+            the maps of all explained objects are joined by the elementwise
+            maximum.
+        show (str): ``heatmap``; ``difference``, the signed difference maps; or
+            ``positive``, their positive part, each normalised. Of signed maps
+            that are joined, too, nothing negative is left: at each pixel,
+            some object's value is largest.
+        every (int): N explains every N-th frame and leaves out the others, at
+            an N-th of the video's frame rate.
+        patience (int): For how many frames in a row an object may not be
+            found and keep its number; see
+            :class:`~mmdet_diffmap.tracking.Tracker`.
+        draw_boxes (bool): Whether to draw boxes and what is written at them.
+        show_progress (bool): Whether to show a progress bar.
+
+    Returns:
+        int: The number of frames written.
+
+    Raises:
+        OSError: If the video cannot be read, or the other not be written.
+        ValueError: If an argument makes no sense.
+    """
+    if show not in SHOWN:
+        raise ValueError(f'show must be {", ".join(SHOWN)}, not {show!r}')
+    if every < 1:
+        raise ValueError(f'every must be at least 1, not {every}')
+    source, out = Path(path), Path(out_path)
+    if out.suffix != '.mp4':
+        raise ValueError(f'the video\'s name must end in .mp4: {out}')
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ValueError(f'{out} would replace the video that it explains')
+    method = DifferenceMap(
+        as_difference(explainer).explainer, positive=show == 'positive')
+    DetectorAdapter(model, method.target_layer, method.statistics)
+    painter = Painter(
+        class_names(model), SHOWN[show], follow, draw_boxes,
+        Tracker(patience=patience))
+    writable_folder(out.parent)
+    with opened(path) as video, writing(
+            out, video.rate / every, video.size) as write, progress_bar(
+                'explaining frames',
+                ceil(video.count / every)) if show_progress else silent() \
+            as done:
+        for frame in video.frames(every):
+            sample = explain(model, frame, method, score_thr, max_objects)
+            picture = painter.paint(frame[..., ::-1].copy(),
+                                    sample.pred_instances.cpu())
+            write(picture[..., ::-1])
+            done(1)
+    return painter.count
+
+
+@contextmanager
+def silent() -> Iterator[Callable[[int], None]]:
+    """A progress bar that nobody sees."""
+    yield lambda steps: None
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video that is being read.
+
+    Args:
+        capture (cv2.VideoCapture): Behind the first frame.
+        first (np.ndarray): That frame, BGR, uint8 (H, W, 3).
+        rate (float): Frames a second.
+        count (int): About how many frames it has.
+    """
+    capture: cv2.VideoCapture
+    first: np.ndarray
+    rate: float
+    count: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.first.shape[1], self.first.shape[0]
+
+    def frames(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Every ``every``-th frame, from the first on; to be read once."""
+        number, frame = 0, self.first
+        found = True
+        while found:
+            if number % every == 0:
+                yield frame
+            number += 1
+            # a frame that is left out is not decoded into a picture
+            found, frame = self.capture.read() if number % every == 0 else \
+                (self.capture.grab(), frame)
+
+
+@contextmanager
+def opened(path: str | os.PathLike) -> Iterator[Video]:
+    """A video for reading.
+
+    Raises:
+        OSError: If there is none, or it cannot be read.
+    """
+    name = os.fspath(path)
+    if '://' not in name and not Path(name).is_file():
+        raise FileNotFoundError(f'video {name} does not exist')
+    capture = cv2.VideoCapture(name)
+    try:
+        if not capture.isOpened():
+            raise OSError(f'video {name} is damaged, or of no kind that '
+                          'OpenCV reads: convert it to .mp4')
+        found, first = capture.read()
+        if not found:
+            raise OSError(f'video {name} holds no frame that can be read')
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        if not 0 < rate < float('inf'):
+            raise OSError(f'video {name} does not say its frame rate: '
+                          'convert it to .mp4')
+        count = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        yield Video(capture, first, rate, count)
+    finally:
+        capture.release()
+
+
+@contextmanager
+def writing(path: Path, rate: float,
+            size: tuple[int, int]) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that writes the next frame, BGR, uint8 (H, W, 3). The video
+    takes its place when the context ends well, and vanishes otherwise.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f'.{path.stem}.', suffix='.mp4')
+    os.close(handle)  # OpenCV opens files by their names
+    written = 0
+    writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
+
+    def write(frame: np.ndarray) -> None:
+        nonlocal written
+        writer.write(frame)
+        written += 1
+
+    try:
+        if not writer.isOpened():
+            raise OSError(f'video {path} cannot be written: OpenCV has no '
+                          f'mp4v for {size[0]}x{size[1]} pixels at {rate:g} '
+                          'frames a second')
+        yield write
+        writer.release()
+        if frames_in(name) != written:  # OpenCV does not tell of a full disk
+            raise OSError(f'video {path} cannot be written: its file breaks '
+                          'off')
+        os.chmod(name, 0o666 & ~current_umask())  # mkstemp's are private
+        os.replace(name, path)
+    except BaseException:
+        writer.release()
+        os.unlink(name)
+        raise
+
+
+def frames_in(name: str) -> int:
+    """The number of frames of a finished video."""
+    capture = cv2.VideoCapture(name)
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()
+
+
+@dataclass
+class Painter:
+    """Paints the frames of a video, one after the other.
+
+    Args:
+        class_names (Sequence[str]): The name of each label.
+        shown (str): The column of a figure whose maps and colours are shown.
+        follow (int, optional): The object whose maps are shown alone.
+        draw_boxes (bool): Whether to draw boxes.
+        tracker (Tracker): Numbers the objects.
+        count (int): The number of frames painted.
+        followed (str): The name of the followed object, once it was seen.
+    """
+    class_names: Sequence[str]
+    shown: str
+    follow: int | None
+    draw_boxes: bool
+    tracker: Tracker = field(default_factory=Tracker)
+    count: int = 0
+    followed: str = ''
+
+    def paint(self, frame: np.ndarray, instances: InstanceData) -> np.ndarray:
+        """The next frame with its maps and boxes.
+
+        Args:
+            frame (np.ndarray): RGB, uint8 (H, W, 3).
+            instances (InstanceData): Its objects with their maps, on the
+                CPU.
+
+        Returns:
+            np.ndarray: RGB, uint8 (H, W, 3).
+        """
+        numbers = self.tracker.update(instances.bboxes.numpy(),
+                                      instances.labels.numpy())
+        names = [
+            f'{number} {label_name(self.class_names, int(label))}'
+            for number, label in zip(numbers, instances.labels)
+        ]
+        chosen = np.arange(len(numbers))
+        if self.follow is not None:
+            if names and not self.followed:
+                self._check_there_is(len(names))
+                self.followed = names[self.follow]
+            chosen = np.flatnonzero(numbers == self.follow)
+        self.count += 1
+        if self.follow is not None and not len(chosen):
+            return written_on(
+                frame, f'{self.followed} is not found in this frame'
+                if self.followed else 'no object yet')
+        if len(chosen):
+            field_name = 'heatmaps' if self.shown == HEATMAP else \
+                'difference_maps'
+            maps = instances[field_name][chosen.tolist()]
+            frame = tinted(frame, maps.float().amax(dim=0).numpy(),
+                           *SCALES[self.shown])
+        if not self.draw_boxes:
+            return frame
+        return labelled(
+            frame, instances.bboxes.numpy(),
+            [f'{name} {float(score):.2f}'
+             for name, score in zip(names, instances.scores)], chosen)
+
+    def _check_there_is(self, count: int) -> None:
+        """Raise a ValueError if the object to follow is not in the first
+        frame with objects."""
+        assert self.follow is not None
+        if not 0 <= self.follow < count:
+            raise ValueError(
+                f'there is no object {self.follow} to follow: the first frame '
+                f'with objects has {count}, counted from 0')
+
+
+def tinted(frame: np.ndarray, values: np.ndarray, name: str, low: float,
+           high: float) -> np.ndarray:
+    """Lay a map over the frame, which keeps its colours; opacity and colours
+    are those of the figures' :func:`overlay`.
+
+    Args:
+        frame (np.ndarray): RGB, uint8 (H, W, 3).
+        values (np.ndarray): The map, float in [low, high].
+        name, low, high: The colour map, see :func:`overlay`.
+
+    Returns:
+        np.ndarray: RGB, uint8 (H, W, 3).
+    """
+    values = resize(values, (frame.shape[1], frame.shape[0]))
+    colours = colour(name, (values - low) / (high - low))
+    opacity = 0.8 * np.sqrt(np.abs(values))[..., None]
+    return (frame + opacity * (colours - frame)).astype(np.uint8)
+
+
+def labelled(frame: np.ndarray, boxes: np.ndarray, texts: Sequence[str],
+             chosen: np.ndarray) -> np.ndarray:
+    """The frame with boxes and a text at each; those of the chosen objects
+    stand out."""
+    picture = Image.fromarray(frame)
+    draw = ImageDraw.Draw(picture)
+    # the chosen ones last, so that they are in front
+    order = sorted(range(len(boxes)), key=lambda i: i in chosen)
+    for i in order:
+        draw.rectangle(
+            ordered(boxes[i]), None, *((TARGET, 2) if i in chosen else
+                                       (OTHER, 1)))
+    for i in order:  # no line crosses a text
+        x1, y1, _, _ = ordered(boxes[i])
+        write_text(draw, (x1, y1), texts[i],
+                   TARGET if i in chosen else OTHER, frame.shape)
+    return np.asarray(picture)
+
+
+def written_on(frame: np.ndarray, text: str) -> np.ndarray:
+    """The frame with a text in its upper left corner."""
+    picture = Image.fromarray(frame)
+    write_text(ImageDraw.Draw(picture), (0, 0), text, OTHER, frame.shape)
+    return np.asarray(picture)
+
+
+def write_text(draw: ImageDraw.ImageDraw, corner: tuple[float, float],
+               text: str, paint: tuple[int, int, int],
+               shape: tuple[int, ...]) -> None:
+    """Write black on a plate, above the corner of a box where there is room,
+    and inside of the picture (H, W, 3)."""
+    letters = font(max(10, min(shape[:2]) // 30))
+    width, height = (4 + side for side in draw.textbbox((0, 0), text,
+                                                        letters)[2:])
+    x = min(max(corner[0], 0), max(shape[1] - width, 0))
+    y = min(max(corner[1] - height, 0), max(shape[0] - height, 0))
+    draw.rectangle([x, y, x + width, y + height], paint)
+    draw.text((x + 2, y + 1), text, (0, 0, 0), letters)

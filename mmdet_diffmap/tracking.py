@@ -1,0 +1,96 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Which detection of a frame is which object of the frames before."""
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+
+@dataclass
+class Track:
+    """What is known of an object.
+
+    Args:
+        box (np.ndarray): Where it was last found: (x1, y1, x2, y2).
+        label (int): Its class.
+        missed (int): For how many frames it has not been found.
+    """
+    box: np.ndarray
+    label: int
+    missed: int = 0
+
+
+class Tracker:
+    """Follows objects by the overlap of their boxes from frame to frame.
+
+    Only boxes of one class are the same object. Of all ways to pair a frame's
+    boxes with the known objects, that with the largest sum of IoUs is taken.
+    There is no model of motion: an object that moves by more than its own
+    size from one frame to the next, or while it is not found, is a new one.
+
+    Args:
+        min_iou (float): Boxes with a smaller IoU are different objects.
+            Defaults to 0.3.
+        patience (int): For how many frames in a row an object may not be
+            found and keep its number. Defaults to 10, a third of a second at
+            30 frames a second.
+    """
+
+    def __init__(self, min_iou: float = 0.3, patience: int = 10) -> None:
+        self.min_iou = min_iou
+        self.patience = patience
+        self.tracks: dict[int, Track] = {}
+        self.count = 0  # of all objects ever seen
+
+    def update(self, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Take the detections of the next frame.
+
+        Args:
+            boxes (np.ndarray): Shape (N, 4), last dim (x1, y1, x2, y2).
+            labels (np.ndarray): Their classes, shape (N, ).
+
+        Returns:
+            np.ndarray: The number of each one's object, int64, shape (N, ).
+            Objects are numbered from 0 in the order in which they appear, and
+            those of one frame in the order in which they are given.
+        """
+        known = list(self.tracks)
+        overlap = box_iou(
+            boxes, np.array([self.tracks[one].box for one in known]))
+        same = labels[:, None] == [self.tracks[one].label for one in known]
+        overlap = np.where(same & (overlap >= self.min_iou), overlap, 0)
+        numbers = np.full(len(boxes), -1, np.int64)
+        for row, column in zip(*linear_sum_assignment(overlap, maximize=True)):
+            if overlap[row, column] > 0:
+                numbers[row] = known[column]
+        for track in self.tracks.values():
+            track.missed += 1
+        for row, (box, label) in enumerate(zip(boxes, labels)):
+            if numbers[row] < 0:
+                numbers[row] = self.count
+                self.count += 1
+            self.tracks[int(numbers[row])] = Track(box, int(label))
+        self.tracks = {
+            number: track
+            for number, track in self.tracks.items()
+            if track.missed <= self.patience
+        }
+        return numbers
+
+
+def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The IoU of every box (N, 4) with every other (M, 4): shape (N, M), 0
+    for boxes without an area."""
+    first, second = (np.asarray(boxes, np.float64).reshape(-1, 4)
+                     for boxes in (first, second))
+    corner = np.maximum(first[:, None, :2], second[:, :2])
+    opposite = np.minimum(first[:, None, 2:], second[:, 2:])
+    shared = area(np.concatenate([corner, opposite], axis=-1))
+    union = area(first)[:, None] + area(second) - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """The areas of boxes (..., 4); 0 where an end is before its start."""
+    sides: np.ndarray = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return sides.prod(axis=-1)
