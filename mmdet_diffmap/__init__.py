@@ -13,8 +13,16 @@ from .checkpoint import mark_safe_globals  # noqa: E402
 mark_safe_globals()
 
 from . import datasets, evaluation, explainers, hooks  # noqa: E402, F401
-from .apis import explain, load_detector  # noqa: E402
+from .apis import (  # noqa: E402
+    DiffMapInferencer,
+    explain,
+    explain_video,
+    load_detector,
+)
 from .difference import difference_map  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['__version__', 'difference_map', 'explain', 'load_detector']
+__all__ = [
+    'DiffMapInferencer', '__version__', 'difference_map', 'explain',
+    'explain_video', 'load_detector'
+]

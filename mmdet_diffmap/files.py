@@ -60,7 +60,7 @@ def save_maps(sample: DetDataSample, class_names: list[str],
     ``boxes`` (N, 4) float32, last dim (x1, y1, x2, y2), ``scores`` (N, )
     float32, ``labels`` (N, ) int64, indices into ``class_names``,
     ``heatmaps`` (N, H, W) float16 in [0, 1] and ``difference_maps`` (N, H, W)
-    float16, signed in [-1, 1].
+    float16, signed in [-1, 1]; without difference maps, no such array.
     """
     instances = sample.pred_instances.cpu().numpy()
     with replacing(path) as file:
@@ -70,5 +70,6 @@ def save_maps(sample: DetDataSample, class_names: list[str],
             scores=instances.scores.astype(np.float32),
             labels=instances.labels.astype(np.int64),
             class_names=np.array(class_names, dtype=str),
-            heatmaps=instances.heatmaps.astype(np.float16),
-            difference_maps=instances.difference_maps.astype(np.float16))
+            **{name: instances[name].astype(np.float16)
+               for name in ('heatmaps', 'difference_maps')
+               if name in instances})

@@ -1,5 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""Explain every object that a detector finds in images.
+"""Explain every object that a detector finds in images and videos.
 
 Without arguments it explains a few bundled scenes with the bundled detector.
 """
@@ -21,11 +21,14 @@ from mmdet_diffmap.apis import (
     class_names,
     compare_files,
     explain_files,
+    explain_video,
     find_images,
+    is_video,
     load_detector,
 )
 from mmdet_diffmap.apis.detector import is_detector_name
 from mmdet_diffmap.apis.each_image import result_names
+from mmdet_diffmap.apis.video import SHOWN
 from mmdet_diffmap.explainers import Explainer, build_explainers
 from mmdet_diffmap.explainers.explainer import (
     described,
@@ -40,14 +43,15 @@ DEMO_IMAGES = ['scene://0/2', 'scene://0/17', 'scene://0/35']
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Explain every object that a detector finds in images. '
-        'Without arguments: the bundled scenes and detector.',
+        description='Explain every object that a detector finds in images '
+        'and videos. Without arguments: the bundled scenes and detector.',
         usage='%(prog)s [options] [INPUTS ... MODEL [MODEL ...]]')
     parser.add_argument(
         'paths',
         nargs='*',
         metavar='INPUTS ... MODEL',
-        help='images (files, folders, glob patterns or URLs), and last the '
+        help='images (files, folders, glob patterns or URLs) and videos '
+        '(files that end in .mp4, .avi, .mov …), and last the '
         'detector: a config, a config of mmdet\'s wheel (mmdet::...), or a '
         'name of its model zoo; or several detectors')
     parser.add_argument(
@@ -77,7 +81,8 @@ def parse_args() -> argparse.Namespace:
         type=int,
         metavar='I',
         help='compare explainers, or detectors, on the object of this number '
-        'in one picture, OUT_DIR/compare/NAME.png')
+        'in one picture, OUT_DIR/compare/NAME.png; in videos, show the maps '
+        'of that object of the first frame alone, and follow it')
     parser.add_argument(
         '--score-thr',
         type=float,
@@ -98,12 +103,26 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='write an interactive page too, OUT_DIR/report.html: one file '
         'that needs no network')
+    parser.add_argument(
+        '--map',
+        choices=SHOWN,
+        default='difference',
+        help='what a video, OUT_DIR/vis/NAME.mp4, shows; default: difference')
+    parser.add_argument(
+        '--every',
+        type=int,
+        default=1,
+        metavar='N',
+        help='explain every N-th frame of a video, and leave out the others; '
+        'default: 1')
     command_line.add_detector_options(parser)
     args = command_line.parse_args(parser)
     for name in ('max_objects', 'object'):
         if (getattr(args, name) or 0) < 0:
             parser.error(f'--{name.replace("_", "-")} {getattr(args, name)} '
                          'is negative')
+    if args.every < 1:
+        parser.error(f'--every {args.every} is less than 1')
     if len(args.paths) == 1:
         parser.error(f'{args.paths[0]} alone: give images and a MODEL')
     for name in 'save_maps', 'report':
@@ -195,31 +214,55 @@ def main() -> int:
     return command_line.run(lambda: explain(args))
 
 
+def explain_videos(args: argparse.Namespace, videos: list[str],
+                   detector: nn.Module, explainer: Explainer,
+                   folder: Path) -> dict[str, str]:
+    """Write a video of explanations for each video; those that failed, with
+    the reason."""
+    failures = {}
+    for path, name in zip(videos, result_names(videos)):
+        out = folder / f'vis/{name}.mp4'
+        try:
+            frames = explain_video(
+                detector, path, out, explainer, args.score_thr,
+                args.max_objects, args.object, args.map, args.every)
+        except (OSError, ValueError, ArithmeticError, RuntimeError,
+                MemoryError) as error:
+            failures[path] = str(error)
+        else:
+            print(f'{path}: {frames} frames, {out}')
+    return failures
+
+
 def explain(args: argparse.Namespace) -> int:
-    images = find_images(args.inputs)
+    paths = find_images(args.inputs)
+    videos = [path for path in paths if is_video(path)]
+    images = [path for path in paths if path not in videos]
     detectors = load_detectors(args)
     explainers = find_explainers(args, next(iter(detectors.values())).cfg)
     limits = args.score_thr, args.max_objects
-    if args.object is not None:
+    failures: dict[str, str] = {}
+    if images and args.object is not None:
         failures = compare_files(detectors, images, args.object, args.out_dir,
                                  explainers, *limits)
-        pictures = Path(args.out_dir, 'compare')
-    else:
-        failures = {}
-        pictures = Path(args.out_dir, 'vis')
-        for number, (title, detector) in enumerate(detectors.items()):
-            folder = Path(args.out_dir, title * (len(detectors) > 1))
+    for number, (title, detector) in enumerate(detectors.items()):
+        folder = Path(args.out_dir, title * (len(detectors) > 1))
+        if images and args.object is None:
             report = make_report(args, number, detector, explainers) \
                 if args.report else None
             failures |= explain_files(detector, images, folder, explainers,
                                       *limits, args.save_maps, report)
             if report is not None and report.photos:
                 print(f'report: {(folder / "report.html").resolve()}')
-        if len(detectors) * len(explainers) > 1:
-            pictures = Path(args.out_dir)
-    done = len(images) - len(failures)
-    print(f'{done} of {len(images)} images explained' +
-          (f', pictures in {pictures.resolve()}' if done else ''))
+        for name, explainer in explainers.items():
+            failures |= explain_videos(args, videos, detector, explainer,
+                                       folder / (name * (len(explainers) > 1)))
+    done = len(paths) - len(failures)
+    counted = ' and '.join(
+        f'{len(some)} {kind}{"s" * (len(some) != 1)}'
+        for some, kind in ((images, 'image'), (videos, 'video')) if some)
+    print(f'{done} of {counted} explained' +
+          (f', results in {Path(args.out_dir).resolve()}' if done else ''))
     for path, reason in failures.items():
         print(f'failed: {path}: {reason}', file=sys.stderr)
     return 1 if failures else 0

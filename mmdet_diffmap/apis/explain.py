@@ -23,7 +23,7 @@ from ..explainers import (
 )
 from ..explanation import Explanation
 from ..trace import Trace
-from .images import read_image
+from .images import check_array, read_image
 
 
 def explain(model: nn.Module,
@@ -58,11 +58,7 @@ def explain(model: nn.Module,
         MemoryError: If the maps do not fit in memory.
     """
     if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 \
-                or not image.size:
-            raise ValueError(
-                'image must be uint8 BGR of shape (H, W, 3), not '
-                f'{image.dtype} of {image.shape}')
+        check_array(image)
     else:
         image = os.fspath(image)
         read_image(image)  # says what is wrong with it before the pipeline

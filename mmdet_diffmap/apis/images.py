@@ -82,6 +82,15 @@ def read_image(path: str) -> np.ndarray:
     return image
 
 
+def check_array(image: np.ndarray) -> None:
+    """Raise a ValueError unless an array is an image of type uint8, BGR, shape
+    (H, W, 3)."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 \
+            or not image.size:
+        raise ValueError('image must be uint8 BGR of shape (H, W, 3), not '
+                         f'{image.dtype} of {image.shape}')
+
+
 def check_complete(content: bytes, path: str) -> None:
     """Raise an OSError for an image file that breaks off: OpenCV would fill
     what is missing with grey."""

@@ -1,9 +1,8 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """mmdet's inferencer, with the explanation of every object."""
-import ast
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from math import ceil
@@ -12,35 +11,26 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from mmdet.apis import DetInferencer
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from ..checkpoint import first_line, read_checkpoint
 from ..detector import DetectorAdapter
 from ..explainers import DifferenceMap, ExplainerLike, build_explainer
 from ..files import replacing, save_maps, save_picture
 from ..progress import progress_display
-from ..visualization.figure import (
-    COLUMNS,
-    HEATMAP,
-    IMAGE,
-    POSITIVE,
-    Row,
-    draw_rows,
-    title,
-)
+from ..visualization import draw_explanations
+from ..visualization.figure import COLUMNS, HEATMAP, IMAGE, POSITIVE
+from .config_in_weights import config_in_weights
 from .detector import available_device, class_names, load_detector
 from .each_image import result_names, writable_folder
 from .explain import explain_batch, type_name
-from .images import read_image
+from .images import check_array, read_image
 from .video import explain_video, is_video
 
 #: An argument of a call that is as the constructor got it.
@@ -102,7 +92,7 @@ class DiffMapInferencer(DetInferencer):
         if isinstance(model, dict):
             model = Config(model)
         self.model = load_detector(
-            config_of_weights(weights) if model is None else model, weights,
+            config_in_weights(weights) if model is None else model, weights,
             device)
         super().__init__(
             self.model.cfg,
@@ -207,8 +197,8 @@ class DiffMapInferencer(DetInferencer):
                 ``out_dir``.
             out_dir (str | PathLike): Where to write ``vis/NAME.png``,
                 ``preds/NAME.json`` (labels, scores and boxes) and
-                ``maps/NAME.npz`` (see :func:`save_maps`; without difference
-                maps, their array is empty). Arrays are numbered.
+                ``maps/NAME.npz`` (see :func:`save_maps`). Arrays are
+                numbered.
             texts, stuff_texts, custom_entities, tokens_positive: See
                 ``DetInferencer``; for detectors with a language branch.
             explainer, difference, target_layer, max_objects: For this call in
@@ -445,8 +435,9 @@ class DiffMapInferencer(DetInferencer):
         figures = []
         for source, pred, name in zip(inputs, preds, names):
             image = read_image(source) if isinstance(source, str) else source
-            figure = draw_figure(image[..., ::-1].copy(), pred.pred_instances,
-                                 classes, FIGURES[difference], draw_pred)
+            figure = draw_explanations(
+                image[..., ::-1].copy(), pred.pred_instances, classes,
+                FIGURES[difference], draw_pred)
             if folder:
                 save_picture(figure, Path(folder, 'vis', f'{name}.png'))
             elif self.visualizer is not None:  # as mmdet does
@@ -484,7 +475,7 @@ class DiffMapInferencer(DetInferencer):
                 with replacing(Path(pred_out_dir, 'preds',
                                     f'{name}.json')) as file:
                     file.write(json.dumps(one).encode())
-                save_maps(with_difference_maps(pred), class_names(self.model),
+                save_maps(pred, class_names(self.model),
                           Path(pred_out_dir, 'maps', f'{name}.npz'))
         if print_result:
             print(dict(predictions=lists))
@@ -513,10 +504,8 @@ class CheckedPipeline(Compose):
         elif not isinstance(source, np.ndarray):
             raise ValueError('an input must be a path, a URL or an array, not '
                              f'{type(source).__name__}')
-        elif source.ndim != 3 or source.shape[2] != 3 \
-                or source.dtype != np.uint8 or not source.size:
-            raise ValueError('image must be uint8 BGR of shape (H, W, 3), not '
-                             f'{source.dtype} of {source.shape}')
+        else:
+            check_array(source)
         try:
             made: dict | None = super().__call__(data)
         except cv2.error as error:  # no pixel left of a side, for example
@@ -570,21 +559,6 @@ def text_of(texts: str | list, number: int, count: int) -> Any:
     return texts[number]
 
 
-def draw_figure(image: np.ndarray, instances: InstanceData,
-                classes: Sequence[str], columns: Sequence[str],
-                boxes: bool) -> np.ndarray:
-    """As :func:`draw_explanations`, of some columns and with or without
-    boxes."""
-    if not boxes:  # to where no pixel is
-        instances = instances[:]
-        instances.bboxes = torch.full_like(instances.bboxes, -1e6)
-    rows = [Row(title(instances, i, classes), instances, i)
-            for i in range(len(instances))]
-    return draw_rows(
-        image, rows or [Row('no object above the score threshold', instances)],
-        columns)
-
-
 def map_arrays(sample: DetDataSample) -> dict[str, np.ndarray]:
     """The maps of a data sample as float16 arrays (N, H, W)."""
     return {
@@ -592,68 +566,3 @@ def map_arrays(sample: DetDataSample) -> dict[str, np.ndarray]:
         for name in ('heatmaps', 'difference_maps')
         if name in sample.pred_instances
     }
-
-
-def with_difference_maps(sample: DetDataSample) -> DetDataSample:
-    """The data sample; without difference maps, a copy with maps of no
-    size."""
-    instances = sample.pred_instances
-    if 'difference_maps' in instances:
-        return sample
-    sample = DetDataSample(metainfo=sample.metainfo)
-    sample.pred_instances = instances[:]
-    sample.pred_instances.difference_maps = instances.heatmaps[:, :0, :0]
-    return sample
-
-
-def config_of_weights(weights: str | os.PathLike | None) -> Config:
-    """The config that mmengine writes into the checkpoints of a training.
-
-    Raises:
-        OSError: If the checkpoint cannot be read or downloaded.
-        ValueError: If there is none, or it is more than values.
-    """
-    if weights is None:
-        raise ValueError('give the detector\'s config as model, or weights '
-                         'that hold one')
-    checkpoint = read_checkpoint(os.fspath(weights))
-    hub = checkpoint.get('message_hub') or {}
-    text = (hub.get('runtime_info') or {}).get('cfg') or \
-        (checkpoint.get('meta') or {}).get('cfg')
-    if not isinstance(text, str):
-        raise ValueError(f'weights {weights} hold no config: give the '
-                         'detector\'s as model')
-    try:
-        # mmengine runs a config as a program, and nobody has read this one
-        if not all(map(only_values, ast.parse(text).body)):
-            raise ValueError('it is a program, and only values are safe')
-        cfg = Config.fromstring(text, file_format='.py')
-    except Exception as error:  # as of any config
-        raise ValueError(f'the config in weights {weights} cannot be used: '
-                         f'{first_line(error)}; give the detector\'s as model'
-                         ) from error
-    if 'model' not in cfg:
-        raise ValueError(f'the config in weights {weights} describes no '
-                         'model: give the detector\'s as model')
-    return cfg
-
-
-def only_values(statement: ast.stmt) -> bool:
-    """Whether a statement gives a name a value, made of literals and
-    ``dict(...)``, as mmengine writes all configs."""
-    return isinstance(statement, ast.Assign) and all(
-        isinstance(one, ast.Name) for one in statement.targets) and all(
-            value_parts(statement.value))
-
-
-def value_parts(value: ast.expr) -> Iterator[bool]:
-    """Whether each part of an expression is a literal or ``dict(...)``."""
-    for node in ast.walk(value):
-        if isinstance(node, ast.Call):
-            yield isinstance(node.func, ast.Name) and node.func.id == 'dict'
-        elif isinstance(node, ast.Name):
-            yield node.id == 'dict'
-        else:
-            yield isinstance(
-                node, (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.Set,
-                       ast.UnaryOp, ast.USub, ast.keyword, ast.Load))

@@ -27,11 +27,10 @@ from ..visualization.figure import (
     SCALES,
     SIGNED,
     TARGET,
-    colour,
     font,
     label_name,
     ordered,
-    resize,
+    overlay,
 )
 from .detector import class_names
 from .each_image import writable_folder
@@ -297,8 +296,8 @@ class Painter:
             field_name = 'heatmaps' if self.shown == HEATMAP else \
                 'difference_maps'
             maps = instances[field_name][chosen.tolist()]
-            frame = tinted(frame, maps.float().amax(dim=0).numpy(),
-                           *SCALES[self.shown])
+            frame = overlay(frame, maps.float().amax(dim=0).numpy(),
+                            *SCALES[self.shown], grey=False)
         if not self.draw_boxes:
             return frame
         return labelled(
@@ -314,25 +313,6 @@ class Painter:
             raise ValueError(
                 f'there is no object {self.follow} to follow: the first frame '
                 f'with objects has {count}, counted from 0')
-
-
-def tinted(frame: np.ndarray, values: np.ndarray, name: str, low: float,
-           high: float) -> np.ndarray:
-    """Lay a map over the frame, which keeps its colours; opacity and colours
-    are those of the figures' :func:`overlay`.
-
-    Args:
-        frame (np.ndarray): RGB, uint8 (H, W, 3).
-        values (np.ndarray): The map, float in [low, high].
-        name, low, high: The colour map, see :func:`overlay`.
-
-    Returns:
-        np.ndarray: RGB, uint8 (H, W, 3).
-    """
-    values = resize(values, (frame.shape[1], frame.shape[0]))
-    colours = colour(name, (values - low) / (high - low))
-    opacity = 0.8 * np.sqrt(np.abs(values))[..., None]
-    return (frame + opacity * (colours - frame)).astype(np.uint8)
 
 
 def labelled(frame: np.ndarray, boxes: np.ndarray, texts: Sequence[str],

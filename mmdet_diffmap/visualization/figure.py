@@ -32,8 +32,11 @@ SCALES = {
 }
 
 
-def draw_explanations(image: np.ndarray, instances: InstanceData,
-                      class_names: Sequence[str]) -> np.ndarray:
+def draw_explanations(image: np.ndarray,
+                      instances: InstanceData,
+                      class_names: Sequence[str],
+                      columns: Sequence[str] = COLUMNS,
+                      boxes: bool = True) -> np.ndarray:
     """Draw the explanation of every object of an image.
 
     Each row shows the image with the object's box, and over it the heat map,
@@ -45,6 +48,8 @@ def draw_explanations(image: np.ndarray, instances: InstanceData,
         instances (InstanceData): Of :func:`~mmdet_diffmap.explain`: boxes in
             pixels of ``image``, maps of its size.
         class_names (Sequence[str]): The name of each label.
+        columns (Sequence[str]): Some of ``COLUMNS``.
+        boxes (bool): Whether to outline the objects.
 
     Returns:
         np.ndarray: The figure, uint8 RGB.
@@ -53,7 +58,7 @@ def draw_explanations(image: np.ndarray, instances: InstanceData,
             for i in range(len(instances))]
     return draw_rows(
         image, rows or [Row('no object above the score threshold', instances)],
-        COLUMNS)
+        columns, boxes)
 
 
 def draw_comparison(image: np.ndarray, class_name: str,
@@ -89,8 +94,10 @@ class Row:
     index: int | None = None
 
 
-def draw_rows(image: np.ndarray, rows: Sequence[Row],
-              columns: Sequence[str]) -> np.ndarray:
+def draw_rows(image: np.ndarray,
+              rows: Sequence[Row],
+              columns: Sequence[str],
+              boxes: bool = True) -> np.ndarray:
     """A figure of rows; ``columns`` are some of ``COLUMNS``."""
     height, width = image.shape[:2]
     scale = PANEL / max(height, width)
@@ -109,14 +116,14 @@ def draw_rows(image: np.ndarray, rows: Sequence[Row],
         top = HEADER + number * (TITLE + cell[1] + GAP)
         draw.text((GAP, top + 3), row.title, INK, font(15))
         for column, picture in enumerate(
-                row_panels(photo, row, columns, scale)):
+                row_panels(photo, row, columns, scale, boxes)):
             figure.paste(picture,
                          (GAP + column * (cell[0] + GAP), top + TITLE))
     return np.asarray(figure)
 
 
 def row_panels(photo: np.ndarray, row: Row, columns: Sequence[str],
-               scale: float) -> Iterator[Image.Image]:
+               scale: float, outlined: bool) -> Iterator[Image.Image]:
     """The pictures of a row; the photo alone where there is no object."""
     if row.index is None:
         yield Image.fromarray(photo)
@@ -128,7 +135,8 @@ def row_panels(photo: np.ndarray, row: Row, columns: Sequence[str],
             values = object_map(row.instances[row.index], name)
             panel = overlay(photo, values.float().cpu().numpy(), *SCALES[name])
         picture = Image.fromarray(panel)
-        draw_boxes(picture, boxes, row.index, others=name == IMAGE)
+        if outlined:
+            draw_boxes(picture, boxes, row.index, others=name == IMAGE)
         yield picture
 
 
@@ -152,10 +160,14 @@ def label_name(class_names: Sequence[str], label: int) -> str:
     return class_names[label] if label < len(class_names) else f'class {label}'
 
 
-def overlay(photo: np.ndarray, values: np.ndarray, name: str, low: float,
-            high: float) -> np.ndarray:
-    """Lay a map over a grey copy of the photo; the larger a value, the less
-    of the photo shows.
+def overlay(photo: np.ndarray,
+            values: np.ndarray,
+            name: str,
+            low: float,
+            high: float,
+            grey: bool = True) -> np.ndarray:
+    """Lay a map over the photo; the larger a value, the less of the photo
+    shows.
 
     Args:
         photo (np.ndarray): uint8 RGB, shape (h, w, 3).
@@ -163,15 +175,17 @@ def overlay(photo: np.ndarray, values: np.ndarray, name: str, low: float,
         name (str): The colour map.
         low (float): The value of its first colour.
         high (float): The value of its last colour.
+        grey (bool): Whether the photo loses its own colours.
 
     Returns:
         np.ndarray: uint8 RGB, shape (h, w, 3).
     """
     values = resize(values, (photo.shape[1], photo.shape[0]))
     colours = colour(name, (values - low) / (high - low))
-    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None].astype(float)
+    under = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None] if grey \
+        else photo
     opacity = 0.8 * np.sqrt(np.abs(values))[..., None]
-    return (grey + opacity * (colours - grey)).astype(np.uint8)
+    return (under + opacity * (colours - under)).astype(np.uint8)
 
 
 def colour(name: str, fraction: np.ndarray) -> np.ndarray:

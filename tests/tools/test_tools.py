@@ -2,11 +2,14 @@
 import json
 import os
 
+import cv2
 import numpy as np
 import pytest
 from demo import CONFIG, ROOT, WEIGHTS
 from PIL import Image
 from programs import added_path, run
+
+from mmdet_diffmap.datasets import render_scene
 
 
 def explain(*arguments, **options):
@@ -55,7 +58,7 @@ def test_all_methods_those_of_a_config_and_of_a_file_of_ones_own(tmp_path):
                      '--explainer', 'all', 'layer-cam-diff', '--save-maps',
                      '--explainer-options', 'batch_size=3', cwd=tmp_path,
                      **environment)
-    assert '1 of 1 images explained, pictures in' in result.stdout
+    assert '1 of 1 image explained, results in' in result.stdout
     plain = {'grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++',
              'd-rise', 'odam', 'outward', 'LayerCAM'}
     folder = tmp_path / 'outputs'
@@ -86,6 +89,25 @@ def test_comparison_of_methods_and_detectors(tmp_path):
                                                                 '3.png']
     picture = Image.open(tmp_path / 'outputs/compare/2.png')
     assert picture.size[1] > 4 * 360  # two detectors, two methods
+
+
+def test_videos_beside_images(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / 'clip.mp4'),
+                             cv2.VideoWriter.fourcc(*'mp4v'), 10, (192, 192))
+    for _ in range(4):
+        writer.write(render_scene(0, 2).image)
+    writer.release()
+    (tmp_path / 'bad.mp4').write_text('no video')
+    result = explain(
+        '*.mp4', 'scene://0/2', CONFIG, '--weights', WEIGHTS, '--object', '0',
+        '--map', 'heatmap', '--every', '2', cwd=tmp_path, expect=1)
+    assert '2 of 1 image and 2 videos explained' in result.stdout
+    assert 'failed: bad.mp4: video bad.mp4 is damaged' in result.stderr
+    assert sorted(os.listdir(tmp_path / 'outputs/vis')) == ['clip.mp4']
+    assert (tmp_path / 'outputs/compare/2.png').is_file()
+    video = cv2.VideoCapture(str(tmp_path / 'outputs/vis/clip.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 2
+    assert video.get(cv2.CAP_PROP_FPS) == 5
 
 
 def test_mistakes_in_a_comparison_of_an_object(tmp_path):
@@ -124,6 +146,7 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
     (['--explainer-options', 'extents'], 'options are given as KEY=VALUE'),
     (['--max-objects', '-1'], '--max-objects -1 is negative'),
     (['--object', '-1'], '--object -1 is negative'),
+    (['--every', '0'], '--every 0 is less than 1'),
     (['--object', '0', '--save-maps'], '--save-maps does not go with'),
     (['--object', '0', '--report'], '--report does not go with --object'),
     (['a.jpg', CONFIG, CONFIG, '--weights', WEIGHTS],
