@@ -1,6 +1,7 @@
 """Every command and every piece of Python in the README, as they stand."""
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import cv2
 import pytest
 from demo import CONFIG, ROOT, WEIGHTS
+from programs import inside
 
 from mmdet_diffmap.datasets import render_scene
 
@@ -17,7 +19,7 @@ COMMANDS = [
     command for language, block in BLOCKS if language == 'bash'
     for command in block.replace('\\\n', ' ').strip().splitlines()
 ]
-HOOK, CODE = (block for language, block in BLOCKS if language == 'python')
+HOOK, *CODES = (block for language, block in BLOCKS if language == 'python')
 # run by `make demo`, by `make test`, or for the better part of an hour
 ELSEWHERE = ('make ', 'pip ', 'python tools/train_demo.py ')
 # download weights of hundreds of megabytes: here they meet a closed door
@@ -28,6 +30,10 @@ SLOW = ('python tools/benchmark_del_ins.py', 'tools/dist_',
         'python tools/sanity_check.py')
 
 
+def downloads(command):
+    return any(model in command for model in DOWNLOADS)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """What the README takes as given."""
@@ -36,6 +42,11 @@ def folder(tmp_path):
     (tmp_path / 'photos').mkdir()
     for name in ('photo.jpg', 'photos/a.jpg'):
         cv2.imwrite(str(tmp_path / name), render_scene(0, 2).image)
+    clip = cv2.VideoWriter(str(tmp_path / 'clip.mp4'),
+                           cv2.VideoWriter.fourcc(*'mp4v'), 10, (192, 192))
+    for _ in range(3):
+        clip.write(render_scene(0, 2).image)
+    clip.release()
     (tmp_path / 'my_config.py').write_text(
         f'_base_ = [{str(CONFIG)!r}]\n{HOOK}\n'
         "custom_hooks[0]['interval'] = 1\n"
@@ -46,9 +57,7 @@ def folder(tmp_path):
 
 
 def run(command, folder):
-    # an empty cache, so that nothing is taken from an earlier download
-    env = dict(os.environ, PYTHONWARNINGS='ignore', TORCH_HOME=str(folder),
-               https_proxy='http://127.0.0.1:9',
+    env = dict(os.environ, PYTHONWARNINGS='ignore',
                PATH=f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
     return subprocess.run(command, shell=True, cwd=folder, env=env,
                           capture_output=True, text=True)
@@ -57,16 +66,26 @@ def run(command, folder):
 @pytest.mark.parametrize('command', [
     pytest.param(command, marks=pytest.mark.slow if command.startswith(SLOW)
                  else ()) for command in COMMANDS
-    if not command.startswith(ELSEWHERE)])
+    if not command.startswith(ELSEWHERE) and not downloads(command)])
 def test_command(command, folder):
+    before = set(folder.rglob('*'))
     result = run(command, folder)
-    if any(model in command for model in DOWNLOADS):
-        assert result.returncode == 1
-        assert 'cannot be downloaded' in result.stderr
-        assert len(result.stderr.strip().splitlines()) == 1
-        return
     assert result.returncode == 0, result.stderr
-    assert list(folder.rglob('*.png'))
+    assert {'.png', '.mp4'} & {path.suffix for path in folder.rglob('*')
+                               if path not in before}
+
+
+@pytest.mark.parametrize('command', filter(downloads, COMMANDS))
+def test_command_without_a_network(command, folder, monkeypatch):
+    # an empty cache, so that nothing is taken from an earlier download
+    monkeypatch.setenv('TORCH_HOME', str(folder))
+    monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
+    python, *arguments = shlex.split(command)
+    assert python == 'python'
+    result = inside(arguments, folder)
+    assert result.returncode == 1
+    assert 'cannot be downloaded' in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_commands_that_run_elsewhere_are_few():
@@ -76,8 +95,11 @@ def test_commands_that_run_elsewhere_are_few():
 def test_python(folder, monkeypatch):
     monkeypatch.chdir(folder)
     names = {}
-    exec(CODE, names)
+    for code in CODES:
+        exec(code, names)
     assert len(names['instances']) >= 4
+    assert len(names['result']['predictions']) == 1
+    assert (folder / 'explained/vis/a.png').is_file()
 
 
 @pytest.mark.parametrize('page', [
