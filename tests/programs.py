@@ -6,6 +6,8 @@ import runpy
 import subprocess
 import sys
 
+from mmdet_diffmap.__main__ import main
+
 
 def added_path(folder):
     """Where modules are looked for, and a folder before that."""
@@ -30,8 +32,8 @@ def run(program, *arguments, cwd=None, expect=0, **environment):
     return result
 
 
-def inside(command, cwd):
-    """Run a program in this process, in a folder."""
+def inside(command, cwd=None):
+    """Run a program, or ``mmdet-diffmap``, in this process, in a folder."""
     before, folder = sys.argv, os.getcwd()
     out, errors = io.StringIO(), io.StringIO()
     sys.argv = command
@@ -39,7 +41,10 @@ def inside(command, cwd):
         os.chdir(cwd or folder)
         with contextlib.redirect_stdout(out), \
                 contextlib.redirect_stderr(errors):
-            runpy.run_path(command[0], run_name='__main__')
+            if command[0] == 'mmdet-diffmap':
+                main()
+            else:
+                runpy.run_path(command[0], run_name='__main__')
         code = 0
     except SystemExit as end:
         code = end.code

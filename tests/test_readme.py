@@ -1,20 +1,16 @@
 """Every command and every piece of Python in the README, as they stand."""
 import os
-import re
 import shlex
-import shutil
 import subprocess
 import sys
 
-import cv2
 import pytest
-from demo import CONFIG, ROOT, WEIGHTS
+from demo import ROOT
 from programs import inside
-
-from mmdet_diffmap.datasets import render_scene
+from reader import blocks, given
 
 README = (ROOT / 'README.md').read_text()
-BLOCKS = re.findall(r'```(\w+)\n(.*?)```', README, re.S)
+BLOCKS = blocks(README)
 COMMANDS = [
     command for language, block in BLOCKS if language == 'bash'
     for command in block.replace('\\\n', ' ').strip().splitlines()
@@ -37,22 +33,7 @@ def downloads(command):
 @pytest.fixture
 def folder(tmp_path):
     """What the README takes as given."""
-    for name in ('tools', 'configs'):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / 'photos').mkdir()
-    for name in ('photo.jpg', 'photos/a.jpg'):
-        cv2.imwrite(str(tmp_path / name), render_scene(0, 2).image)
-    clip = cv2.VideoWriter(str(tmp_path / 'clip.mp4'),
-                           cv2.VideoWriter.fourcc(*'mp4v'), 10, (192, 192))
-    for _ in range(3):
-        clip.write(render_scene(0, 2).image)
-    clip.release()
-    (tmp_path / 'my_config.py').write_text(
-        f'_base_ = [{str(CONFIG)!r}]\n{HOOK}\n'
-        "custom_hooks[0]['interval'] = 1\n"
-        'model = dict(test_cfg=dict(max_per_img=4))\n'
-        'test_dataloader = dict(num_workers=0, dataset=dict(num_images=2))\n')
-    shutil.copy(WEIGHTS, tmp_path / 'my_weights.pth')
+    given(tmp_path, f"{HOOK}\ncustom_hooks[0]['interval'] = 1")
     return tmp_path
 
 
@@ -100,11 +81,3 @@ def test_python(folder, monkeypatch):
     assert len(names['instances']) >= 4
     assert len(names['result']['predictions']) == 1
     assert (folder / 'explained/vis/a.png').is_file()
-
-
-@pytest.mark.parametrize('page', [
-    'README.md', *(f'docs/{one.name}' for one in ROOT.glob('docs/*.md'))])
-def test_links_lead_somewhere(page):
-    for target in re.findall(r'\]\(([^)#]+)', (ROOT / page).read_text()):
-        if not target.startswith('http'):
-            assert (ROOT / page).parent.joinpath(target).exists(), target
