@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo check test test-all lint env env-test clean
+.PHONY: demo check test test-all lint docs env env-test env-docs clean
 
 demo: env
 	$(BIN)/python tools/explain.py
@@ -31,8 +31,15 @@ lint: env-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# the pages in docs/_build/html; a warning is an error
+docs: env-docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -c docs -d docs/_build/doctrees \
+		-b html -W --keep-going -q . docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 env: .venv/installed
 env-test: .venv/installed-tests
+env-docs: .venv/installed-docs
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -46,5 +53,9 @@ env-test: .venv/installed-tests
 	$(BIN)/pip install --quiet -e '.[tests]'
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(BIN)/pip install --quiet -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build *.egg-info docs/_build

@@ -44,6 +44,9 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         'lite': LITE,
+        'docs': [
+            'furo>=2024.8', 'myst-nb>=1.2', 'myst-parser>=4.0', 'sphinx>=8.1'
+        ],
         'tests': [
             'hypothesis>=6.100', 'mypy>=1.10', 'playwright>=1.45',
             'pytest>=8.0', 'pytest-xdist>=3.5', 'ruff>=0.6',
