@@ -34,7 +34,8 @@ setup(
     packages=find_packages(include=['mmdet_diffmap', 'mmdet_diffmap.*']),
     package_data={
         'mmdet_diffmap': [
-            'py.typed', 'report/page.*', '.mim/configs/*/*', '.mim/tools/*'
+            'py.typed', 'report/page.*', 'report/maps.js',
+            '.mim/configs/*/*', '.mim/tools/*'
         ]
     },
     entry_points={

@@ -148,7 +148,8 @@ class Report:
         page = environment.get_template('page.html').stream(
             title=self.title,
             style=Markup((FOLDER / 'page.css').read_text()),
-            script=Markup((FOLDER / 'page.js').read_text()),
+            scripts=[Markup((FOLDER / name).read_text())
+                     for name in ('maps.js', 'page.js')],
             data=dict(
                 title=self.title,
                 photos=self.photos,
