@@ -18,10 +18,16 @@ COMMANDS = {
                'the same, and a page that shows them interactively'),
     'benchmark': ('benchmark_del_ins.py', [],
                   'Deletion and Insertion over a data set'),
+    'sanity-check': ('sanity_check.py', [],
+                     'whether maps depend on what the detector learned'),
+    'check-zoo': ('check_zoo.py', [],
+                  'whether a detector can be explained'),
+    'test': ('test.py', [],
+             'mmdet\'s own test, also without compiled ops'),
 }
 USAGE = '\n'.join([
     'usage: mmdet-diffmap COMMAND ...', '',
-    *(f'  {name:10} {help}' for name, (*_, help) in COMMANDS.items()), '',
+    *(f'  {name:13} {help}' for name, (*_, help) in COMMANDS.items()), '',
     'mmdet-diffmap COMMAND --help lists the arguments of a command.'
 ])
 

@@ -41,9 +41,12 @@ def printable(name: str) -> str:
 
 
 def save_picture(picture: np.ndarray, path: Path) -> None:
-    """Write an RGB picture, uint8 (H, W, 3), as PNG."""
+    """Write an RGB picture, uint8 (H, W, 3), in the format of the path's
+    ending; as PNG if it has none that is known."""
+    kind = Image.registered_extensions().get(path.suffix.lower(), 'PNG')
     with replacing(path) as file:
-        Image.fromarray(picture).save(file, format='png', compress_level=4)
+        Image.fromarray(picture).save(
+            file, format=kind, compress_level=4, quality=95)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

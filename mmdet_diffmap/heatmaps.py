@@ -113,10 +113,13 @@ def image_heatmaps(detections: GridMaps, frame: ImageFrame,
         # what is not reached is zero, and nothing is less
         whole = joined.shape == heatmap.shape
         low = joined.amin() if whole else joined.new_zeros(())
-        span = joined.amax() - low
+        high = joined.amax()
+        span = high - low
         spans.append(span)
+        # what is left of equal values when they are enlarged is rounding
+        shown = span > 16 * torch.finfo(joined.dtype).eps * high
         heatmap[rows, columns] = \
-            (joined - low) / span.where(span > 0, torch.ones_like(span))
+            (joined - low) / span.where(shown, span.new_full((), torch.inf))
     finite = torch.stack([span.isfinite() for span in spans[1:] or spans])
     if not finite.all():
         raise FloatingPointError(

@@ -82,6 +82,19 @@ class ImageFrame:
         (top, left), (height, width) = self.corner, self.content_shape
         return slice(top, top + height), slice(left, left + width)
 
+    def seen(self, grid: Shape) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows and which columns of a grid over the padded input some
+        pixel of the image sees; bool, shapes (h, ) and (w, )."""
+        return self._axis(0, grid[0]).seen, self._axis(1, grid[1]).seen
+
+    def _axis(self, axis: int, cells: int) -> AxisWeights:
+        """The weights along one axis."""
+        # those of a grid of pixels are too large to be kept
+        weights_of = axis_weights if cells < self.input_shape[axis] \
+            else axis_weights.__wrapped__
+        return weights_of(self.input_shape[axis], self.content_shape[axis],
+                          self.image_shape[axis], self.corner[axis], cells)
+
     def to_image(self, maps: Tensor) -> Tensor:
         """Enlarge maps from a grid over the padded input.
 
@@ -114,13 +127,7 @@ class ImageFrame:
         """
         matrices, reached = [], []
         for axis in (0, 1):
-            # those of a grid of pixels are too large to be kept
-            weights_of = axis_weights if grid[axis] < self.input_shape[axis] \
-                else axis_weights.__wrapped__
-            weights = weights_of(self.input_shape[axis],
-                                 self.content_shape[axis],
-                                 self.image_shape[axis], self.corner[axis],
-                                 grid[axis])
+            weights = self._axis(axis, grid[axis])
             last = corner[axis] + maps.shape[axis - 2]
             pixels = weights.reached(corner[axis], last)
             matrices.append(
@@ -143,10 +150,10 @@ class AxisWeights:
         self.weights = weights
         known = (weights != 0).numpy()
         # the pixels that see a cell stand together, and move on with the cell
-        seen = known.any(axis=0)
+        self.seen = np.asarray(known.any(axis=0))
         pixels = len(weights)
-        self.first = np.where(seen, known.argmax(axis=0), pixels)
-        self.last = np.where(seen, pixels - known[::-1].argmax(axis=0), 0)
+        self.first = np.where(self.seen, known.argmax(axis=0), pixels)
+        self.last = np.where(self.seen, pixels - known[::-1].argmax(axis=0), 0)
         self._copies: dict[tuple, Tensor] = {}
 
     def reached(self, first: int, last: int) -> slice:

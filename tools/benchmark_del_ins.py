@@ -38,7 +38,11 @@ def parse_args() -> argparse.Namespace:
         'config',
         help='any config of a detector with an annotated test set: a file, '
         'a config of mmdet\'s wheel (mmdet::...), or a name of its model zoo')
-    parser.add_argument('checkpoint', help='its weights, a file or URL')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='its weights, a file or URL; default: those that the config or '
+        'the model zoo names')
     parser.add_argument(
         '--explainers',
         nargs='+',
@@ -94,9 +98,13 @@ def parse_args() -> argparse.Namespace:
 
 def prepare(args: argparse.Namespace) -> Config:
     """The config with the loop and the metric, and what the arguments say."""
-    cfg, _ = load_config(args.config)
+    cfg, zoo_weights = load_config(args.config)
     if args.cfg_options:
         cfg = overridden(cfg, args.cfg_options)
+    args.checkpoint = args.checkpoint or cfg.get('load_from') or zoo_weights
+    if not args.checkpoint:
+        raise ValueError(f'no weights for {args.config}: neither given, nor '
+                         'named by the config (load_from)')
     if not cfg.get('test_dataloader'):
         raise ValueError(f'config {args.config} has no test_dataloader, whose '
                          'images could be measured')

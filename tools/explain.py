@@ -27,7 +27,7 @@ from mmdet_diffmap.apis import (
     load_detector,
 )
 from mmdet_diffmap.apis.detector import is_detector_name
-from mmdet_diffmap.apis.each_image import result_names
+from mmdet_diffmap.apis.each_image import check_folder_names, result_names
 from mmdet_diffmap.apis.video import SHOWN
 from mmdet_diffmap.explainers import Explainer, build_explainers
 from mmdet_diffmap.explainers.explainer import (
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Explain every object that a detector finds in images '
         'and videos. Without arguments: the bundled scenes and detector.',
-        usage='%(prog)s [options] [INPUTS ... MODEL [MODEL ...]]')
+        usage='%(prog)s [INPUTS ... MODEL [MODEL ...]] [options]')
     parser.add_argument(
         'paths',
         nargs='*',
@@ -179,6 +179,7 @@ def find_explainers(args: argparse.Namespace,
     options = dict(args.explainer_options)
     if args.target_layer:
         options['target_layer'] = args.target_layer
+    check_folder_names(names)
     return build_explainers({name: known.get(name, name) for name in names},
                             **options)
 
@@ -237,7 +238,11 @@ def explain_videos(args: argparse.Namespace, videos: list[str],
 def explain(args: argparse.Namespace) -> int:
     paths = find_images(args.inputs)
     videos = [path for path in paths if is_video(path)]
-    images = [path for path in paths if path not in videos]
+    images = [path for path in paths if not is_video(path)]
+    for name in 'report', 'save_maps':
+        if videos and getattr(args, name):
+            raise ValueError(f'--{name.replace("_", "-")} is for images: '
+                             f'explain {videos[0]} without it')
     detectors = load_detectors(args)
     explainers = find_explainers(args, next(iter(detectors.values())).cfg)
     limits = args.score_thr, args.max_objects
@@ -252,9 +257,9 @@ def explain(args: argparse.Namespace) -> int:
                 if args.report else None
             failures |= explain_files(detector, images, folder, explainers,
                                       *limits, args.save_maps, report)
-            if report is not None and report.photos:
+            if report is not None:
                 print(f'report: {(folder / "report.html").resolve()}')
-        for name, explainer in explainers.items():
+        for name, explainer in explainers.items() if videos else ():
             failures |= explain_videos(args, videos, detector, explainer,
                                        folder / (name * (len(explainers) > 1)))
     done = len(paths) - len(failures)

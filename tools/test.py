@@ -14,7 +14,15 @@ import mmdet_diffmap  # noqa: F401, makes mmcv's ops importable
 
 SCRIPT = Path(mmdet.__file__).parent / '.mim/tools/test.py'
 
-if __name__ == '__main__':
+
+def main() -> int:
     if not SCRIPT.is_file():
-        sys.exit(f'error: {SCRIPT} is missing: install mmdet from its wheel')
+        print(f'error: {SCRIPT} is missing: install mmdet from its wheel',
+              file=sys.stderr)
+        return 1
     runpy.run_path(str(SCRIPT), run_name='__main__')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

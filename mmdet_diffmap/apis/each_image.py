@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -59,18 +59,33 @@ def writable_folder(folder: Path) -> Path:
     return folder
 
 
+def check_folder_names(names: Iterable[str]) -> None:
+    """Raise a ValueError unless names, as of methods, can be folders'."""
+    for name in names:
+        if Path(name).name != name:
+            raise ValueError(f'{name!r} is no name of a folder, into which '
+                             'results go: give it another')
+
+
+def without_query(path: str) -> str:
+    """A URL without what follows its path; a file's name as it is."""
+    return path.partition('?')[0] if '://' in path else path
+
+
 def result_names(paths: Sequence[str]) -> list[str]:
     """A file name for the results of each image: its own without the
     extension; where two would be the same, the whole path in one word, and a
     number where those are the same too."""
-    stems = [Path(path).stem for path in paths]
+    stems = [Path(without_query(path)).stem for path in paths]
     count = Counter(stems)
     names: list[str] = []
+    taken: set[str] = set()
     for path, stem in zip(paths, stems):
         word = path.replace('://', '_').replace(os.sep, '_').replace('.', '_')
         name = base = stem if count[stem] == 1 else word
         number = 2
-        while name in names:
+        while name in taken:
             name, number = f'{base}_{number}', number + 1
+        taken.add(name)
         names.append(name)
     return names

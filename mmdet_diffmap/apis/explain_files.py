@@ -13,7 +13,7 @@ from ..files import save_maps, save_picture
 from ..report import Photo, Report
 from ..visualization import draw_explanations
 from .detector import class_names
-from .each_image import each_image, writable_folder
+from .each_image import check_folder_names, each_image, writable_folder
 from .explain import explanations, single_batch
 from .images import read_image
 
@@ -32,7 +32,8 @@ def explain_files(model: nn.Module,
     Writes ``OUT_DIR/vis/NAME.png`` (see :func:`draw_explanations`) and, with
     ``save_npz``, ``OUT_DIR/maps/NAME.npz`` (see :func:`save_maps`), of several
     methods into ``OUT_DIR/METHOD``; with a report, ``OUT_DIR/report.html``.
-    Prints a line an image. An image that fails does not stop the others.
+    Prints a line an image. An image that fails does not stop the others; one
+    that fails with one of the methods is not in the report.
 
     Args:
         model (nn.Module): The detector.
@@ -58,16 +59,21 @@ def explain_files(model: nn.Module,
     }
     for one in methods.values():  # raises before the work
         DetectorAdapter(model, one.target_layer, one.statistics)
+    check_folder_names(methods)
     out = writable_folder(Path(out_dir))
     folders = {name: out / (name * (len(methods) > 1)) for name in methods}
     for folder in folders.values():
         for kind in ('vis', 'maps') if save_npz else ('vis', ):
             writable_folder(folder / kind)
     names = class_names(model)
+    # as a shell names several files
+    pictures = out / ('{' + ','.join(methods) + '}') / 'vis' \
+        if len(methods) > 1 else out / 'vis'
 
     def work(path: str, name: str) -> str:
         image = read_image(path)
         photo = Photo(path, image)
+        count = 0
         for method, one in zip(methods, explanations(
                 model, single_batch(model, path), 0, list(methods.values()),
                 score_thr, max_objects, by_output=report is not None)):
@@ -79,17 +85,16 @@ def explain_files(model: nn.Module,
                           folders[method] / f'maps/{name}.npz')
             if report is not None:
                 photo.add(method, one)
+            count = len(one.sample.pred_instances)
         if report is not None:
             report.add(photo)
-        count = len(one.sample.pred_instances)
-        return (f'{count} object{"s" * (count != 1)}, '
-                f'{folders[method] / "vis" / name}.png')
+        return f'{count} object{"s" * (count != 1)}, {pictures / name}.png'
 
     failures: dict[str, str] = {}
     try:
         each_image(paths, work, failures)
     finally:
-        if report is not None and report.photos:
+        if report is not None:
             report.save(out / 'report.html', failures)
     return failures
 

@@ -14,6 +14,10 @@ import numpy as np
 from mmengine.fileio import get
 from PIL import Image, UnidentifiedImageError
 
+# of odd metadata and size. Once and not around each image, since that would
+# make Python say again what it has said of other packages
+warnings.filterwarnings('ignore', module=r'PIL\.')
+
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp',
               '.ppm')
 
@@ -46,8 +50,8 @@ def find_images(inputs: Iterable[str]) -> list[str]:
                 raise FileNotFoundError(f'no file fits the pattern {item}')
         else:
             found = [item]
-        paths += [path for path in found if path not in paths]
-    return paths
+        paths += found
+    return list(dict.fromkeys(paths))
 
 
 def read_image(path: str) -> np.ndarray:
@@ -95,10 +99,8 @@ def check_complete(content: bytes, path: str) -> None:
     """Raise an OSError for an image file that breaks off: OpenCV would fill
     what is missing with grey."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of odd metadata and size
-            with Image.open(io.BytesIO(content)) as image:
-                image.load()
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
     except UnidentifiedImageError:
         return  # OpenCV knows more formats
     except Exception as error:  # a damaged file fails in any way

@@ -237,6 +237,7 @@ class DiffMapInferencer(DetInferencer):
         kind = difference or 'none'
         sources = self._inputs_to_list(inputs)
         out_dir = os.fspath(out_dir)
+        self._check_language(texts, stuff_texts)
         videos = [isinstance(one, str) and is_video(one) for one in sources]
         if any(videos):
             refuse({
@@ -256,7 +257,6 @@ class DiffMapInferencer(DetInferencer):
                 print(dict(predictions=written))
             return dict(predictions=written, visualization=[])
 
-        self._check_language(texts, stuff_texts)
         if show and self.visualizer is None:
             raise ValueError('the config has no visualizer, which show needs')
         if out_dir and not (no_save_vis and no_save_pred):
@@ -431,7 +431,9 @@ class DiffMapInferencer(DetInferencer):
         if not show and not folder and not return_vis:
             return None
         classes = class_names(self.model)
-        names = names or result_names(self._paths(list(inputs)))
+        if not names:  # not called by a run that counts
+            names = result_names(self._paths(list(inputs)))
+            self.num_visualized_imgs += len(preds)
         figures = []
         for source, pred, name in zip(inputs, preds, names):
             image = read_image(source) if isinstance(source, str) else source

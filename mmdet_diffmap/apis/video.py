@@ -1,6 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Videos of explanations: one of the objects through all frames, or the best
 of each frame at once."""
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from PIL import Image, ImageDraw
 from torch import nn
@@ -33,7 +35,7 @@ from ..visualization.figure import (
     overlay,
 )
 from .detector import class_names
-from .each_image import writable_folder
+from .each_image import without_query, writable_folder
 from .explain import as_difference, explain
 
 EXTENSIONS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg')
@@ -43,7 +45,7 @@ SHOWN = dict(heatmap=HEATMAP, difference=SIGNED, positive=POSITIVE)
 
 def is_video(path: str | os.PathLike) -> bool:
     """Whether a file's ending is that of a video."""
-    return Path(path).suffix.lower() in EXTENSIONS
+    return Path(without_query(os.fspath(path))).suffix.lower() in EXTENSIONS
 
 
 def explain_video(model: nn.Module,
@@ -90,6 +92,7 @@ def explain_video(model: nn.Module,
             found and keep its number; see
             :class:`~mmdet_diffmap.tracking.Tracker`.
         draw_boxes (bool): Whether to draw boxes and what is written at them.
+            That a followed object is not found is written in any case.
         show_progress (bool): Whether to show a progress bar.
 
     Returns:
@@ -126,6 +129,11 @@ def explain_video(model: nn.Module,
                                     sample.pred_instances.cpu())
             write(picture[..., ::-1])
             done(1)
+        expected = ceil(video.count / every)
+    if painter.count < 0.9 * expected:  # the video says about how many
+        print_log(
+            f'video {path} breaks off: {painter.count} of about {expected} '
+            'frames could be read', 'current', logging.WARNING)
     return painter.count
 
 

@@ -31,7 +31,9 @@ class ExplainHook(Hook):
         out_dir (str, optional): Also write the pictures into this folder,
             inside ``work_dir/TIMESTAMP``.
     """
-    priority = 'LOW'
+    # before the hook that takes the time of an iteration, which would put
+    # this hook's down to loading data
+    priority = 'ABOVE_NORMAL'
 
     def __init__(self,
                  explainer: ExplainerLike = 'ODAM',

@@ -1,5 +1,6 @@
 // Maps: from cells on grids to pixels of the picture, as the package does it.
 const CACHE_BYTES = 128e6;  // of the maps of a photograph by one method
+const FLAT = 2e-6;  // of the largest value: what float32 makes of equal values
 
 // The weights that torch's bilinear resize gives to `cells` for each of
 // `pixels`: the cell before and after a pixel, and the share of the latter.
@@ -74,14 +75,15 @@ function enlarge(part, cells, frame, out) {
   }
 }
 
-// Scale to [0, 1]; a flat map becomes zeros.
+// Scale to [0, 1]; a flat map becomes zeros, also one that is flat but for
+// rounding.
 function normalize(values) {
   let low = Infinity, high = -Infinity;
   for (const value of values) {
     if (value < low) low = value;
     if (value > high) high = value;
   }
-  const factor = high > low ? 1 / (high - low) : 0;
+  const factor = high - low > FLAT * high ? 1 / (high - low) : 0;
   for (let i = 0; i < values.length; i++) values[i] = (values[i] - low) * factor;
   return values;
 }
@@ -128,6 +130,7 @@ function twoLargest(source, output) {
         } else if (value > second[i]) second[i] = value;
       }
     });
+    source.others.clear();  // of one output at a time
     source.others.set(output, {first, second});
   }
   return source.others.get(output);

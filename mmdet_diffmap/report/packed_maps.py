@@ -42,14 +42,19 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
     for name, objects in groups.items():
         described[name] = []
         for levels in objects:
-            values = [(one, one.values.float().cpu().numpy())
-                      for one in levels.values()]
+            whole = all(tuple(one.values.shape) == one.grid
+                        for one in levels.values())
+            values = [(one, seen_cells(one, frame)) for one in levels.values()]
             peak = max((float(one.max()) for _, one in values if one.size),
                        default=0.)
+            # what all cells have is nothing to see, and would take bits
+            low = min((float(one.min()) for _, one in values if one.size),
+                      default=0.) if whole else 0.
             parts = []
-            for grid_map, found in values if peak > 0 else []:
+            for grid_map, found in values if peak > low else []:
                 part, (top, left) = nonzero_part(
-                    np.rint(found * (255 / peak)).astype(np.uint8))
+                    np.rint((found - low) / (peak - low) * 255).astype(
+                        np.uint8))
                 if part.size:
                     row, column = grid_map.corner
                     parts.append([*grid_map.grid, row + top, column + left,
@@ -64,6 +69,19 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
             corner=frame.corner),
         groups=described)
     return description, zlib.compress(b''.join(cells), 9)
+
+
+def seen_cells(grid_map: GridMap, frame: ImageFrame) -> np.ndarray:
+    """The values (h, w) of a map, of which those that no pixel of the image
+    sees are the lowest of the others: cells of the padding may be large, and
+    would take bits."""
+    values = grid_map.values.float().cpu().numpy().copy()
+    (top, left), (height, width) = grid_map.corner, values.shape
+    rows, columns = frame.seen(grid_map.grid)
+    seen = np.logical_and.outer(rows[top:top + height],
+                                columns[left:left + width])
+    values[~seen] = values[seen].min(initial=np.inf) if seen.any() else 0
+    return values
 
 
 def nonzero_part(values: np.ndarray) -> tuple[np.ndarray, Shape]:

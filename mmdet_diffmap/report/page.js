@@ -7,6 +7,7 @@ const state = {
   photo: 0, target: null, rival: null, hover: null, mode: 'heat', method: 0, output: JOINT,
   opacity: 0.8, threshold: 0, sequential: data.sequential[0], diverging: data.diverging[0],
   boxes: true, overlay: true, colour: false,
+  switched: false,  // from heat maps to differences, since two objects are chosen
 };
 let shown = null;  // the values that the overlay shows, one a pixel
 
@@ -95,12 +96,14 @@ async function draw() {
   if (ticket !== asked) return;
   shown = source && valuesOf(source, state.output, state.mode, target, state.rival);
   paint(shown);
+  readOut();
   $('stage').classList.toggle('grey', shown !== null && !state.colour);
   document.body.dataset.drawn = ticket;
 }
 
 let waiting = false;
 function update() {
+  asked++;  // what is being drawn for an earlier choice is not
   if (waiting) return;
   waiting = true;
   requestAnimationFrame(() => {
@@ -140,7 +143,12 @@ function describe() {
   describeChoice();
   for (const [index, button] of [...$('gallery').children].entries())
     button.setAttribute('aria-current', index === state.photo);
-  location.hash === hash() || history.replaceState(null, '', hash());
+  try {
+    if (location.hash !== hash()) history.replaceState(null, '', hash());
+  } catch (error) {
+    // a browser may not allow it so often, or inside of another page: the
+    // address is a convenience
+  }
 }
 
 function describeOutputs() {
@@ -184,7 +192,7 @@ function describeChoice() {
   const caption = $('caption'), target = current();
   if (target === null) {
     caption.textContent = photo().objects.length ? 'Click an object: why this one?' :
-      'no object above the score threshold';
+      'No object above the score threshold; → shows the next photograph';
     return;
   }
   const kind = {heat: 'heat map of ', signed: 'difference map of ', positive: 'positive difference map of '}[state.mode];
@@ -211,10 +219,12 @@ function readHash() {
     const value = parseInt(given.get(name));
     return value >= 0 && value < count ? value : null;
   };
-  openPhoto(number('photo', data.photos.length) ?? 0);
+  // by default, one on which there is something to see
+  openPhoto(number('photo', data.photos.length) ??
+    Math.max(0, data.photos.findIndex(one => one.objects.length)));
   state.method = Math.max(0, photo().methods.findIndex(one => one.name === given.get('method')));
   state.mode = MODES.includes(given.get('mode')) ? given.get('mode') : 'heat';
-  state.output = given.get('output') in groups() ? given.get('output') : JOINT;
+  state.output = Object.hasOwn(groups(), given.get('output')) ? given.get('output') : JOINT;
   state.target = number('object', photo().objects.length);
   const rival = number('against', photo().objects.length);
   state.rival = state.target === null || rival === state.target ? null : rival;
@@ -222,8 +232,11 @@ function readHash() {
 
 let photoUrl = null;
 function openPhoto(index) {
-  Object.assign(state, {photo: index, target: null, rival: null, hover: null});
+  nothing();
+  Object.assign(state, {photo: index, hover: null});
   unpacked.clear();  // the maps of one photograph at a time
+  axes.clear();
+  shown = pointed = null;
   const {size: [width, height], objects, name, original} = photo();
   if (photoUrl) URL.revokeObjectURL(photoUrl);
   photoUrl = URL.createObjectURL(new Blob([bytes(`photo-${index}`)], {type: 'image/jpeg'}));
@@ -245,8 +258,8 @@ function openPhoto(index) {
     return box;
   }).sort((a, b) => area(b) - area(a)));  // small ones above those that hold them
   $('objects').replaceChildren(...objects.map((one, object) => {
-    const against = element('button', {type: 'button', textContent: 'vs',
-      title: 'against the chosen object', ariaLabel: `the chosen object against ${objectName(object)}`});
+    const against = element('button', {type: 'button', textContent: 'vs', title: 'against the chosen object'});
+    against.setAttribute('aria-label', `the chosen object against ${objectName(object)}`);
     const row = element('tr', {tabIndex: 0}, ...[
       object, one.label, one.score.toFixed(2), one.box.map(value => value.toFixed(0)).join(', ')
     ].map(text => element('td', {textContent: text})), element('td', {}, against));
@@ -262,7 +275,9 @@ function area(box) {
 // As large as the window has room for, in the photograph's shape.
 function fit() {
   const {size: [width, height]} = photo(), view = $('view');
-  const room = [view.clientWidth - 28, Math.max(240, view.clientHeight - 90)];
+  // in a narrow window the view is as high as what is in it
+  const high = matchMedia('(max-width: 900px)').matches ? 0.7 * innerHeight : view.clientHeight - 90;
+  const room = [view.clientWidth - 28, Math.max(240, high)];
   const scale = Math.min(room[0] / width, room[1] / height);
   Object.assign($('stage').style, {width: `${width * scale}px`, height: `${height * scale}px`});
 }
@@ -271,20 +286,37 @@ function fit() {
 
 function choose(object) {
   if (state.target === null) state.target = object;
-  else if (object === state.target) state.target = state.rival = null;
-  else if (object === state.rival) state.rival = null;
+  else if (object === state.target) nothing();
+  else if (object === state.rival) dropRival();
   else compare(object);
-  update();
 }
 
+// A heat map is of one object: with two, the difference is what is shown.
 function compare(object) {
   state.rival = object;
+  state.switched = state.switched || state.mode === 'heat';
   if (state.mode === 'heat') state.mode = 'signed';
 }
 
+function dropRival() {
+  state.rival = null;
+  if (state.switched) state.mode = 'heat';
+  state.switched = false;
+}
+
+function nothing() {
+  dropRival();
+  state.target = null;
+}
+
 function select(object) {
-  Object.assign(state, {target: object, rival: null});
+  dropRival();
+  state.target = object;
   update();
+}
+
+function useMode(mode) {
+  set({mode, switched: false});
 }
 
 function step(value, by, count) {
@@ -293,7 +325,9 @@ function step(value, by, count) {
 
 function nextObject(by) {
   const count = photo().objects.length;
-  if (count) select(step(state.target, by, count));
+  if (!count) return;
+  select(step(state.target, by, count));
+  $('objects').children[state.target].scrollIntoView({block: 'nearest'});
 }
 
 function nextRival(by) {
@@ -320,7 +354,7 @@ function useMethod(index) {
 
 // Not every method has maps of single outputs.
 function keepOutput() {
-  if (!(state.output in groups())) state.output = JOINT;
+  if (!Object.hasOwn(groups(), state.output)) state.output = JOINT;
 }
 
 function next(list, value) {
@@ -343,9 +377,9 @@ const KEYS = [
   [['ArrowUp', 'k'], '↑ k', 'previous object', () => nextObject(-1)],
   [['J'], 'J', 'against the next object', () => nextRival(1)],
   [['K'], 'K', 'against the previous object', () => nextRival(-1)],
-  [['1'], '1', 'heat map', () => set({mode: 'heat'})],
-  [['2'], '2', 'difference map', () => set({mode: 'signed'})],
-  [['3'], '3', 'positive part of the difference map', () => set({mode: 'positive'})],
+  [['1'], '1', 'heat map', () => useMode('heat')],
+  [['2'], '2', 'difference map', () => useMode('signed')],
+  [['3'], '3', 'positive part of the difference map', () => useMode('positive')],
   [['m'], 'm', 'next method', () => useMethod((state.method + 1) % photo().methods.length)],
   [['o'], 'o', 'next output', () => set({output: next(Object.keys(groups()), state.output)})],
   [['c'], 'c', 'next colours', () => nextColours()],
@@ -356,7 +390,7 @@ const KEYS = [
   [['b'], 'b', 'boxes on and off', () => set({boxes: !state.boxes})],
   [['h'], 'h', 'map on and off', () => set({overlay: !state.overlay})],
   [['g'], 'g', 'photograph grey or in colour', () => set({colour: !state.colour})],
-  [['Escape'], 'Esc', 'choose nothing', () => set({target: null, rival: null})],
+  [['Escape'], 'Esc', 'choose nothing', () => { nothing(); update(); }],
   [['?'], '?', 'these keys', () => $('keys').showModal()],
 ];
 
@@ -376,7 +410,9 @@ function listen() {
   }
   $('boxes').addEventListener('click', event => {
     const object = objectOf(event);
-    object === null ? set({target: null, rival: null}) : choose(object);
+    if (object === null) nothing();
+    else choose(object);
+    update();
   });
   $('objects').addEventListener('click', event => {
     if (event.target.tagName === 'BUTTON') {
@@ -385,12 +421,20 @@ function listen() {
     } else select(objectOf(event));
   });
   $('objects').addEventListener('keydown', event => {
-    if (event.key === 'Enter' && event.target.tagName === 'TR') select(objectOf(event));
+    if (event.target.tagName !== 'TR' || !['Enter', ' '].includes(event.key)) return;
+    event.preventDefault();
+    select(objectOf(event));
   });
-  $('boxes').addEventListener('pointermove', event => readOut(event));
-  $('boxes').addEventListener('pointerleave', () => { $('readout').textContent = ''; });
+  $('boxes').addEventListener('pointermove', event => {
+    pointed = event;
+    readOut();
+  });
+  $('boxes').addEventListener('pointerleave', () => {
+    pointed = null;
+    readOut();
+  });
   $('controls').addEventListener('input', ({target}) => {
-    if (target.name === 'mode') set({mode: target.value});
+    if (target.name === 'mode') useMode(target.value);
     else if (target.name === 'output') set({output: target.value});
     else if (target.id === 'method') useMethod(+target.value);
     else if (target.id === 'colours') set({[isSigned() ? 'diverging' : 'sequential']: target.value});
@@ -401,14 +445,12 @@ function listen() {
   document.addEventListener('keydown', event => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
     // arrows move sliders, choices and lists where these have the focus
-    if (event.key.startsWith('Arrow') && event.target.closest('input, select')) return;
+    if (event.key.startsWith('Arrow') && event.target.closest('input:not([type=checkbox]), select')) return;
     const found = KEYS.find(([keys]) => keys.includes(event.key));
     if (!found) return;
     event.preventDefault();
     found[3]();
   });
-  $('open-keys').addEventListener('click', () => $('keys').showModal());
-  $('open-settings').addEventListener('click', () => $('settings').showModal());
   addEventListener('resize', fit);
   addEventListener('hashchange', () => {
     readHash();
@@ -417,13 +459,23 @@ function listen() {
 }
 
 // The value under the pointer, and where that is in the original photograph.
-function readOut(event) {
+let pointed = null;  // where the pointer was last, over the photograph
+function readOut() {
+  $('readout').textContent = '';
+  if (!pointed) return;
   const {size: [width, height], original} = photo(), place = $('stage').getBoundingClientRect();
-  const x = (event.clientX - place.left) / place.width, y = (event.clientY - place.top) / place.height;
+  const x = (pointed.clientX - place.left) / place.width, y = (pointed.clientY - place.top) / place.height;
   const at = Math.min(height - 1, Math.max(0, Math.floor(y * height))) * width +
     Math.min(width - 1, Math.max(0, Math.floor(x * width)));
   $('readout').textContent = `x ${Math.floor(x * original[0])}, y ${Math.floor(y * original[1])}` +
     (shown ? `: ${shown[at].toFixed(2)}` : '');
+}
+
+function listMethods() {
+  const {methods} = photo();  // those of all photographs
+  $('method').replaceChildren(...methods.map((one, index) =>
+    element('option', {value: index, textContent: one.name})));
+  $('method-field').hidden = methods.length < 2;
 }
 
 function build() {
@@ -441,17 +493,19 @@ function build() {
     });
     return button;
   }));
-  $('method').replaceChildren(...data.photos[0].methods.map((one, index) =>
-    element('option', {value: index, textContent: one.name})));
-  $('method-field').hidden = data.photos[0].methods.length < 2;
   $('key-list').replaceChildren(...KEYS.flatMap(([, keys, help]) => [
     element('dt', {}, ...keys.split(' ').flatMap(key => [element('kbd', {textContent: key}), ' '])),
     element('dd', {textContent: help})]));
+  for (const id of ['keys', 'settings'])
+    $(`open-${id}`).addEventListener('click', () => $(id).showModal());
   $('setting-list').replaceChildren(...Object.entries(data.settings).flatMap(([name, value]) => [
     element('dt', {textContent: name}), element('dd', {textContent: value})]));
 }
 
 build();
-readHash();
-listen();
-update();
+if (data.photos.length) {
+  listMethods();
+  readHash();
+  listen();
+  update();
+} else $('caption').textContent = 'No image could be explained; the settings say why.';

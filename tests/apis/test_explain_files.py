@@ -126,7 +126,11 @@ def test_several_methods_and_no_image_that_can_be_shown(tmp_path):
     methods = {'a': 'ODAM', 'b': dict(type='ODAM', extents=True)}
     assert explain_files(demo_detector(), ['missing.png'], tmp_path, methods,
                          report=report)
-    assert sorted(os.listdir(tmp_path)) == ['a', 'b']  # and no empty page
+    assert sorted(os.listdir(tmp_path)) == ['a', 'b', 'report.html']
+    assert 'missing.png does not exist' in (
+        tmp_path / 'report.html').read_text()
+    with pytest.raises(ValueError, match=r"'\.\./a' is no name of a folder"):
+        explain_files(demo_detector(), [SCENE], tmp_path, {'../a': 'ODAM'})
 
 
 def test_a_photo_of_a_report_without_maps():

@@ -429,6 +429,13 @@ def test_weights_alone(checkpoint):
     ('a = [x for x in (1, 2)]', 'is a program'),
     ('a = dict(b=open("x"))', 'is a program'),
     ('a = (', 'cannot be used: .*never closed'),
+    ('a = b = 1', 'is a program'),
+    ('a = dict(**{"b": 1})', 'is a program'),
+    ('_base_ = "other.py"', 'reads other files'),
+    ('model = dict(type="os.system", command="true")',
+     'type os.system is no name of a registry'),
+    ('model = dict(neck=[dict(type="torch.hub.load")])',
+     'type torch.hub.load is no name'),
     ('a = 1', 'describes no model'),
     (3, 'hold no config'),
 ])

@@ -315,10 +315,12 @@ def test_inferencer(clip, tmp_path):
 
 def test_inferencer_refuses_what_a_video_does_not_have(clip, tmp_path):
     inferencer = DiffMapInferencer(CONFIG, WEIGHTS, 'cpu')
+    with pytest.raises(ValueError, match='no language branch'):
+        inferencer(str(clip), texts='a cat', out_dir=tmp_path)
     with pytest.raises(ValueError, match='explained with no out_dir: give'):
         inferencer(str(clip))
     for options in (dict(return_vis=True), dict(no_save_pred=False),
-                    dict(return_datasamples=True), dict(texts='a cat')):
+                    dict(return_datasamples=True)):
         with pytest.raises(ValueError, match=f'with {next(iter(options))}'):
             inferencer(str(clip), out_dir=tmp_path, **options)
     with pytest.raises(ValueError, match='explained with images'):

@@ -84,6 +84,32 @@ def test_only_what_is_not_zero_travels():
     assert description['frame']['image'] == (80, 120)
 
 
+@pytest.mark.parametrize('padding, floor', [
+    (600., 0.), (1e-30, 0.), (0., 20.), (5., 20.)])
+def test_eight_bits_are_those_of_what_is_seen(padding, floor):
+    """Cells of the padding may be larger than all others, a map may be far
+    from zero everywhere, and values may be tiny."""
+    values = torch.rand(80, 80, generator=torch.manual_seed(0)) + floor
+    values[26:] = padding  # the image takes 25 rows, which see the next one
+    if padding == 1e-30:
+        values *= 1e-37
+    levels = [{0: GridMap(values, (80, 80))}]
+    frame = ImageFrame((640, 640), (200, 640), (200, 640))
+    maps = unpack(*pack_maps({'all': levels}, frame, (200, 640)))['all']
+    expected = image_heatmaps(levels, frame, CPU)
+    # the largest pixel is less than the largest cell, the smallest is more
+    assert (maps - expected).abs().max() < 0.75 / 255
+
+
+def test_a_flat_map_is_nothing():
+    levels = [{0: GridMap(torch.full((80, 80), .7), (80, 80))}]
+    frame = ImageFrame((640, 640), (600, 640), (333, 500))
+    assert not image_heatmaps(levels, frame, CPU).any()
+    (one, ), _ = pack_maps({'all': levels}, frame, (333, 500))[0][
+        'groups']['all'], None
+    assert one['parts'] == []
+
+
 def test_smooth_maps_need_few_cells_and_sharp_ones_all():
     y, x = torch.meshgrid(torch.arange(100.), torch.arange(130.),
                           indexing='ij')

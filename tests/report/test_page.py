@@ -147,10 +147,11 @@ def test_two_clicks_show_a_heat_map_and_the_difference_of_two(page, folder):
     strong = pair.numpy()
     assert (red > blue)[strong > 0.1].all()
     assert (blue > red)[strong < -0.1].all()
-    click(page, 0)  # once more: against all others again
-    assert 'against' not in view(page)
-    signed = difference_map(heatmaps)[1]
-    close(page, signed)
+    click(page, 0)  # once more: the first alone again
+    assert 'against' not in view(page) and view(page)['mode'] == 'heat'
+    close(page, heatmaps[1])
+    act(page, page.click, 'text=difference map')
+    close(page, difference_map(heatmaps)[1])
     page.click('text=its positive part')
     page.wait_for_function('location.hash.includes("positive")')
     act(page, page.locator('#show-boxes').click)
@@ -256,7 +257,7 @@ def test_keys(page, folder):
     press(page, 'ArrowRight')
     assert view(page)['photo'] == '1'
     page.keyboard.press('j')  # there is no object
-    assert 'no object above the score threshold' in page.text_content(
+    assert 'No object above the score threshold' in page.text_content(
         '#caption')
     press(page, 'p', 'ArrowLeft')
     assert view(page)['photo'] == '2'
@@ -297,6 +298,33 @@ def test_an_address_opens_its_view(chromium, folder):
     assert view(page) == dict(photo='0', mode='heat', method='odam',
                               output='all')
     page.close()
+
+
+def test_no_image_could_be_explained(chromium, tmp_path):
+    Report('empty', [], {}).save(tmp_path / 'e.html', {'a.png': 'is no image'})
+    page = chromium.new_page()
+    errors = []
+    page.on('pageerror', lambda error: errors.append(str(error)))
+    page.goto((tmp_path / 'e.html').as_uri())
+    assert 'No image could be explained' in page.text_content('#caption')
+    page.click('#open-settings')
+    assert 'is no image' in page.locator('#settings').text_content()
+    page.close()
+    assert not errors
+
+
+def test_the_address_is_a_convenience(page, folder):
+    """Browsers refuse to change it too often."""
+    page.evaluate("() => { history.replaceState = () => { throw 'no'; }; }")
+    press(page, 'j')
+    close(page, maps(folder, 'odam')[0])
+
+
+def test_a_narrow_window_shows_a_large_photograph(page):
+    for width in (800, 790, 780):
+        page.set_viewport_size(dict(width=width, height=1000))
+    stage = page.locator('#stage').bounding_box()
+    assert stage['width'] > 600
 
 
 def test_names_are_text(page, folder):
