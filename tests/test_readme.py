@@ -23,7 +23,7 @@ DOWNLOADS = ('configs/fcos', 'configs/faster', 'configs/detr', 'configs/pvt',
            ' detr_r50', ' mmdet::')
 # take half a minute each
 SLOW = ('python tools/benchmark_del_ins.py', 'tools/dist_',
-        'python tools/sanity_check.py')
+        'mmdet-diffmap sanity-check')
 
 
 def downloads(command):

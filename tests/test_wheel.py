@@ -10,7 +10,8 @@ from demo import ROOT
 from programs import added_path
 
 from mmdet_diffmap import __version__
-from mmdet_diffmap.__main__ import main
+from mmdet_diffmap.__main__ import COMMANDS, main
+from mmdet_diffmap.package_files import TOOLS
 
 
 @pytest.fixture(scope='module')
@@ -68,10 +69,9 @@ def test_explain_and_report_in_an_empty_folder(site, tmp_path):
 
 
 def test_benchmark_in_an_empty_folder(site, tmp_path):
-    weights = site / 'mmdet_diffmap/.mim/configs/demo/fcos_scenes.pth'
     result = command(
         site, tmp_path, 'benchmark', 'mmdet_diffmap::demo/fcos_scenes.py',
-        weights, '--explainers', 'odam', '--num-images', '2', '--work-dir',
+        '--explainers', 'odam', '--num-images', '2', '--work-dir',
         'work', '--cfg-options', 'test_dataloader.num_workers=0',
         'test_dataloader.persistent_workers=False')
     assert 'on 2 images' in result.stdout
@@ -93,6 +93,8 @@ def test_help_and_mistakes(monkeypatch, capsys):
         monkeypatch.setattr(sys, 'argv', ['mmdet-diffmap', *arguments])
         main()
         assert printed in capsys.readouterr().out
+    for tool, *_ in COMMANDS.values():
+        assert '\ndef main() -> int:\n' in (TOOLS / tool).read_text()
     monkeypatch.setattr(sys, 'argv', ['mmdet-diffmap', 'expalin'])
     with pytest.raises(SystemExit, match='2'):
         main()
