@@ -89,21 +89,22 @@ function current() {
   return state.target ?? state.hover;
 }
 
-let asked = 0;  // an answer that comes late is of no use
+let asked = 0;  // how often something else was to be shown
 async function draw() {
-  const ticket = ++asked, target = current();
+  const ticket = asked, target = current();
   const source = target === null || !state.overlay ? null : await unpack(state.photo, state.method);
   if (ticket !== asked) return;
   shown = source && valuesOf(source, state.output, state.mode, target, state.rival);
   paint(shown);
   readOut();
   $('stage').classList.toggle('grey', shown !== null && !state.colour);
-  document.body.dataset.drawn = ticket;
+  $('stage').setAttribute('aria-busy', false);
 }
 
 let waiting = false;
 function update() {
-  asked++;  // what is being drawn for an earlier choice is not
+  asked++;  // what is being drawn for an earlier choice is of no use
+  $('stage').setAttribute('aria-busy', true);
   if (waiting) return;
   waiting = true;
   requestAnimationFrame(() => {

@@ -67,7 +67,7 @@ def page(chromium, folder):
     page.on('pageerror', lambda error: complaints.append(str(error)))
     page.on('request', lambda request: requests.append(request.url))
     page.goto((folder / 'report.html').as_uri())
-    page.wait_for_function('document.body.dataset.drawn')
+    drawn(page)
     yield page
     assert not complaints
     outside = [url for url in requests if not url.startswith(
@@ -77,12 +77,15 @@ def page(chromium, folder):
     page.close()
 
 
+def drawn(page):
+    """Wait until all is drawn that was asked for."""
+    page.wait_for_selector('#stage[aria-busy=false]')
+
+
 def act(page, action, *arguments):
     """Do something, and wait until it is drawn."""
-    before = page.evaluate('document.body.dataset.drawn')
     action(*arguments)
-    page.wait_for_function(
-        'before => document.body.dataset.drawn !== before', arg=before)
+    drawn(page)
 
 
 def press(page, *keys):
@@ -152,9 +155,7 @@ def test_two_clicks_show_a_heat_map_and_the_difference_of_two(page, folder):
     close(page, heatmaps[1])
     act(page, page.click, 'text=difference map')
     close(page, difference_map(heatmaps)[1])
-    page.click('text=its positive part')
-    page.wait_for_function('location.hash.includes("positive")')
-    act(page, page.locator('#show-boxes').click)
+    act(page, page.click, 'text=its positive part')
     close(page, difference_map(heatmaps, positive=True)[1])
     click(page, 1)  # the chosen object itself: nothing is chosen
     assert 'object' not in view(page)
@@ -290,11 +291,11 @@ def test_an_address_opens_its_view(chromium, folder):
     page = chromium.new_page()
     page.goto((folder / 'report.html').as_uri() +
               '#photo=0&object=2&against=1&mode=signed&method=odam&output=x1')
-    page.wait_for_function('document.body.dataset.drawn')
+    drawn(page)
     heatmaps = maps(folder, 'odam', outputs='x1')
     close(page, heatmaps[2] - heatmaps[1])
     page.goto((folder / 'report.html').as_uri() + '#photo=9&object=x&mode=y')
-    page.wait_for_function('document.body.dataset.drawn')
+    drawn(page)
     assert view(page) == dict(photo='0', mode='heat', method='odam',
                               output='all')
     page.close()
