@@ -259,7 +259,7 @@ def explain(args: argparse.Namespace) -> int:
                                       *limits, args.save_maps, report)
             if report is not None:
                 print(f'report: {(folder / "report.html").resolve()}')
-        for name, explainer in explainers.items() if videos else ():
+        for name, explainer in explainers.items():
             failures |= explain_videos(args, videos, detector, explainer,
                                        folder / (name * (len(explainers) > 1)))
     done = len(paths) - len(failures)

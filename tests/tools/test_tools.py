@@ -132,6 +132,10 @@ def test_mistakes_in_a_comparison_of_an_object(tmp_path):
      "target layer 'x' does not exist: FCOS has"),
     (['scene://0/1', CONFIG, '--weights', WEIGHTS, '--out-dir', 'text.pth'],
      'output folder text.pth cannot be made'),
+    (['clip.mp4', CONFIG, '--weights', WEIGHTS, '--report'],
+     '--report is for images: explain clip.mp4 without it'),
+    (['clip.mp4', CONFIG, '--weights', WEIGHTS, '--save-maps'],
+     '--save-maps is for images'),
 ])
 def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
     (tmp_path / 'empty').mkdir()
@@ -264,6 +268,14 @@ def test_mistakes_in_a_benchmark_get_one_clear_line(arguments, message,
     result = benchmark(*arguments, cwd=tmp_path, expect=1)
     assert message in result.stderr
     assert 'Traceback' not in result.stderr
+
+
+def test_a_benchmark_without_weights(tmp_path):
+    (tmp_path / 'bare.py').write_text(
+        f'_base_ = [{str(CONFIG)!r}]\nload_from = None\n')
+    result = run(ROOT / 'tools/benchmark_del_ins.py', 'bare.py',
+                 cwd=tmp_path, expect=1)
+    assert 'no weights for bare.py: neither given, nor' in result.stderr
 
 
 def test_numbers_that_a_benchmark_cannot_use(tmp_path):
