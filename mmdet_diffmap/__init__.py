@@ -8,7 +8,7 @@ from .ops import install_standins
 
 install_standins()  # before anything imports mmcv.ops
 
-from .checkpoint import mark_safe_globals  # noqa: E402
+from .io.checkpoint import mark_safe_globals  # noqa: E402
 
 mark_safe_globals()
 
@@ -19,7 +19,7 @@ from .apis import (  # noqa: E402
     explain_video,
     load_detector,
 )
-from .difference import difference_map  # noqa: E402
+from .maps.difference import difference_map  # noqa: E402
 from .version import __version__  # noqa: E402
 
 __all__ = [

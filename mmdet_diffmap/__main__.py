@@ -6,7 +6,7 @@
 import runpy
 import sys
 
-from .package_files import TOOLS
+from .io.package_files import TOOLS
 from .version import __version__
 
 #: For each command its tool, options that go before the user's, and what it

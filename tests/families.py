@@ -13,7 +13,7 @@ from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmdet_diffmap.zoo import small
+from mmdet_diffmap.lab.zoo import small
 
 CONFIGS = {
     'fcos': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',

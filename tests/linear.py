@@ -3,9 +3,9 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_diffmap.gradients import DenseGradients
-from mmdet_diffmap.image_frame import ImageFrame
-from mmdet_diffmap.trace import NetworkInput, Trace
+from mmdet_diffmap.maps.image_frame import ImageFrame
+from mmdet_diffmap.tracing.gradients import DenseGradients
+from mmdet_diffmap.tracing.trace import NetworkInput, Trace
 
 
 def linear_trace(gradient: Tensor, feature: Tensor) -> Trace:

@@ -12,11 +12,11 @@ from families import (
     random_image,
 )
 
-from mmdet_diffmap.apis import explain_batch
-from mmdet_diffmap.detector import DetectorAdapter
+from mmdet_diffmap.apis import explain
 from mmdet_diffmap.explainers import build_explainer
 from mmdet_diffmap.explainers.explainer import registered_explainers
-from mmdet_diffmap.heads import cut_heads
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.heads import cut_heads
 
 SIZE = (75, 130)
 #: Options that make slow methods fast.
@@ -104,9 +104,9 @@ def test_model_is_left_as_it_was(family, name):
     list(model.children())[1].eval()  # a mode for each module
     next(model.parameters()).requires_grad_(False)
     before, values = state(model), weights(model)
-    sample = explain_batch(
-        model, batch_of(model, random_image(*SIZE)), 0, explainer_of(name),
-        score_thr=-1, max_objects=2)
+    (sample, ) = explain(
+        model, batch_of(model, random_image(*SIZE)), explainer_of(name),
+        score_thr=0, max_objects=2)
     assert len(sample.pred_instances) == 2
     assert state(model) == before
     for key, value in weights(model).items():

@@ -16,9 +16,8 @@ from families import (
 from naive import odam as naive_odam
 
 from mmdet_diffmap import explain, load_detector
-from mmdet_diffmap.apis.explain import single_batch
+from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.datasets.scenes import render_scene
-from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.evaluation import (
     GroundTruth,
     ImageScorer,
@@ -26,8 +25,9 @@ from mmdet_diffmap.evaluation import (
     Protocol,
 )
 from mmdet_diffmap.explainers import DRISE, ODAM, build_explainer
-from mmdet_diffmap.measuring import peak_memory
-from mmdet_diffmap.sanity import check_sanity
+from mmdet_diffmap.lab.sanity import check_sanity
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.measuring import peak_memory
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason='there is no CUDA device')
@@ -92,7 +92,7 @@ def test_equals_one_backward_per_output(family, layer):
 @pytest.mark.parametrize('name', DEMOS)
 def test_tf32_is_no_reason_for_the_slow_way(name, monkeypatch):
     model = demo(name, 'cuda')
-    data = single_batch(model, SCENE)
+    data = image_pipeline(model)(SCENE).batch
     ways = []
     for allowed in (False, True):
         monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', allowed)
@@ -135,7 +135,7 @@ def test_deletion_and_insertion():
         methods = Methods({name: build_explainer(name)
                            for name in ('odam', 'odam-diff')})
         scorer = ImageScorer(model, methods, Protocol(), 32)
-        scores.append(scorer(single_batch(model, SCENE), truth, 0)[1])
+        scores.append(scorer(image_pipeline(model)(SCENE).batch, truth, 0)[1])
     found, expected = (one['scores']['odam-diff'] for one in scores)
     for direction in 'deletion', 'insertion':
         for kind in 'target', 'others':

@@ -7,7 +7,7 @@ import pytest
 SCRIPT = '''
 import resource, sys
 import torch
-from mmdet_diffmap.memory import keep_freed_memory
+from mmdet_diffmap.cli.memory import keep_freed_memory
 
 if 'keep' in sys.argv:
     assert keep_freed_memory()

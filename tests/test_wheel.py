@@ -11,7 +11,7 @@ from programs import added_path
 
 from mmdet_diffmap import __version__
 from mmdet_diffmap.__main__ import COMMANDS, main
-from mmdet_diffmap.package_files import TOOLS
+from mmdet_diffmap.io.package_files import TOOLS
 
 
 @pytest.fixture(scope='module')

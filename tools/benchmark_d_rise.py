@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap import command_line
-from mmdet_diffmap.apis import load_detector, read_image
-from mmdet_diffmap.apis.explain import single_batch
+from mmdet_diffmap.apis import load_detector
+from mmdet_diffmap.apis.image_pipeline import image_pipeline
+from mmdet_diffmap.cli import options as command_line
 from mmdet_diffmap.explainers import DRISE
-from mmdet_diffmap.files import replacing
-from mmdet_diffmap.speed import Overhead, measure_overhead
+from mmdet_diffmap.io.files import replacing
+from mmdet_diffmap.lab.speed import Overhead, measure_overhead
 
 
 def parse_args() -> argparse.Namespace:
@@ -77,11 +77,10 @@ def measure(args: argparse.Namespace) -> int:
         DRISE(masks=masks, progress=False, **args.explainer_options)
         for masks in args.masks
     ]
-    read_image(args.image)  # says what is wrong with it
     model = load_detector(args.model, args.weights, args.device,
                           args.cfg_options)
     found = [
-        measure_overhead(model, single_batch(model, args.image), explainer,
+        measure_overhead(model, image_pipeline(model)(args.image).batch, explainer,
                          args.score_thr, args.max_objects, args.repeat)
         for explainer in explainers
     ]

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap import command_line
-from mmdet_diffmap.apis.detector import load_config, overridden
-from mmdet_diffmap.distributed import LAUNCHERS, distributed
+from mmdet_diffmap.apis.loading import load_config, overridden
+from mmdet_diffmap.cli import options as command_line
+from mmdet_diffmap.cli.distributed import LAUNCHERS, distributed
 from mmdet_diffmap.evaluation import METRICS, TABLE_1
 from mmdet_diffmap.evaluation.results import tables
 from mmdet_diffmap.evaluation.runner import (

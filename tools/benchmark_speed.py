@@ -25,17 +25,17 @@ from rich.table import Table
 from torch import nn
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap import command_line
 from mmdet_diffmap.apis import load_detector
-from mmdet_diffmap.apis.detector import (
+from mmdet_diffmap.apis.loading import (
     available_device,
     build_detector,
     load_config,
     overridden,
 )
+from mmdet_diffmap.cli import options as command_line
 from mmdet_diffmap.explainers import build_explainer
-from mmdet_diffmap.files import replacing
-from mmdet_diffmap.speed import (
+from mmdet_diffmap.io.files import replacing
+from mmdet_diffmap.lab.speed import (
     Bench,
     Speed,
     coco_boxes,

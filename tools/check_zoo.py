@@ -18,12 +18,10 @@ from pathlib import Path
 warnings.simplefilter('ignore')
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap import command_line
-from mmdet_diffmap.files import replacing
-from mmdet_diffmap.ops import install_standins
-from mmdet_diffmap.pages import markdown, with_tables
-from mmdet_diffmap.trace import OUTPUTS
-from mmdet_diffmap.zoo import (
+from mmdet_diffmap.cli import options as command_line
+from mmdet_diffmap.io.files import replacing
+from mmdet_diffmap.io.markdown import markdown, with_tables
+from mmdet_diffmap.lab.zoo import (
     EXCLUDED,
     SIZES,
     Checked,
@@ -31,6 +29,8 @@ from mmdet_diffmap.zoo import (
     family_of,
     zoo_configs,
 )
+from mmdet_diffmap.ops import install_standins
+from mmdet_diffmap.tracing.trace import OUTPUTS
 
 #: Packages that decide what can be built.
 PACKAGES = ('mmdet', 'mmengine', 'torch', 'torchvision', 'mmpretrain', 'timm')

@@ -23,12 +23,13 @@ from rich.progress import track
 from rich.table import Table
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap import command_line
-from mmdet_diffmap.apis import find_images, load_detector, read_image
-from mmdet_diffmap.apis.explain import explain_batch, single_batch
+from mmdet_diffmap.apis import find_images, load_detector
+from mmdet_diffmap.apis.image_pipeline import image_pipeline
+from mmdet_diffmap.cli import options as command_line
 from mmdet_diffmap.explainers import build_explainer
-from mmdet_diffmap.files import replacing, save_picture
-from mmdet_diffmap.similarity import rank_correlation
+from mmdet_diffmap.explainers.engine import Selection, explain_image
+from mmdet_diffmap.io.files import replacing, save_picture
+from mmdet_diffmap.lab.similarity import rank_correlation
 from mmdet_diffmap.visualization.figure import font, overlay, resize
 
 TOP = 0.05  # share of an image's pixels that are its most important
@@ -107,25 +108,25 @@ def explain_twice(args: argparse.Namespace) -> list[Compared]:
     *inputs, name = args.paths
     explainers = [build_explainer(args.explainer, **options)
                   for options in (args.first, args.second)]
+    selection = Selection(args.score_thr, args.max_objects)
     images = find_images(inputs)
     model = load_detector(name, args.weights, args.device, args.cfg_options)
     found = []
     console = Console(stderr=True)
     for path in track(
             images, 'comparing', console=console, transient=True):
-        image = read_image(path)[..., ::-1]
-        data = single_batch(model, path)
+        image = image_pipeline(model)(path)
         both: list[InstanceData] = [
-            explain_batch(model, data, 0, explainer, args.score_thr,
-                          args.max_objects).pred_instances.cpu()
-            for explainer in explainers
+            explanation.sample.pred_instances.cpu()
+            for explanation in explain_image(model, image.batch, 0,
+                                             explainers, selection)
         ]
         for i in range(len(both[0])):
             heatmaps, differences = (
                 tuple(one[key][i].float().numpy() for one in both)
                 for key in ('heatmaps', 'difference_maps'))
             found.append(
-                Compared(image, both[0].bboxes[i].numpy(), heatmaps,
+                Compared(image.picture[..., ::-1], both[0].bboxes[i].numpy(), heatmaps,
                          differences))
     return found
 

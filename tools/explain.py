@@ -16,7 +16,6 @@ from mmengine.config import Config
 from torch import nn
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap import command_line
 from mmdet_diffmap.apis import (
     class_names,
     compare_files,
@@ -26,9 +25,10 @@ from mmdet_diffmap.apis import (
     is_video,
     load_detector,
 )
-from mmdet_diffmap.apis.detector import is_detector_name
 from mmdet_diffmap.apis.each_image import check_folder_names, result_names
+from mmdet_diffmap.apis.loading import is_detector_name
 from mmdet_diffmap.apis.video import SHOWN
+from mmdet_diffmap.cli import options as command_line
 from mmdet_diffmap.explainers import Explainer, build_explainers
 from mmdet_diffmap.explainers.explainer import (
     described,

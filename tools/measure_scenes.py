@@ -21,17 +21,18 @@ warnings.simplefilter('ignore')
 from mmengine.config import Config
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap import command_line, package_files
 from mmdet_diffmap.apis import load_detector
-from mmdet_diffmap.apis.explain import explain_batch, single_batch
+from mmdet_diffmap.apis.explain import explain
+from mmdet_diffmap.cli import options as command_line
 from mmdet_diffmap.datasets import scene_path
 from mmdet_diffmap.evaluation.localization import box_regions, energy_share
 from mmdet_diffmap.evaluation.results import TABLES, result_rows
 from mmdet_diffmap.evaluation.runner import LOOP, METRIC, build_runner
 from mmdet_diffmap.evaluation.summary import Means
-from mmdet_diffmap.files import replacing
-from mmdet_diffmap.pages import markdown, with_tables
-from mmdet_diffmap.sanity.held_detections import HeldDetections
+from mmdet_diffmap.io import package_files
+from mmdet_diffmap.io.files import replacing
+from mmdet_diffmap.io.markdown import markdown, with_tables
+from mmdet_diffmap.lab.sanity.held_detections import HeldDetections
 
 #: What maps of the class score alone say, beside the methods of the paper: of
 #: twins, the badge decides the class and not the box.
@@ -157,8 +158,7 @@ def measure_proposals(count: int, options: dict[str, Any]) -> str:
         path = scene_path(cfg.test_dataloader.dataset.seed, index)
         held = HeldDetections()
         with held.recorded(model):
-            sample = explain_batch(model, single_batch(model, path), 0,
-                                   score_thr=0.4)
+            sample = explain(model, path, score_thr=0.4)
         found = sample.pred_instances
         # the proposal that has the detection's score in its class
         scores = held.raw[0][0].softmax(dim=-1)[:, found.labels]

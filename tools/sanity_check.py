@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 import mmdet_diffmap  # noqa: F401, makes mmdet importable
-from mmdet_diffmap import command_line
 from mmdet_diffmap.apis import find_images, load_detector, read_image
+from mmdet_diffmap.cli import options as command_line
 from mmdet_diffmap.explainers import build_explainers
-from mmdet_diffmap.files import replacing, save_figure
-from mmdet_diffmap.pages import markdown
-from mmdet_diffmap.sanity import Checked, check_sanity
+from mmdet_diffmap.io.files import replacing, save_figure
+from mmdet_diffmap.io.markdown import markdown
+from mmdet_diffmap.lab.sanity import Checked, check_sanity
 from mmdet_diffmap.visualization.cascade import draw_similarities, draw_stages
 
 #: Those that need no thousand runs of the detector.

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mmdet_diffmap  # noqa: F401, registers the scenes
-from mmdet_diffmap import command_line
+from mmdet_diffmap.cli import options as command_line
 from mmdet_diffmap.evaluation.runner import build_runner
 
 ROOT = Path(__file__).resolve().parents[1]

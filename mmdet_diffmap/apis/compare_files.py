@@ -9,14 +9,17 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from ..detector import DetectorAdapter
 from ..explainers import ExplainerLike, build_explainer
-from ..files import save_picture
+from ..explainers.engine import (
+    Selection,
+    check_explainable,
+    explain_image,
+)
+from ..io.files import save_picture
 from ..visualization import draw_comparison, label_name
-from .detector import class_names
 from .each_image import each_image, writable_folder
-from .explain import explain_each, single_batch
-from .images import read_image
+from .image_pipeline import LoadedImage, image_pipeline
+from .loading import class_names
 
 SAME = 0.5  # IoU of two boxes of one object
 
@@ -33,12 +36,13 @@ class Chosen:
         if not 0 <= index < len(instances):
             raise ValueError(f'there is no object {index}: the detector finds '
                              f'{len(instances)}, counted from 0')
-        one = instances[index]
-        return cls(label_name(names, int(one.labels)), one.bboxes.cpu())
+        chosen = instances[index]
+        return cls(
+            label_name(names, int(chosen.labels)), chosen.bboxes.cpu())
 
     def among(self, instances: InstanceData,
               names: Sequence[str]) -> InstanceData:
-        """The same object in other results: one, or none."""
+        """Find the same object in other results: one, or none."""
         overlap = box_iou(self.box, instances.bboxes.cpu())[0]
         same = [label_name(names, int(label)) == self.name
                 for label in instances.labels]
@@ -84,37 +88,41 @@ def compare_files(models: Mapping[str, nn.Module],
     """
     if not models:
         raise ValueError('there is no detector to compare')
+    selection = Selection(score_thr, max_objects)
     methods = {
-        name: build_explainer(one)
-        for name, one in (explainers or dict(ODAM='ODAM')).items()
+        name: build_explainer(explainer)
+        for name, explainer in (explainers or dict(ODAM='ODAM')).items()
     }
-    for model in models.values():
-        for one in methods.values():  # raises before the work
-            DetectorAdapter(model, one.target_layer, one.statistics)
+    for model in models.values():  # before the work
+        check_explainable(model, list(methods.values()))
     names = {title: class_names(model) for title, model in models.items()}
+    pipelines = {title: image_pipeline(model)
+                 for title, model in models.items()}
     first = next(iter(models))
     folder = writable_folder(Path(out_dir, 'compare'))
 
-    def rows(path: str) -> Iterator[tuple[str, str, InstanceData]]:
+    def rows(images: Mapping[str, LoadedImage]
+             ) -> Iterator[tuple[str, str, InstanceData]]:
         """The object's class, and the title and content of each row."""
         chosen: Chosen | None = None
         for title, model in models.items():
-            samples = explain_each(model, single_batch(model, path), 0,
-                                   list(methods.values()), score_thr,
-                                   max_objects)
-            for method, sample in zip(methods, samples):
-                found = sample.pred_instances
-                chosen = chosen or Chosen.of(found, object_index, names[title])
+            for method, explanation in zip(methods, explain_image(
+                    model, images[title].batch, 0, list(methods.values()),
+                    selection)):
+                instances = explanation.sample.pred_instances
+                chosen = chosen or Chosen.of(instances, object_index,
+                                             names[title])
                 # a copy, so that the maps of all others are not kept
-                same = found[[object_index]] if title == first else \
-                    chosen.among(found, names[title])
+                same = instances[[object_index]] if title == first else \
+                    chosen.among(instances, names[title])
                 yield chosen.name, row_title(title, method), same
 
     def work(path: str, name: str) -> str:
-        image = read_image(path)
-        kinds, titles, found = zip(*rows(path))
-        picture = draw_comparison(image[..., ::-1].copy(), kinds[0],
-                                  list(zip(titles, found)))
+        images = {title: pipelines[title](path) for title in models}
+        classes, titles, instances = zip(*rows(images))
+        picture = draw_comparison(
+            images[first].picture[..., ::-1].copy(), classes[0],
+            list(zip(titles, instances)))
         save_picture(picture, folder / f'{name}.png')
         return f'{folder / name}.png'
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..files import printable
-from ..progress import progress_display
+from ..io.files import printable
+from ..io.progress import progress_display
 
 
 def each_image(paths: Sequence[str],

@@ -7,15 +7,18 @@ from typing import Any
 
 from torch import nn
 
-from ..detector import DetectorAdapter
 from ..explainers import Explainer, ExplainerLike, build_explainer
-from ..files import save_maps, save_picture
+from ..explainers.engine import (
+    Selection,
+    check_explainable,
+    explain_image,
+)
+from ..io.files import save_maps, save_picture
 from ..report import Photo, Report
 from ..visualization import draw_explanations
-from .detector import class_names
 from .each_image import check_folder_names, each_image, writable_folder
-from .explain import explanations, single_batch
-from .images import read_image
+from .image_pipeline import image_pipeline
+from .loading import class_names
 
 
 def explain_files(model: nn.Module,
@@ -53,12 +56,12 @@ def explain_files(model: nn.Module,
         OSError: If nothing can be written into ``out_dir``.
         ValueError: If the explainer or its target layer does not exist.
     """
+    selection = Selection(score_thr, max_objects)
     methods = {
-        name: build_explainer(one)
-        for name, one in by_name(explainers).items()
+        name: build_explainer(explainer)
+        for name, explainer in by_name(explainers).items()
     }
-    for one in methods.values():  # raises before the work
-        DetectorAdapter(model, one.target_layer, one.statistics)
+    check_explainable(model, list(methods.values()))  # before the work
     check_folder_names(methods)
     out = writable_folder(Path(out_dir))
     folders = {name: out / (name * (len(methods) > 1)) for name in methods}
@@ -66,26 +69,27 @@ def explain_files(model: nn.Module,
         for kind in ('vis', 'maps') if save_npz else ('vis', ):
             writable_folder(folder / kind)
     names = class_names(model)
+    pipeline = image_pipeline(model)
     # as a shell names several files
     pictures = out / ('{' + ','.join(methods) + '}') / 'vis' \
         if len(methods) > 1 else out / 'vis'
 
     def work(path: str, name: str) -> str:
-        image = read_image(path)
-        photo = Photo(path, image)
+        image = pipeline(path)
+        photo = Photo(path, image.picture)
         count = 0
-        for method, one in zip(methods, explanations(
-                model, single_batch(model, path), 0, list(methods.values()),
-                score_thr, max_objects, by_output=report is not None)):
-            picture = draw_explanations(image[..., ::-1].copy(),
-                                        one.sample.pred_instances, names)
+        for method, explanation in zip(methods, explain_image(
+                model, image.batch, 0, list(methods.values()), selection,
+                by_output=report is not None)):
+            sample = explanation.sample
+            picture = draw_explanations(image.picture[..., ::-1].copy(),
+                                        sample.pred_instances, names)
             save_picture(picture, folders[method] / f'vis/{name}.png')
             if save_npz:
-                save_maps(one.sample, names,
-                          folders[method] / f'maps/{name}.npz')
+                save_maps(sample, names, folders[method] / f'maps/{name}.npz')
             if report is not None:
-                photo.add(method, one)
-            count = len(one.sample.pred_instances)
+                photo.add(method, explanation)
+            count = len(sample.pred_instances)
         if report is not None:
             report.add(photo)
         return f'{count} object{"s" * (count != 1)}, {pictures / name}.png'
@@ -104,7 +108,7 @@ def by_name(explainers: ExplainerLike
     """Several methods by their names, of which one is called after its
     type."""
     if isinstance(explainers, (str, Explainer)) or 'type' in explainers:
-        one: Any = explainers
-        built = build_explainer(one)
+        explainer: Any = explainers
+        built = build_explainer(explainer)
         return {type(built).__name__: built}
     return explainers

@@ -2,37 +2,40 @@
 """mmdet's inferencer, with the explanation of every object."""
 import json
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from mmdet.apis import DetInferencer
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
-from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from ..detector import DetectorAdapter
 from ..explainers import DifferenceMap, ExplainerLike, build_explainer
-from ..files import replacing, save_maps, save_picture
-from ..progress import progress_display
+from ..explainers.engine import Selection, check_explainable
+from ..io.configs import config_in_weights
+from ..io.files import replacing, save_maps, save_picture
+from ..io.progress import progress_display
 from ..visualization import draw_explanations
 from ..visualization.figure import COLUMNS, HEATMAP, IMAGE, POSITIVE
-from .config_in_weights import config_in_weights
-from .detector import available_device, class_names, load_detector
 from .each_image import result_names, writable_folder
-from .explain import explain_batch, type_name
-from .images import check_array, read_image
+from .explain import explain_one
+from .image_pipeline import (
+    ImagePipeline,
+    as_picture,
+    build_pipeline,
+    pipeline_config,
+)
+from .loading import available_device, class_names, load_detector
 from .video import explain_video, is_video
 
+DEFAULT_SELECTION = Selection()
 #: An argument of a call that is as the constructor got it.
 AS_BUILT: Any = ...
 #: The columns of a figure for each kind of difference maps.
@@ -119,13 +122,9 @@ class DiffMapInferencer(DetInferencer):
         meta['palette'] = palette
         return self.model
 
-    def _init_pipeline(self, cfg: Config) -> Compose:
+    def _init_pipeline(self, cfg: Config) -> ImagePipeline:
         """The test pipeline of files and arrays, without annotations."""
-        cfg.test_dataloader.dataset.pipeline = [
-            transform for transform in get_test_pipeline_cfg(cfg)
-            if not type_name(transform).endswith('Annotations')
-        ]
-        return CheckedPipeline(super()._init_pipeline(cfg).transforms)
+        return build_pipeline(pipeline_config(self.model))
 
     def _init_visualizer(self, cfg: Config) -> Visualizer | None:
         """The config's visualizer, if it has one: only ``show`` and its
@@ -220,8 +219,8 @@ class DiffMapInferencer(DetInferencer):
                 ``out_dir``.
             ValueError: If an argument makes no sense.
         """
-        preprocess_kwargs, forward_kwargs, visualize_kwargs, \
-            postprocess_kwargs = self._dispatch_kwargs(**kwargs)
+        for_preprocess, for_forward, for_visualize, for_postprocess = \
+            self._dispatch_kwargs(**kwargs)
         if explainer is AS_BUILT:
             explainer = self.explainer
         if difference is AS_BUILT:
@@ -230,15 +229,17 @@ class DiffMapInferencer(DetInferencer):
             target_layer = self.target_layer
         if max_objects is AS_BUILT:
             max_objects = self.max_objects
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, not '
-                             f'{batch_size}')
         method = self._method(explainer, difference, target_layer)
         kind = difference or 'none'
+        selection = Selection(pred_score_thr, max_objects)
+        if batch_size < 1:
+            raise ValueError('batch_size must be at least 1, not '
+                             f'{batch_size}')
         sources = self._inputs_to_list(inputs)
         out_dir = os.fspath(out_dir)
         self._check_language(texts, stuff_texts)
-        videos = [isinstance(one, str) and is_video(one) for one in sources]
+        videos = [isinstance(source, str) and is_video(source)
+                  for source in sources]
         if any(videos):
             refuse({
                 'images': not all(videos),
@@ -250,8 +251,7 @@ class DiffMapInferencer(DetInferencer):
                 'texts': texts is not None or stuff_texts is not None,
                 'no out_dir': not out_dir,
             })
-            written = self._explain_videos(sources, out_dir, method,
-                                           pred_score_thr, max_objects,
+            written = self._explain_videos(sources, out_dir, method, selection,
                                            SHOWN[kind], draw_pred)
             if print_result:
                 print(dict(predictions=written))
@@ -262,53 +262,62 @@ class DiffMapInferencer(DetInferencer):
         if out_dir and not (no_save_vis and no_save_pred):
             writable_folder(Path(out_dir))
         names = iter(result_names(self._paths(sources)))
-        batches: Iterable = self.preprocess(
+        batches = self.preprocess(
             with_texts(sources, texts, stuff_texts, custom_entities,
-                       tokens_positive), batch_size, **preprocess_kwargs)
+                       tokens_positive), batch_size, **for_preprocess)
+        forward: Any = partial(
+            self.forward, explainer=method, selection=selection,
+            difference=kind, **for_forward)
+        visualize: Any = partial(
+            self.visualize, return_vis=return_vis, show=show,
+            wait_time=wait_time, draw_pred=draw_pred, no_save_vis=no_save_vis,
+            img_out_dir=out_dir, difference=kind, **for_visualize)
+        postprocess: Any = partial(
+            self.postprocess, return_datasamples=return_datasamples,
+            print_result=print_result, no_save_pred=no_save_pred,
+            pred_out_dir=out_dir, **for_postprocess)
         results: dict[str, list] = dict(predictions=[], visualization=[])
-        with progress_display() if self.show_progress else nullcontext() \
-                as display:
-            if display is not None:
-                batches = display.track(
-                    batches,
-                    total=ceil(len(sources) / batch_size),
-                    description='Inference')
-            for images, data in batches:
-                these = list(islice(names, len(images)))
-                preds = self.forward(
-                    data,
-                    explainer=method,
-                    score_thr=pred_score_thr,
-                    max_objects=max_objects,
-                    difference=kind,
-                    **forward_kwargs)
-                figures = self.visualize(
-                    images,
-                    preds,
-                    return_vis=return_vis,
-                    show=show,
-                    wait_time=wait_time,
-                    draw_pred=draw_pred,
-                    pred_score_thr=pred_score_thr,
-                    no_save_vis=no_save_vis,
-                    img_out_dir=out_dir,
-                    names=these,
-                    difference=kind,
-                    **visualize_kwargs)
-                found = self.postprocess(
-                    preds,
-                    figures if return_vis else None,
-                    return_datasamples=return_datasamples,
-                    print_result=print_result,
-                    no_save_pred=no_save_pred,
-                    pred_out_dir=out_dir,
-                    names=these,
-                    **postprocess_kwargs)
-                for key, values in found.items():
-                    results[key].extend(values or [])
-                self.num_visualized_imgs += len(preds)
-                self.num_predicted_imgs += len(preds)
+        for pictures, data in self._shown_progress(
+                batches, ceil(len(sources) / batch_size)):
+            these = list(islice(names, len(pictures)))
+            preds = forward(data)
+            figures = visualize(pictures, preds, names=these)
+            made = postprocess(
+                preds, figures if return_vis else None, names=these)
+            for key, values in made.items():
+                results[key].extend(values or [])
+            self.num_visualized_imgs += len(preds)
+            self.num_predicted_imgs += len(preds)
         return results
+
+    def preprocess(self,
+                   inputs: Sequence,
+                   batch_size: int = 1,
+                   **kwargs: Any) -> Iterator[tuple[list[np.ndarray], dict]]:
+        """Read images, each once, and make batches of them.
+
+        Args:
+            inputs (Sequence): Paths, URLs, arrays, or dicts with either and
+                with texts.
+            batch_size (int): How many images are one batch.
+
+        Yields:
+            tuple: The pictures of a batch, uint8 BGR (H, W, 3), and the batch.
+        """
+        rest = iter(inputs)
+        while chunk := list(islice(rest, batch_size)):
+            images = [self.pipeline(source) for source in chunk]
+            yield ([image.picture for image in images],
+                   self.collate_fn([image.example for image in images]))
+
+    def _shown_progress(self, batches: Iterable, count: int) -> Iterator:
+        """Yield batches, with a progress bar if one is wanted."""
+        if not self.show_progress:
+            yield from batches
+            return
+        with progress_display() as display:
+            yield from display.track(
+                batches, total=count, description='Inference')
 
     def _method(self, explainer: ExplainerLike, difference: str | None,
                 target_layer: str | None) -> DifferenceMap:
@@ -331,7 +340,7 @@ class DiffMapInferencer(DetInferencer):
                     f'difference={difference!r} asks for others: give '
                     'difference=\'positive\'')
             method = method.explainer
-        DetectorAdapter(self.model, method.target_layer, method.statistics)
+        check_explainable(self.model, [method])
         return DifferenceMap(method, positive=kind == 'positive')
 
     def _paths(self, sources: list) -> list[str]:
@@ -356,9 +365,8 @@ class DiffMapInferencer(DetInferencer):
             raise ValueError(f'{name} looks for what a text names: give texts')
 
     def _explain_videos(self, paths: list[str], out_dir: str,
-                        method: DifferenceMap, score_thr: float,
-                        max_objects: int | None, show: str,
-                        boxes: bool) -> list[dict[str, Any]]:
+                        method: DifferenceMap, selection: Selection,
+                        show: str, boxes: bool) -> list[dict[str, Any]]:
         """Write a video of explanations for each video."""
         found = []
         for path, name in zip(paths, result_names(paths)):
@@ -368,8 +376,8 @@ class DiffMapInferencer(DetInferencer):
                 path,
                 out,
                 method.explainer,
-                score_thr,
-                max_objects,
+                selection.score_thr,
+                selection.max_objects,
                 show=show,
                 draw_boxes=boxes,
                 show_progress=self.show_progress)
@@ -379,15 +387,15 @@ class DiffMapInferencer(DetInferencer):
     def forward(self,
                 inputs: dict,
                 explainer: ExplainerLike = 'ODAM',
-                score_thr: float = 0.3,
-                max_objects: int | None = None,
+                selection: Selection = DEFAULT_SELECTION,
                 difference: str = 'signed',
                 **kwargs: Any) -> list[DetDataSample]:
         """Explain each image of a batch.
 
         Args:
             inputs (dict): The batch.
-            explainer, score_thr, max_objects: See :func:`explain`.
+            explainer (Explainer | dict | str): See :func:`explain`.
+            selection (Selection): Which objects are explained.
             difference (str): With ``none``, difference maps are left out.
 
         Returns:
@@ -395,8 +403,8 @@ class DiffMapInferencer(DetInferencer):
         """
         samples = []
         for index in range(len(inputs['data_samples'])):
-            sample = explain_batch(self.model, inputs, index, explainer,
-                                   score_thr, max_objects)
+            sample = explain_one(self.model, inputs, index, explainer,
+                                 selection)
             if difference == 'none':
                 del sample.pred_instances.difference_maps
             samples.append(sample.cpu())
@@ -409,7 +417,6 @@ class DiffMapInferencer(DetInferencer):
                   show: bool = False,
                   wait_time: float = 0,
                   draw_pred: bool = True,
-                  pred_score_thr: float = 0.3,
                   no_save_vis: bool = False,
                   img_out_dir: str = '',
                   names: Sequence[str] = (),
@@ -420,7 +427,6 @@ class DiffMapInferencer(DetInferencer):
         Args:
             inputs (Sequence): Paths and arrays, uint8 BGR (H, W, 3).
             preds (Sequence[DetDataSample]): From :meth:`forward`.
-            pred_score_thr (float): Not used: what is there was chosen by it.
             names (Sequence[str]): What to call each image's file.
             difference (str): Which difference maps they have.
 
@@ -436,9 +442,10 @@ class DiffMapInferencer(DetInferencer):
             self.num_visualized_imgs += len(preds)
         figures = []
         for source, pred, name in zip(inputs, preds, names):
-            image = read_image(source) if isinstance(source, str) else source
+            if not isinstance(source, np.ndarray):
+                source = as_picture(self.pipeline.load(source)['img'])
             figure = draw_explanations(
-                image[..., ::-1].copy(), pred.pred_instances, classes,
+                source[..., ::-1].copy(), pred.pred_instances, classes,
                 FIGURES[difference], draw_pred)
             if folder:
                 save_picture(figure, Path(folder, 'vis', f'{name}.png'))
@@ -485,37 +492,6 @@ class DiffMapInferencer(DetInferencer):
             predictions=list(preds) if return_datasamples else
             [dict(one, **map_arrays(pred)) for pred, one in zip(preds, lists)],
             visualization=visualization)
-
-
-class CheckedPipeline(Compose):
-    """A test pipeline that says in one sentence what is wrong with an
-    image."""
-
-    def __call__(self, data: str | np.ndarray | dict) -> dict | None:
-        """Load an image and make it the network's input.
-
-        Args:
-            data (str | np.ndarray | dict): A path, an array, or a dict with
-                either as ``img_path`` or ``img``.
-        """
-        source: Any = data
-        if isinstance(data, dict):
-            source = data['img'] if 'img' in data else data.get('img_path')
-        if isinstance(source, str):
-            read_image(source)
-        elif not isinstance(source, np.ndarray):
-            raise ValueError('an input must be a path, a URL or an array, not '
-                             f'{type(source).__name__}')
-        else:
-            check_array(source)
-        try:
-            made: dict | None = super().__call__(data)
-        except cv2.error as error:  # no pixel left of a side, for example
-            name = source if isinstance(source, str) else \
-                f'an array of {source.shape}'
-            raise ValueError('the config\'s test pipeline cannot resize '
-                             f'{name}: {error.err}') from error
-        return made
 
 
 def refuse(conditions: dict[str, bool]) -> None:

@@ -15,10 +15,10 @@ from mmengine.structures import InstanceData
 from PIL import Image, ImageDraw
 from torch import nn
 
-from ..detector import DetectorAdapter
 from ..explainers import DifferenceMap, ExplainerLike
-from ..progress import progress_bar
-from ..tracking import Tracker
+from ..explainers.engine import Selection, as_difference, check_explainable
+from ..io.progress import progress_bar
+from ..io.video_files import opened, writing
 from ..visualization.figure import (
     HEATMAP,
     OTHER,
@@ -31,10 +31,11 @@ from ..visualization.figure import (
     ordered,
     overlay,
 )
-from .detector import class_names
 from .each_image import without_query, writable_folder
-from .explain import as_difference, explain
-from .video_files import opened, writing
+from .explain import explain_one
+from .image_pipeline import image_pipeline
+from .loading import class_names
+from .tracking import Tracker
 
 EXTENSIONS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg')
 #: The maps that a video can show, and their colours.
@@ -88,7 +89,7 @@ def explain_video(model: nn.Module,
             an N-th of the video's frame rate.
         patience (int): For how many frames in a row an object may not be
             found and keep its number; see
-            :class:`~mmdet_diffmap.tracking.Tracker`.
+            :class:`~mmdet_diffmap.apis.tracking.Tracker`.
         draw_boxes (bool): Whether to draw boxes and what is written at them.
             That a followed object is not found is written in any case.
         show_progress (bool): Whether to show a progress bar.
@@ -111,7 +112,9 @@ def explain_video(model: nn.Module,
         raise ValueError(f'{out} would replace the video that it explains')
     method = DifferenceMap(
         as_difference(explainer).explainer, positive=show == 'positive')
-    DetectorAdapter(model, method.target_layer, method.statistics)
+    selection = Selection(score_thr, max_objects)
+    check_explainable(model, [method])
+    pipeline = image_pipeline(model)
     painter = Painter(
         class_names(model), SHOWN[show], follow, draw_boxes,
         Tracker(patience=patience))
@@ -122,7 +125,8 @@ def explain_video(model: nn.Module,
                 ceil(video.count / every)) if show_progress else silent() \
             as done:
         for frame in video.frames(every):
-            sample = explain(model, frame, method, score_thr, max_objects)
+            sample = explain_one(model, pipeline(frame).batch, 0, method,
+                                 selection)
             picture = painter.paint(frame[..., ::-1].copy(),
                                     sample.pred_instances.cpu())
             write(picture[..., ::-1])

@@ -14,18 +14,18 @@ from mmdet.models.detectors import BaseDetector
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..apis.explain import make_heatmaps, traces
-from ..detector import DetectorAdapter
-from ..measuring import Stopwatch
-from ..modes import evaluation_mode
-from ..perturbation import perturb, rank_pixels, step_counts
-from ..trace import Trace
+from ..explainers.engine import make_heatmaps, trace_image
+from ..tracing.detector import DetectorAdapter
+from ..tracing.modes import evaluation_mode
+from ..tracing.trace import Trace
 from .curves import DIGITS, Curves, Place
 from .ground_truth import GroundTruth
 from .localization import box_regions
 from .map_metrics import MAP_METRICS, Regions
 from .objects import ObjectChoice, as_array, found_scores
+from .perturbation import perturb, rank_pixels, step_counts
 from .protocol import Methods, Protocol
+from .stopwatch import Stopwatch
 
 
 class ImageScorer:
@@ -83,7 +83,8 @@ class ImageScorer:
         if len(truth) < least:
             return no_objects(), dict(objects=[])
         choice = ObjectChoice(truth, self.protocol)
-        runs = traces(self.model, data, 0, self.methods.explainers, choice)
+        runs = trace_image(self.model, data, 0, self.methods.explainers,
+                           choice)
         with self.watch.stage('detect'):
             trace = next(runs)
         objects = trace.detections
@@ -156,7 +157,7 @@ class ImageWork:
         if not self.protocol.amp:
             return self.choice.scores
         image = self.trace.input.image[None]
-        every = self.scorer.in_batches(image, self.trace.input.detect)
+        every = self.scorer.in_batches(image, self.trace.input.detections)
         (scores, ) = as_array(
             found_scores(self.trace.detections, every, self.protocol.iou_thr))
         if not (scores > 0).all():
@@ -187,7 +188,8 @@ class ImageWork:
             with self.watch.stage('explain'):
                 if trace is None:
                     trace = next(self.runs)
-                heatmaps = make_heatmaps(explainer, trace).float()
+                heatmaps, _ = make_heatmaps(explainer, trace)
+                heatmaps = heatmaps.float()
             trace = None
             for name, difference in named.items():
                 with self.watch.stage('explain'):
@@ -290,7 +292,7 @@ class ImageWork:
                 self.bare_forward(images)
         with self.watch.stage('forward'):
             detections = self.scorer.in_batches(images,
-                                                self.trace.input.detect)
+                                                self.trace.input.detections)
         self.scorer.forwards += len(images)
         with self.watch.stage('score'):
             scores = as_array(

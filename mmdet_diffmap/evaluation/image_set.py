@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
-from mmengine.dataset import pseudo_collate
 from torch.utils.data import Dataset, Sampler
 
-from ..apis.images import read_image
+from ..apis.image_pipeline import ImagePipeline
 from .ground_truth import GroundTruth
 
 
@@ -53,6 +51,7 @@ class ImageSet(Dataset):
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self.metainfo = dataset.metainfo
+        self.pipeline = ImagePipeline(dataset.pipeline.transforms)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -65,14 +64,11 @@ class ImageSet(Dataset):
         info = self.dataset.get_data_info(index)
         image_id = plain_id(info, index)
         try:
-            path = info.get('img_path', '')
-            if Path(path).is_file():  # OpenCV fills what is missing with grey
-                read_image(path)
             truth = GroundTruth.of_instances(info.get('instances', []))
-            data = self.dataset[index]
+            image = self.pipeline(info)
         except Exception as error:  # each transform fails in its own way
             return FailedImage(image_id, f'{type(error).__name__}: {error}')
-        return TestImage(image_id, pseudo_collate([data]), truth)
+        return TestImage(image_id, image.batch, truth)
 
 
 class RemainingImages(Sampler):

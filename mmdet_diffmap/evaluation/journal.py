@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..files import replacing
+from ..io.files import replacing
 
 if sys.platform != 'win32':
     import fcntl

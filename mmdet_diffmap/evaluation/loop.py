@@ -11,15 +11,15 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS, LOOPS
 from mmengine.runner import Runner, TestLoop
 from torch.utils.data import DataLoader
 
-from ..detector import DetectorAdapter
 from ..explainers import ExplainerLike
-from ..files import replacing
-from ..progress import progress_bar
+from ..explainers.engine import check_explainable
+from ..io.files import replacing
+from ..io.progress import progress_bar
+from ..tracing.detector import unwrapped
 from .image_scorer import ImageScorer
 from .image_set import FailedImage, ImageSet, RemainingImages, TestImage, only
 from .metric import ExplanationMetric
@@ -119,10 +119,8 @@ class ExplanationTestLoop(TestLoop):
         """See :meth:`run`."""
         started = time.perf_counter()
         model = self.runner.model
-        if is_model_wrapper(model):
-            model = model.module
-        for one in self.methods.explainers:  # raises before the work
-            DetectorAdapter(model, one.target_layer, one.statistics)
+        model = unwrapped(model)
+        check_explainable(model, self.methods.explainers)  # before the work
         self.scorer = ImageScorer(model, self.methods, self.protocol,
                                   self.forward_batch_size, self.profile)
         self.open_metric()

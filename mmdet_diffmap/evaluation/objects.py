@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from ..trace import Trace
+from ..tracing.trace import Trace
 from .curves import DIGITS
 from .ground_truth import GroundTruth
 from .protocol import Protocol

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from ..files import replacing, save_figure
-from ..pages import markdown
-from ..perturbation import area_under_curve
+from ..io.files import replacing, save_figure
+from ..io.markdown import markdown
 from ..visualization import label_name
 from ..visualization.curves import draw_curves
 from .map_metrics import MAP_METRICS
+from .perturbation import area_under_curve
 from .summary import QUANTITIES, is_measured, percent_curves
 
 Columns = Sequence[tuple[str, str, str, bool | None]]

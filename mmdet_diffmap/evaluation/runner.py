@@ -7,7 +7,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
 from ..apis import build_detector
-from ..checkpoint import is_url, load_weights, read_checkpoint
+from ..io.checkpoint import is_url, load_weights, read_checkpoint
 
 LOOP, METRIC = 'ExplanationTestLoop', 'ExplanationMetric'
 #: Fields of a config that the runner takes as they are. The config's own

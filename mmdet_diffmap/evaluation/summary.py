@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..perturbation import area_under_curve
 from .curves import DIRECTIONS
 from .map_metrics import MAP_METRICS
+from .perturbation import area_under_curve
 
 KINDS = ('target', 'others')
 QUANTITIES = tuple(product(DIRECTIONS, KINDS))

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from ..candidates import Candidates
-from ..heatmaps import GridMap
-from ..progress import progress_bar
+from ..io.progress import progress_bar
+from ..maps.heatmaps import GridMap
 from ..registry import EXPLAINERS
-from ..trace import Trace
+from ..tracing.candidates import Candidates
+from ..tracing.trace import Trace
 from .explainer import Explainer
 from .random_masks import MaskedImage, MaskedSums, RandomMasks
 
@@ -184,7 +184,7 @@ class MaskedSearch:
         self.masks = masks
         self.amp = amp
         self.image = MaskedImage(trace.input, trace.frame)
-        self.predict = trace.input.predict
+        self.candidates = trace.input.candidates
         self.targets = Targets.of_trace(trace, objectness)
 
     def next(self, count: int) -> tuple[Tensor, Tensor]:
@@ -192,7 +192,7 @@ class MaskedSearch:
         count), and the masks (count, h, w)."""
         masks = self.masks.draw(count, self.image.content)
         with torch.autocast(masks.device.type, enabled=self.amp):
-            candidates = self.predict(self.image.behind(masks))
+            candidates = self.candidates(self.image.behind(masks))
         return torch.stack([self.targets.found_in(one) for one in candidates],
                            dim=1), masks
 
@@ -221,7 +221,7 @@ class Targets:
         if not (bboxes[:, 2:] > bboxes[:, :2]).all(dim=1).any():
             raise ValueError('D-RISE compares boxes, and those of these '
                              'detections have no area')
-        (known, ) = trace.input.predict(trace.input.image[None])
+        (known, ) = trace.input.candidates(trace.input.image[None])
         probabilities = known.probabilities
         if probabilities is not None and len(known):
             same = labels[:, None] == known.labels

@@ -3,9 +3,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..difference import difference_map
+from ..maps.difference import difference_map
 from ..registry import EXPLAINERS
-from ..trace import Trace
+from ..tracing.trace import Trace
 from .explainer import Explainer, ExplainerLike, build_explainer
 
 
@@ -16,7 +16,8 @@ class DifferenceMap(Explainer):
     Args:
         explainer (Explainer | dict | str): The method; see
             :func:`build_explainer`. Defaults to ODAM.
-        positive (bool): See :func:`~mmdet_diffmap.difference.difference_map`.
+        positive (bool): See 
+            :func:`~mmdet_diffmap.maps.difference.difference_map`.
         **options: Override those of the method's config.
     """
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..heatmaps import GridMaps, image_heatmaps
+from ..maps.heatmaps import GridMaps, image_heatmaps
 from ..registry import EXPLAINERS
-from ..trace import Trace
+from ..tracing.trace import Trace
 
 #: The name of the map in which all outputs are joined.
 JOINT = 'all'
@@ -19,7 +19,7 @@ class Explainer(ABC):
     """A method that makes one map for each detection of an image.
 
     An explainer knows nothing of detectors: all that it sees is a
-    :class:`~mmdet_diffmap.trace.Trace`.
+    :class:`~mmdet_diffmap.tracing.trace.Trace`.
 
     Args:
         half (bool): Maps in float16, for half of their memory.
@@ -63,7 +63,7 @@ class Explainer(ABC):
                        trace: Trace) -> Tensor:
         """Heat maps from maps on grids, in full precision whatever the
         caller's context; see
-        :func:`~mmdet_diffmap.heatmaps.image_heatmaps`."""
+        :func:`~mmdet_diffmap.maps.heatmaps.image_heatmaps`."""
         device = trace.outputs.device
         with torch.autocast(device.type, enabled=False):
             return image_heatmaps(

@@ -1,9 +1,9 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from torch import Tensor
 
-from ..heatmaps import GridMap
+from ..maps.heatmaps import GridMap
 from ..registry import EXPLAINERS
-from ..trace import LevelGradient
+from ..tracing.trace import LevelGradient
 from .gradient_explainer import GradientExplainer
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..heatmaps import GridMap, GridMaps, LevelMaps
-from ..trace import LevelGradient, OutputGradient, Trace
+from ..maps.heatmaps import GridMap, GridMaps, LevelMaps
+from ..tracing.trace import LevelGradient, OutputGradient, Trace
 from .explainer import JOINT, Explainer
 
 
@@ -20,7 +20,7 @@ class GradientExplainer(Explainer):
     Args:
         target_layer (str): The module whose feature maps are explained, as a
             path from the model; see
-            :class:`~mmdet_diffmap.target_layer.TargetLayer`.
+            :class:`~mmdet_diffmap.tracing.target_layer.TargetLayer`.
         statistics (str): How gradients treat the GroupNorm layers of a
             one-stage detector's head. ``exact``, the default: each value of a
             level counts in the layer's mean and variance, so that every cell

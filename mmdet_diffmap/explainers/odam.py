@@ -7,9 +7,14 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from ..heatmaps import GridMap, LevelMaps, normalize_levels
+from ..maps.heatmaps import GridMap, LevelMaps, normalize_levels
 from ..registry import EXPLAINERS
-from ..trace import OUTPUTS, LevelGradient, OutputGradient, check_outputs
+from ..tracing.trace import (
+    OUTPUTS,
+    LevelGradient,
+    OutputGradient,
+    check_outputs,
+)
 from .gradient_explainer import GradientExplainer
 
 

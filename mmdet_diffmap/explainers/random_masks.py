@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..image_frame import ImageFrame, Shape
-from ..trace import NetworkInput
+from ..maps.image_frame import ImageFrame, Shape
+from ..tracing.trace import NetworkInput
 
 
 class RandomMasks:

@@ -2,9 +2,9 @@
 import torch
 from torch import Tensor
 
-from ..heatmaps import GridMap
+from ..maps.heatmaps import GridMap
 from ..registry import EXPLAINERS
-from ..trace import LevelGradient
+from ..tracing.trace import LevelGradient
 from .grad_cam import channel_means, plus_plus_weights
 from .gradient_explainer import GradientExplainer
 

@@ -8,9 +8,11 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..apis import explain_batch, read_image
+from ..apis.explain import explain_one
+from ..apis.image_pipeline import ImagePipeline, as_picture
 from ..explainers import ExplainerLike, build_explainer
-from ..files import save_picture
+from ..explainers.engine import Selection
+from ..io.files import save_picture
 from ..visualization import draw_explanations
 
 
@@ -45,14 +47,15 @@ class ExplainHook(Hook):
             raise ValueError(f'interval must be at least 1, not {interval}')
         self.explainer = build_explainer(explainer)
         self.interval = interval
-        self.score_thr = score_thr
-        self.max_objects = max_objects
+        self.selection = Selection(score_thr, max_objects)
         self.out_dir = out_dir
         self.explained = 0
 
     def before_test(self, runner: Runner) -> None:
-        """Begin to count anew."""
+        """Begin to count anew, and take the pipeline that gives pictures."""
         self.explained = 0
+        dataset = runner.test_dataloader.dataset
+        self.pipeline = ImagePipeline(dataset.pipeline.transforms)
 
     def after_test_iter(self,
                         runner: Runner,
@@ -87,10 +90,12 @@ class ExplainHook(Hook):
 
     def _explain(self, runner: Runner, batch_idx: int, data_batch: dict,
                  index: int) -> None:
-        sample = explain_batch(runner.model, data_batch, index, self.explainer,
-                               self.score_thr, self.max_objects)
+        sample = explain_one(runner.model, data_batch, index, self.explainer,
+                             self.selection)
+        results = self.pipeline.load(sample.img_path)
+        self.pipeline.check(results)
         picture = draw_explanations(
-            read_image(sample.img_path)[..., ::-1].copy(),
+            as_picture(results['img'])[..., ::-1].copy(),
             sample.pred_instances,
             runner.test_dataloader.dataset.metainfo['classes'])
         # two folders may hold images of one name

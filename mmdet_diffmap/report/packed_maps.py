@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..heatmaps import GridMap, GridMaps
-from ..image_frame import ImageFrame, Shape
+from ..maps.heatmaps import GridMap, GridMaps
+from ..maps.image_frame import ImageFrame, Shape
 
 #: By how much a map may be off: nobody sees four of 255 colours.
 VISIBLE = 4 / 255
@@ -18,7 +18,7 @@ VISIBLE = 4 / 255
 def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
               shown: Shape) -> tuple[dict[str, Any], bytes]:
     """Maps on grids, for the page to enlarge as
-    :func:`~mmdet_diffmap.heatmaps.image_heatmaps` does.
+    :func:`~mmdet_diffmap.maps.heatmaps.image_heatmaps` does.
 
     Of each map, only the rectangle that is not zero travels, in steps of a
     255th of the map's largest cell.
@@ -77,7 +77,7 @@ def seen_cells(grid_map: GridMap, frame: ImageFrame) -> np.ndarray:
     would take bits."""
     values = grid_map.values.float().cpu().numpy().copy()
     (top, left), (height, width) = grid_map.corner, values.shape
-    rows, columns = frame.seen(grid_map.grid)
+    rows, columns = (axis.numpy() for axis in frame.seen(grid_map.grid))
     seen = np.logical_and.outer(rows[top:top + height],
                                 columns[left:left + width])
     values[~seen] = values[seen].min(initial=np.inf) if seen.any() else 0

@@ -17,10 +17,10 @@ from markupsafe import Markup
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..explainers.engine import Explanation
 from ..explainers.explainer import JOINT
-from ..explanation import Explanation
-from ..files import printable, replacing
-from ..image_frame import Shape
+from ..io.files import printable, replacing
+from ..maps.image_frame import Shape
 from ..version import __version__
 from ..visualization import label_name
 from .packed_maps import on_grids, pack_maps

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..difference import positive_part
+from ..maps.difference import positive_part
 
 PANEL = 360  # longest side of a picture
 GAP = 8

@@ -8,7 +8,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.dist import master_only
 from mmengine.registry import VISUALIZERS
 
-from ..files import save_picture
+from ..io.files import save_picture
 from .figure import draw_explanations
 
 

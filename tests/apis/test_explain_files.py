@@ -7,10 +7,11 @@ from demo import SCENE, demo_detector
 
 from mmdet_diffmap.apis import class_names, explain_files, read_image
 from mmdet_diffmap.apis.each_image import result_names
-from mmdet_diffmap.apis.explain import explanations, single_batch
+from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.explainers import ODAM
-from mmdet_diffmap.files import printable
+from mmdet_diffmap.explainers.engine import Selection, explain_image
+from mmdet_diffmap.io.files import printable
 from mmdet_diffmap.report import Photo, Report
 
 
@@ -142,8 +143,8 @@ def test_a_photo_of_a_report_without_maps():
 def test_methods_that_saw_other_objects():
     model = demo_detector()
     found = [explanation for score_thr in (0.3, 0.99) for explanation in
-             explanations(model, single_batch(model, SCENE), 0, ['ODAM'],
-                          score_thr)]
+             explain_image(model, image_pipeline(model)(SCENE).batch, 0,
+                           ['ODAM'], Selection(score_thr))]
     photo = Photo(SCENE, read_image(SCENE))
     photo.add('a', found[0])
     with pytest.raises(ValueError, match=r'found other objects .* for b'):

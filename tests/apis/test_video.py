@@ -8,9 +8,9 @@ from mmengine.structures import InstanceData
 from mmdet_diffmap import explain
 from mmdet_diffmap.apis.inferencer import DiffMapInferencer
 from mmdet_diffmap.apis.video import Painter, explain_video, is_video
-from mmdet_diffmap.apis.video_files import opened, writing
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.explainers import Explainer
+from mmdet_diffmap.io.video_files import opened, writing
 from mmdet_diffmap.visualization.figure import (
     HEATMAP,
     OTHER,

@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from demo import SCENE, demo_detector
 from squares import SquareDetector
 
-from mmdet_diffmap.apis.explain import single_batch
+from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.datasets.scenes import render_scene
-from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.evaluation import (
     GroundTruth,
     ImageScorer,
@@ -17,10 +16,11 @@ from mmdet_diffmap.evaluation import (
     Protocol,
 )
 from mmdet_diffmap.evaluation.objects import ObjectChoice
+from mmdet_diffmap.evaluation.perturbation import area_under_curve
 from mmdet_diffmap.evaluation.summary import percent_curves
 from mmdet_diffmap.explainers import DRISE, ODAM, DifferenceMap, Explainer
-from mmdet_diffmap.perturbation import area_under_curve
-from mmdet_diffmap.speed import input_batch
+from mmdet_diffmap.lab.speed import input_batch
+from mmdet_diffmap.tracing.detector import DetectorAdapter
 
 #: In pixels of a 120 x 150 input, padded to 128 x 160, which shows an image
 #: of 60 x 75 pixels.
@@ -341,7 +341,8 @@ def test_batches_of_a_real_detector_differ_by_rounding_only():
     for batch_size in 1, 7, 32:
         scorer = ImageScorer(demo_detector(), Methods({'odam': 'odam'}),
                              Protocol(steps=4), batch_size)
-        _, found = scorer(single_batch(demo_detector(), SCENE), known, 2)
+        data = image_pipeline(demo_detector())(SCENE).batch
+        _, found = scorer(data, known, 2)
         areas.append([
             [area_under_curve(curve) for curve in curves]
             for curves in percent_curves(dict(found), 'odam').values()])

@@ -14,9 +14,9 @@ from families import (
 from linear import linear_trace
 from naive import explained
 
-from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.explainers import build_explainer
 from mmdet_diffmap.explainers.grad_cam import plus_plus_weights
+from mmdet_diffmap.tracing.detector import DetectorAdapter
 
 from .cam_formulas import FORMULAS
 

@@ -14,14 +14,15 @@ from families import (
 from rich.console import Console
 from squares import SquareDetector
 
-from mmdet_diffmap.apis.explain import select_objects, single_batch
-from mmdet_diffmap.candidates import Candidates
-from mmdet_diffmap.detector import DetectorAdapter
+from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.explainers import DRISE, DifferenceMap
 from mmdet_diffmap.explainers.d_rise import Targets
+from mmdet_diffmap.explainers.engine import Selection
 from mmdet_diffmap.explainers.random_masks import MaskedSums, RandomMasks
-from mmdet_diffmap.progress import progress_display
-from mmdet_diffmap.speed import input_batch
+from mmdet_diffmap.io.progress import progress_display
+from mmdet_diffmap.lab.speed import input_batch
+from mmdet_diffmap.tracing.candidates import Candidates
+from mmdet_diffmap.tracing.detector import DetectorAdapter
 
 #: In pixels of a 128 x 160 input, which shows an image of 64 x 80.
 SQUARES = [(0, 0, 64, 64), (96, 60, 144, 108)]
@@ -117,7 +118,7 @@ def test_recovers_the_square_that_makes_the_class(squares):
         return found
 
     one = replace(trace.select(slice(1)),
-                  input=replace(trace.input, predict=predict))
+                  input=replace(trace.input, candidates=predict))
     (heatmap, ) = DRISE(masks=4000, objectness=False, progress=False)(one)
     assert correlation(heatmap, truth(SQUARES[0])) >= 0.95
 
@@ -265,8 +266,8 @@ def test_mixed_precision_of_every_family(family):
 
 def test_mixed_precision_gives_nearly_the_same_maps():
     model = demo_detector()
-    trace = select_objects(
-        DetectorAdapter(model, None).trace(single_batch(model, SCENE)), .5, 2)
+    data = image_pipeline(model)(SCENE).batch
+    trace = Selection(.5, 2)(DetectorAdapter(model, None).trace(data))
     plain, mixed = (DRISE(masks=24, amp=amp, progress=False)(trace)
                     for amp in (False, True))
     assert not torch.equal(plain, mixed)
@@ -276,8 +277,8 @@ def test_mixed_precision_gives_nearly_the_same_maps():
 
 def test_mixed_precision_of_the_caller_is_not_its_own():
     model = demo_detector()
-    trace = select_objects(
-        DetectorAdapter(model, None).trace(single_batch(model, SCENE)), .5, 2)
+    data = image_pipeline(model)(SCENE).batch
+    trace = Selection(.5, 2)(DetectorAdapter(model, None).trace(data))
     plain = DRISE(masks=16, progress=False)(trace)
     with torch.autocast('cpu', torch.bfloat16):
         mixed = DRISE(masks=16, progress=False)(trace)

@@ -2,8 +2,8 @@ import torch
 from families import batch_of, random_detector, random_image
 
 from mmdet_diffmap import difference_map
-from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.explainers import ODAM, DifferenceMap
+from mmdet_diffmap.tracing.detector import DetectorAdapter
 
 
 def test_is_the_difference_map_of_its_explainer():

@@ -15,10 +15,10 @@ from naive import odam as naive_odam
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
-from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.explainers.odam import smooth
-from mmdet_diffmap.trace import OUTPUTS, LevelGradient, OutputGradient
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.trace import OUTPUTS, LevelGradient, OutputGradient
 
 
 @pytest.mark.parametrize('size', [(75, 130), (131, 61)])

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from squares import SquareDetector
 
-from mmdet_diffmap.detector import DetectorAdapter
 from mmdet_diffmap.explainers.random_masks import (
     MaskedImage,
     MaskedSums,
     RandomMasks,
 )
-from mmdet_diffmap.image_frame import ImageFrame
-from mmdet_diffmap.speed import input_batch
+from mmdet_diffmap.lab.speed import input_batch
+from mmdet_diffmap.maps.image_frame import ImageFrame
+from mmdet_diffmap.tracing.detector import DetectorAdapter
 
 
 def test_how_many_are_drawn_at_once_does_not_matter():

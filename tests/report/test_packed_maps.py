@@ -7,9 +7,10 @@ import torch
 from demo import SCENE, demo_detector
 
 from mmdet_diffmap import explain, load_detector
-from mmdet_diffmap.apis.explain import explanations, single_batch
-from mmdet_diffmap.heatmaps import GridMap, image_heatmaps
-from mmdet_diffmap.image_frame import ImageFrame
+from mmdet_diffmap.apis.image_pipeline import image_pipeline
+from mmdet_diffmap.explainers.engine import Selection, explain_image
+from mmdet_diffmap.maps.heatmaps import GridMap, image_heatmaps
+from mmdet_diffmap.maps.image_frame import ImageFrame
 from mmdet_diffmap.report.packed_maps import VISIBLE, on_grids, pack_maps
 
 CPU = torch.device('cpu')
@@ -43,8 +44,9 @@ def unpack(description, data):
 def test_outputs_are_those_explained_alone(target_layer):
     model = demo_detector()
     method = dict(type='ODAM', target_layer=target_layer)
-    (found, ) = explanations(model, single_batch(model, SCENE), 0, [method],
-                             by_output=True)
+    (found, ) = explain_image(
+        model, image_pipeline(model)(SCENE).batch, 0, [method], Selection(),
+        by_output=True)
     maps = unpack(*pack_maps(found.grids, found.frame, (192, 192)))
     assert list(maps) == ['all', 'score', 'x1', 'y1', 'x2', 'y2']
     for name, heatmaps in maps.items():
@@ -58,9 +60,9 @@ def test_real_photographs(real):
     model = load_detector(real / 'yolox_nano_coco.py',
                           real / 'yolox_nano_coco.pth', device='cpu')
     for path in sorted((real / 'images').iterdir())[1:4]:
-        (found, ) = explanations(
-            model, single_batch(model, str(path)), 0, ['ODAM'],
-            by_output=True)
+        (found, ) = explain_image(
+            model, image_pipeline(model)(str(path)).batch, 0, ['ODAM'],
+            Selection(), by_output=True)
         expected = found.sample.pred_instances.heatmaps
         maps = unpack(*pack_maps(found.grids, found.frame,
                                  found.frame.image_shape))

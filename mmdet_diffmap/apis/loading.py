@@ -1,0 +1,233 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""A detector from its config and weights."""
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.apis import DetInferencer
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.registry import DATASETS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from ..io.checkpoint import first_line, load_weights, read_checkpoint
+from ..io.package_files import PREFIX, bundled_config
+
+
+def load_detector(model: str | os.PathLike | Config,
+                  weights: str | os.PathLike | None = None,
+                  device: str | None = None,
+                  cfg_options: dict[str, Any] | None = None) -> nn.Module:
+    """Build a detector and load its weights.
+
+    Args:
+        model (str | PathLike | Config): A config, the path of one, a config
+            of mmdet's wheel (``mmdet::fcos/….py``) or of this package
+            (``mmdet_diffmap::fcos/….py``), or a name of mmdet's model zoo
+            (``rtmdet_tiny_8xb32-300e_coco``).
+        weights (str | PathLike, optional): Path or URL of the checkpoint.
+            Defaults to the config's ``load_from``, or to the zoo's.
+        device (str, optional): Defaults to the GPU where there is one.
+        cfg_options (dict, optional): Settings that override the config's.
+
+    Returns:
+        nn.Module: The detector in evaluation mode, with ``cfg`` and
+        ``dataset_meta`` as mmdet's ``init_detector`` gives them.
+
+    Raises:
+        ValueError: If the config is none, has no weights, or they do not fit.
+        OSError: If the weights cannot be read or downloaded.
+    """
+    cfg, zoo_weights = load_config(model)
+    if cfg_options:
+        cfg = overridden(cfg, cfg_options)
+    weights = os.fspath(weights or cfg.get('load_from') or zoo_weights or '')
+    if not weights:
+        raise ValueError(f'no weights for {model}: neither given, nor named '
+                         'by the config (load_from)')
+    target = available_device(device)
+    checkpoint = read_checkpoint(weights)
+    detector = build_detector(cfg)
+    load_weights(detector, checkpoint, weights)
+    meta: Any = dataset_meta(checkpoint, cfg)
+    detector.dataset_meta = meta
+    detector.to(target).eval()  # returns nothing in distilled detectors
+    return detector
+
+
+def build_detector(cfg: Config) -> nn.Module:
+    """The detector of a config with no weights loaded, as one process runs
+    it.
+
+    Raises:
+        ValueError: If the config names a module that does not exist, or gives
+            it arguments that it does not take.
+    """
+    register_all_modules(init_default_scope=False)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    model = copy.deepcopy(cfg.model)
+    for part in inner_dicts(model):
+        if part.get('type') == 'MMSyncBN':  # needs several even to be built
+            part['type'] = 'SyncBN'
+    try:
+        detector = MODELS.build(model)
+    except Exception as error:  # each module checks its arguments its own way
+        raise ValueError('the config\'s model cannot be built: '
+                         f'{first_line(error)}') from error
+    detector = revert_sync_batchnorm(detector)
+    for head in detector.modules():
+        # what mmdet 3.3.0 asks for when it predicts, and SSD's does not have
+        if isinstance(head, BaseDenseHead) and not hasattr(head, 'loss_cls'):
+            head.loss_cls = None
+    detector.cfg = cfg
+    return detector
+
+
+def inner_dicts(value: Any) -> Iterator[Any]:
+    """All dicts inside a config's value, from the outermost on."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from inner_dicts(one)
+
+
+def load_config(
+        model: str | os.PathLike | Config) -> tuple[Config, str | None]:
+    """The config that ``model`` names, and the weights that the zoo has for
+    it."""
+    if isinstance(model, Config):
+        return model, None
+    name = os.fspath(model)
+    if name.startswith(PREFIX):
+        return read_config(str(bundled_config(name))), None
+    if Path(name).suffix == '.py' and '::' not in name:
+        if not Path(name).is_file():
+            raise FileNotFoundError(f'config {name} does not exist')
+        return read_config(name), None
+    found = find_in_wheel(name) if '::' in name else find_in_zoo(name)
+    check_describes_model(found[0], name)
+    return found
+
+
+def is_detector_name(name: str) -> bool:
+    """Whether a path is not that of an image: a config file, a config of
+    mmdet's wheel or a name of its model zoo."""
+    if Path(name).suffix == '.py' or '::' in name:
+        return True
+    if Path(name).exists() or '/' in name:
+        return False
+    try:
+        find_in_zoo(name)
+    except UnknownModelError:
+        return False
+    except ValueError:  # known, and not complete
+        return True
+    return True
+
+
+def find_in_wheel(name: str) -> tuple[Config, str | None]:
+    """A config of mmdet's wheel, and the weights that the zoo has for it."""
+    try:
+        try:
+            cfg = get_config(name, pretrained=True)
+        except AssertionError:  # how mmengine says that there are none
+            cfg = get_config(name)
+    except (ValueError, FileNotFoundError, AssertionError) as error:
+        raise ValueError(f'{name} is no config of an installed package, such '
+                         'as mmdet::fcos/….py') from error
+    return cfg, cfg.get('model_path')
+
+
+class UnknownModelError(ValueError):
+    """mmdet's model zoo has no model of that name."""
+
+
+def find_in_zoo(name: str) -> tuple[Config, str]:
+    """Config and weights by a name of mmdet's model zoo."""
+    finder = DetInferencer.__new__(DetInferencer)  # __init__ loads a model
+    finder.scope = 'mmdet'
+    try:
+        return finder._load_model_from_metafile(name)
+    except KeyError as error:  # entries without weights
+        raise ValueError(f'the model zoo has no {error.args[0].lower()} for '
+                         f'{name}: give its config, and --weights') from error
+    except FileNotFoundError as error:
+        raise ValueError(f'the model zoo has {name}, but mmdet is installed '
+                         'without its config') from error
+    except ValueError as error:
+        raise UnknownModelError(
+            f'{name} is no config file, no config of mmdet\'s wheel (mmdet::…)'
+            ' and no name of its model zoo') from error
+
+
+def overridden(cfg: Config, options: dict[str, Any]) -> Config:
+    """A copy of the config with some settings replaced."""
+    cfg = copy.deepcopy(cfg)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, AssertionError) as error:
+        raise ValueError(f'the config has no place for {options}: '
+                         f'{first_line(error)}') from error
+    return cfg
+
+
+def read_config(name: str) -> Config:
+    """The config in a file."""
+    try:
+        cfg = Config.fromfile(name)
+    except Exception as error:  # a config is a program: it can raise anything
+        raise ValueError(f'config {name} cannot be read: '
+                         f'{first_line(error)}') from error
+    check_describes_model(cfg, name)
+    return cfg
+
+
+def check_describes_model(cfg: Config, name: str) -> None:
+    """Raise a ValueError for a config without a model."""
+    if 'model' not in cfg:
+        raise ValueError(f'config {name} describes no model')
+
+
+def dataset_meta(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
+    """What the checkpoint, else the config's test data set, says of the
+    classes."""
+    meta = checkpoint.get('meta') or {}
+    if 'dataset_meta' in meta:  # its keys were upper case once
+        return {k.lower(): v for k, v in meta['dataset_meta'].items()}
+    if 'CLASSES' in meta:  # mmdet 2
+        return dict(classes=tuple(meta['CLASSES']))
+    dataset = dict(cfg.test_dataloader.dataset, lazy_init=True)
+    return dict(DATASETS.build(dataset).metainfo)
+
+
+def class_names(model: nn.Module) -> list[str]:
+    """The names of the classes that a detector was trained for."""
+    meta: Any = getattr(model, 'dataset_meta', {})
+    if 'classes' not in meta:
+        raise ValueError('the model does not know its classes: set '
+                         'model.dataset_meta = dict(classes=[...])')
+    return list(meta['classes'])
+
+
+def available_device(name: str | None) -> torch.device:
+    """The device of that name; with none, the GPU where there is one.
+
+    Raises:
+        ValueError: If there is no such device.
+    """
+    if name is None:
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f'device {name} cannot be used: '
+                         f'{first_line(error)}') from error

@@ -1,0 +1,121 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Reading videos, and writing them: a video is there whole, or not at all."""
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .files import current_umask
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video that is being read.
+
+    Args:
+        capture (cv2.VideoCapture): Behind the first frame.
+        first (np.ndarray): That frame, BGR, uint8 (H, W, 3).
+        rate (float): Frames a second.
+        count (int): About how many frames it has.
+    """
+    capture: cv2.VideoCapture
+    first: np.ndarray
+    rate: float
+    count: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.first.shape[1], self.first.shape[0]
+
+    def frames(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Every ``every``-th frame, from the first on; to be read once."""
+        number, frame = 0, self.first
+        found = True
+        while found:
+            if number % every == 0:
+                yield frame
+            number += 1
+            # a frame that is left out is not decoded into a picture
+            found, frame = self.capture.read() if number % every == 0 else \
+                (self.capture.grab(), frame)
+
+
+@contextmanager
+def opened(path: str | os.PathLike) -> Iterator[Video]:
+    """A video for reading.
+
+    Raises:
+        OSError: If there is none, or it cannot be read.
+    """
+    name = os.fspath(path)
+    if '://' not in name and not Path(name).is_file():
+        raise FileNotFoundError(f'video {name} does not exist')
+    capture = cv2.VideoCapture(name)
+    try:
+        if not capture.isOpened():
+            raise OSError(f'video {name} is damaged, or of no kind that '
+                          'OpenCV reads: convert it to .mp4')
+        found, first = capture.read()
+        if not found:
+            raise OSError(f'video {name} holds no frame that can be read')
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        if not 0 < rate < float('inf'):
+            raise OSError(f'video {name} does not say its frame rate: '
+                          'convert it to .mp4')
+        count = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        yield Video(capture, first, rate, count)
+    finally:
+        capture.release()
+
+
+@contextmanager
+def writing(path: Path, rate: float,
+            size: tuple[int, int]) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that writes the next frame, BGR, uint8 (H, W, 3). The video
+    takes its place when the context ends well, and vanishes otherwise.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f'.{path.stem}.', suffix='.mp4')
+    os.close(handle)  # OpenCV opens files by their names
+    written = 0
+    writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
+
+    def write(frame: np.ndarray) -> None:
+        nonlocal written
+        writer.write(frame)
+        written += 1
+
+    try:
+        if not writer.isOpened():
+            raise OSError(f'video {path} cannot be written: OpenCV has no '
+                          f'mp4v for {size[0]}x{size[1]} pixels at {rate:g} '
+                          'frames a second')
+        yield write
+        writer.release()
+        if frames_in(name) != written:  # OpenCV does not tell of a full disk
+            raise OSError(f'video {path} cannot be written: its file breaks '
+                          'off')
+        os.chmod(name, 0o666 & ~current_umask())  # mkstemp's are private
+        os.replace(name, path)
+    except BaseException:
+        writer.release()
+        os.unlink(name)
+        raise
+
+
+def frames_in(name: str) -> int:
+    """The number of frames of a finished video."""
+    capture = cv2.VideoCapture(name)
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()

@@ -1,0 +1,148 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""A small random detector of any config, and a batch for it."""
+import logging
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.models.detectors import TwoStageDetector
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.structures import InstanceData
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...apis.loading import build_detector, inner_dicts
+from ...tracing.heads import without_masks
+from .families import zoo_folder
+
+PROPOSALS = 30
+#: Thresholds that would drop what random weights find, and what lets it pass.
+OPEN = dict(score_thr=0.0, conf_thr=0.0, distance_threshold=1e9,
+            corner_topk=500)
+#: Transforms that need more than an image.
+ABOUT_DATA = ('Annotations', 'Proposals', 'TextPrompt')
+
+
+def shrink(cfg: Config, size: tuple[int, int]) -> None:
+    """Let a config be that of a quick detector: no weights to download, few
+    proposals, every score passes, small images.
+
+    The teacher of a distilled detector, which takes part in training only,
+    is built as well, and its weights are not loaded.
+
+    An input that a network takes in one size alone (SSD's), which its
+    pipeline shows by leaving out ``keep_ratio``, stays as it is.
+
+    Args:
+        cfg (Config): Changed in place.
+        size (tuple): Height and width of the image.
+    """
+    for part in inner_dicts(cfg.model):
+        if 'checkpoint' in (part.get('init_cfg') or {}):
+            part['init_cfg'] = None
+        if 'pretrained' in part:
+            part['pretrained'] = False \
+                if isinstance(part['pretrained'], bool) else None
+        for test_cfg in inner_dicts(part.get('test_cfg')):
+            test_cfg.update({name: value for name, value in OPEN.items()
+                             if name in test_cfg})
+            for name, most in ('nms_pre', 2 * PROPOSALS), (
+                    'max_per_img', PROPOSALS):
+                if 'nms_pre' in test_cfg and name in test_cfg:
+                    test_cfg[name] = min(test_cfg[name], most)
+        if 'teacher_ckpt' in part:
+            part['teacher_ckpt'] = None
+        if 'teacher_config' in part:
+            part['teacher_config'] = str(
+                zoo_folder().parent / part['teacher_config'])
+    longest = max(size)
+    for transform in inner_dicts(cfg.test_dataloader):
+        if transform.get('keep_ratio') and 'scale' in transform:
+            transform['scale'] = (longest, longest)
+        if transform.get('type') == 'Pad' and 'size' in transform:
+            transform['size'] = (longest, longest)
+
+
+def random_detector(cfg: Config) -> nn.Module:
+    """The detector of a config with random weights, the same at every call."""
+    torch.manual_seed(0)
+    model: Any = build_detector(cfg)
+    logging.disable(logging.INFO)  # a line for every parameter
+    try:
+        model.init_weights()
+    finally:
+        logging.disable(logging.NOTSET)
+    for name, parameter in model.named_parameters():
+        # predictors start near zero, and so would all gradients
+        if parameter.dim() > 1 and 'head' in name:
+            noise = torch.randn_like(parameter).flatten(1)
+            if noise.shape[1] > 1:  # else one class would be first everywhere
+                noise -= noise.mean(dim=1, keepdim=True)
+            parameter.data += 0.5 / noise.shape[1]**0.5 * noise.view_as(
+                parameter)
+    model.eval()  # returns nothing in some detectors
+    return model
+
+
+def calibrate(model: Any, data: dict[str, Any]) -> None:
+    """Let batch normalisation know the statistics of a batch, as training
+    would: the features of deep networks would grow without bound."""
+
+    def learn(norm: Any, args: Any) -> None:
+        values = args[0].transpose(0, 1).flatten(1)
+        if values.numel():
+            variance = values.var(dim=1, unbiased=False)
+            norm.running_mean = values.mean(dim=1)
+            norm.running_var = variance.where(variance > 0, 1.0)
+
+    with torch.no_grad(), without_masks(model), ExitStack() as stack:
+        for norm in model.modules():
+            if isinstance(norm, _BatchNorm):
+                stack.callback(norm.register_forward_pre_hook(learn).remove)
+        model.test_step(data)
+
+
+def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """A uint8 BGR image (H, W, 3) with coarse and fine structure."""
+    height, width = size
+    rng = np.random.default_rng(seed)
+    coarse = np.kron(
+        rng.integers(0, 200, (height // 16 + 1, width // 16 + 1, 3)),
+        np.ones((16, 16, 1)))[:height, :width]
+    fine = rng.integers(0, 55, (height, width, 3))
+    return (coarse + fine).astype(np.uint8)
+
+
+def random_batch(model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
+    """A random image as the config's test pipeline gives it, and random
+    proposals for a detector that makes none."""
+    cfg: Any = model.cfg
+    pipeline = next(
+        part['pipeline'] for part in inner_dicts(cfg.test_dataloader)
+        if 'pipeline' in part)
+    transforms = [
+        dict(one) for transform in pipeline
+        # some are only told to change proposals as well
+        for one in transform.get('transforms', [transform])
+        if not any(name in one['type'] for name in ABOUT_DATA)
+    ]
+    transforms[0].pop('backend_args', None)
+    transforms[0]['type'] = 'LoadImageFromNDArray'
+    example = Compose(transforms)(dict(img=random_image(size), img_id=0))
+    if isinstance(model, TwoStageDetector) and not model.with_rpn:
+        add_proposals(example['data_samples'])
+    return pseudo_collate([example])
+
+
+def add_proposals(sample: DetDataSample) -> None:
+    """Put random proposals where a detector without an RPN expects them."""
+    height, width = sample.img_shape[:2]
+    corners = torch.rand(PROPOSALS, 2, 2,
+                         generator=torch.Generator().manual_seed(0))
+    boxes = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
+    sample.proposals = InstanceData(
+        bboxes=boxes * boxes.new_tensor([width, height] * 2),
+        scores=torch.ones(PROPOSALS))

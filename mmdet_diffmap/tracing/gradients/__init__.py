@@ -1,0 +1,19 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Strategies for ``∂Y/∂A``: one file each, all of them a
+:data:`~mmdet_diffmap.tracing.trace.GradientSource`. ``heads/`` chooses."""
+from .attention import fused_attention
+from .crops import RoIStage
+from .dense import DenseGradients
+from .group_norm import FrozenStatistics
+from .mask import MaskGradients
+from .receptive_field import ReceptiveField, receptive_field
+from .roi import RoIGradients
+from .upstream import Upstream
+from .whole import WholeGradients
+from .window import WindowGradients
+
+__all__ = [
+    'DenseGradients', 'FrozenStatistics', 'MaskGradients', 'ReceptiveField',
+    'RoIGradients', 'RoIStage', 'Upstream', 'WholeGradients',
+    'WindowGradients', 'fused_attention', 'receptive_field'
+]

@@ -1,0 +1,148 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from mmdet.models.detectors import BaseDetector
+from torch import Tensor, nn
+
+from ..nested import map_tensors
+from ..swapping import swapped
+from ..target_layer import CapturedLayer
+from ..trace import GradientSource
+from .attached import Attached, attached_operations, attached_selection
+
+
+class RunsTwiceError(Exception):
+    """A head runs more than once in one prediction."""
+
+
+class HeadRun(ABC):
+    """One run of a head inside mmdet's ``predict``, cut off from what follows.
+
+    The head's raw maps ``R`` are replaced by leaves of the graph. How they
+    depend on the head's inputs is recorded only where a part of the head's
+    work, done again, would not tell. Proposals are constants.
+
+    Args:
+        model (nn.Module): The detector.
+        heads (Sequence[nn.Module]): Those whose raw maps are cut, the last
+            one last.
+    """
+
+    def __init__(self, model: nn.Module, heads: Sequence[nn.Module]) -> None:
+        self.model = model
+        self.heads = list(heads)
+        self.raw: list[Tensor] = []
+        self.cut: list[Tensor] = []
+        self.recorded = True
+        self.attached = Attached()
+
+    @contextmanager
+    def hooks(self) -> Iterator[None]:
+        """Cut in this context.
+
+        Raises:
+            RunsTwiceError: In the context, if a head runs again that may not.
+        """
+        with attached_operations(self.model), \
+                attached_selection(self.heads), ExitStack() as stack:
+            proposer = proposer_of(self.model)
+            if proposer is not None:
+                stack.enter_context(
+                    swapped(proposer, 'predict',
+                            partial(self._propose, proposer.predict)))
+            self._hook(stack)
+            if self.heads:
+                self._attach_after(self.heads[-1], stack)
+            yield
+
+    @property
+    @abstractmethod
+    def reached(self) -> list[Tensor]:
+        """Where the graph that leads back to the target layer begins."""
+
+    @abstractmethod
+    def source(self, target: CapturedLayer) -> GradientSource:
+        """The gradients of outputs that were computed from the cut maps."""
+
+    def masks(
+        self, target: CapturedLayer
+    ) -> Callable[[Tensor], GradientSource] | None:
+        """See :class:`~mmdet_diffmap.tracing.trace.Trace`."""
+        return None
+
+    @abstractmethod
+    def _hook(self, stack: ExitStack) -> None:
+        """Put hooks on the modules; the stack takes them off."""
+
+    def _attach_after(self, head: nn.Module, stack: ExitStack) -> None:
+        """What follows a head, and its hooks, detaches nothing."""
+
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            hook.remove()
+            stack.enter_context(self.attached)
+
+        hook = head.register_forward_hook(after)
+        stack.callback(hook.remove)
+
+    def _propose(self, predict: Callable, *args: Any, **kwargs: Any) -> Any:
+        """The proposals of each image, without a graph."""
+        self.attached.running += 1
+        try:
+            with torch.no_grad():
+                return [one.detach() for one in predict(*args, **kwargs)]
+        finally:
+            self.attached.running -= 1
+
+    def _pause(self) -> None:
+        """Record nothing until the cut."""
+        self.recorded = False
+        torch.set_grad_enabled(False)  # the caller's context puts it back
+
+    def _resume(self) -> None:
+        torch.set_grad_enabled(True)
+
+    def _cut(self, output: Any) -> Any:
+        """The head's output with leaves in place of its raw maps."""
+
+        def replace(tensor: Tensor) -> Tensor:
+            if not tensor.is_floating_point() or \
+                    (self.recorded and not tensor.requires_grad):
+                return tensor
+            leaf = tensor.detach().requires_grad_()
+            self.raw.append(tensor)
+            self.cut.append(leaf)
+            return leaf.clone()  # a leaf may not be changed in place
+
+        self._resume()
+        return map_tensors(replace, output)
+
+
+def proposer_of(model: nn.Module) -> Any:
+    """The part of a two-stage detector whose ``predict`` gives proposals,
+    which are constants; None if there is none."""
+    return getattr(model, 'rpn_head', None) if hasattr(model, 'roi_head') \
+        else None
+
+
+def is_cascade(model: BaseDetector) -> bool:
+    """Whether boxes go from stage to stage, so that no single head's raw maps
+    are all that they depend on."""
+    roi_head = getattr(model, 'roi_head', None)
+    return isinstance(getattr(roi_head, 'bbox_head', None), nn.ModuleList)
+
+
+def box_head(model: BaseDetector) -> nn.Module | None:
+    """The head whose boxes become the detections, the last of a cascade;
+    None if it is not known."""
+    owner = getattr(model, 'roi_head', None) or model
+    head = getattr(owner, 'bbox_head', None)
+    if isinstance(head, nn.ModuleList):
+        head = head[-1]
+    return head if isinstance(head, nn.Module) else None

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import box_iou as reference_iou
+
+from mmdet_diffmap.apis.tracking import Tracker, box_iou
+
+
+def box(x, y, size=20.):
+    return [x, y, x + size, y + size]
+
+
+def follow(tracker, frames, label=0):
+    """The numbers that the tracker gives to boxes of one class."""
+    return [
+        tracker.update(np.array(boxes, float).reshape(-1, 4),
+                       np.full(len(boxes), label)).tolist()
+        for boxes in frames
+    ]
+
+
+def test_iou_is_torchvisions():
+    rng = np.random.default_rng(0)
+    first, second = (np.concatenate([start, start + size], axis=1)
+                     for start, size in rng.uniform(1, 50, (2, 2, 9, 2)))
+    expected = reference_iou(*map(torch.tensor, (first, second)))
+    np.testing.assert_allclose(box_iou(first, second), expected, rtol=1e-12)
+    assert box_iou(first, np.empty(0)).shape == (9, 0)
+
+
+def test_iou_of_boxes_without_an_area():
+    point, turned = [3., 3, 3, 3], [9., 9, 1, 1]
+    assert box_iou([point, turned], [point, turned, box(0, 0)]).max() == 0
+
+
+def test_numbers_are_in_the_order_given_and_stay():
+    frames = [[box(10 + 3 * t, 50), box(100, 100 - 3 * t), box(200, 10)]
+              for t in range(8)]
+    assert follow(Tracker(), frames) == [[0, 1, 2]] * 8
+    # a detector sorts by score, so that the order changes
+    assert follow(Tracker(), [frames[0], frames[1][::-1]])[1] == [2, 1, 0]
+
+
+def test_crossing():
+    """Two objects of a class pass each other, one a little lower."""
+    frames = [[box(4 * t, 50), box(80 - 4 * t, 56)] for t in range(21)]
+    closest = frames[10]
+    assert box_iou(closest[:1], closest[1:])[0, 0] > 0.5
+    shuffled = [one[::-1] if t % 3 == 1 else one
+                for t, one in enumerate(frames)]
+    assert follow(Tracker(), shuffled) == [
+        [1, 0] if t % 3 == 1 else [0, 1] for t in range(21)]
+
+
+def test_best_pairs_together_not_one_after_the_other():
+    """The first box overlaps most with the track of the second, which then
+    would have none."""
+    tracker = Tracker(min_iou=0.1)
+    follow(tracker, [[box(0, 0), box(12, 0)]])
+    second = [box(8, 0), box(18, 0)]
+    overlap = box_iou(np.array(second), np.array([box(0, 0), box(12, 0)]))
+    assert overlap[0].argmax() == 1 and overlap[1].argmax() == 1
+    assert follow(tracker, [second]) == [[0, 1]]
+
+
+@pytest.mark.parametrize('missed, number', [(1, 0), (5, 0), (6, 2)])
+def test_object_that_vanishes_and_returns(missed, number):
+    tracker = Tracker(patience=5)
+    other = box(100, 100)
+    frames = [[box(10, 10), other], *[[other]] * missed,
+              [box(12, 10), other]]
+    assert follow(tracker, frames)[-1] == [number, 1]
+
+
+def test_frames_without_objects():
+    tracker = Tracker()
+    assert follow(tracker, [[], [box(0, 0)], [], [], [box(1, 0)]]) == [
+        [], [0], [], [], [0]]
+
+
+def test_class_changes_make_another_object():
+    tracker = Tracker()
+    place = [[box(10, 10)]]
+    assert follow(tracker, place, label=3) == [[0]]
+    assert follow(tracker, place, label=4) == [[1]]
+    assert follow(tracker, place, label=3) == [[0]]  # seen two frames ago
+    both = np.array(place[0] * 2)
+    assert tracker.update(both, np.array([4, 3])).tolist() == [1, 0]
+
+
+def test_far_jump_is_another_object():
+    assert follow(Tracker(), [[box(0, 0)], [box(19, 0)]]) == [[0], [1]]
+    low = Tracker(min_iou=0.02)
+    assert follow(low, [[box(0, 0)], [box(19, 0)]]) == [[0], [0]]
+
+
+def test_forgets_what_is_gone():
+    """Memory does not grow with a video's length."""
+    tracker = Tracker(patience=2)
+    follow(tracker, [[box(50 * t, 0)] for t in range(100)])
+    assert len(tracker.tracks) == 3 and tracker.count == 100

@@ -1,0 +1,159 @@
+"""Configs of mmdet's wheel, each checked as the tool does it."""
+from dataclasses import replace
+
+import pytest
+import torch
+from families import batch_of, random_detector, random_image
+
+from mmdet_diffmap.lab.zoo import (
+    EXCLUDED,
+    check_config,
+    check_each,
+    zoo_configs,
+)
+from mmdet_diffmap.lab.zoo.check import (
+    TOLERANCES,
+    WrongError,
+    check_heatmaps,
+    largest_difference,
+)
+from mmdet_diffmap.lab.zoo.families import zoo_folder
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.trace import OUTPUTS
+
+#: Folders of detectors that have little in common, and how their gradients
+#: are found.
+UNLIKE = {
+    'atss': 'dense',  # group normalisation
+    'cascade_rcnn': 'roi',  # stages that vote
+    'centernet': 'window',  # a heat map of centres
+    'conditional_detr': 'dense',  # queries
+    'dcnv2': 'roi',  # deformable convolution
+    'mask_rcnn': 'roi',  # masks
+    'rtmdet': 'window',  # heads of their own for each level
+    'sabl': 'roi',  # sides of boxes in buckets
+    'ssd': 'window',  # whose head mmdet 3.3.0 has broken
+    'yolof': 'window',  # one level
+}
+SLOW = {
+    'deformable_detr': 'dense',  # deformable attention
+    'htc': 'whole',  # stages that hand on features
+    'paa': 'dense',  # boxes that vote
+    'soft_teacher': 'roi',  # a detector in a detector
+    'faster_rcnn': 'roi',  # no neck
+    'yolo': 'window',  # objectness, and classes above a threshold
+}
+SMALL = ((96, 128), )
+
+
+def check_family(name, strategy):
+    found = check_config(zoo_configs()[name], SMALL)
+    assert (found.status, found.reason) == ('works', '')
+    assert found.strategy == strategy
+    assert tuple(found.outputs) == OUTPUTS
+    assert found.difference <= TOLERANCES[found.double]
+    assert found.seconds > 0
+
+
+@pytest.mark.parametrize('name, strategy', UNLIKE.items())
+def test_unlike_families(name, strategy):
+    check_family(name, strategy)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, strategy', SLOW.items())
+def test_unlike_families_that_take_long(name, strategy):
+    check_family(name, strategy)
+
+
+def test_every_folder_is_checked_or_left_out_with_a_reason():
+    folders = {one.name for one in zoo_folder().iterdir() if one.is_dir()}
+    configs = zoo_configs()
+    assert set(configs) | set(EXCLUDED) == folders
+    assert not set(configs) & set(EXCLUDED)
+    assert all(EXCLUDED.values())
+    for name, config in configs.items():
+        assert config.is_file() and config.parent.name == name
+    assert configs['fcos'].stem == 'fcos_r50-caffe_fpn_gn-head_1x_coco'
+
+
+def config_with(tmp_path, text, base='rtmdet'):
+    path = tmp_path / 'config.py'
+    path.write_text(f'_base_ = [{str(zoo_configs()[base])!r}]\n{text}\n')
+    return path
+
+
+@pytest.mark.parametrize('text, status, reason', [
+    ("custom_imports = dict(imports=['no_such_package.models'])", 'needs',
+     'a package: no_such_package'),
+    ("model = dict(neck=dict(type='NoSuchNeck'))", 'fails',
+     "ValueError: the config's model cannot be built"),
+    ("model = dict(bbox_head=dict(in_channels=5))", 'fails',
+     'the detector itself raises RuntimeError'),
+    ("model = dict(test_cfg=dict(max_per_img=0))", 'fails',
+     'random weights find nothing'),
+])
+def test_what_does_not_work_has_a_reason(tmp_path, text, status, reason):
+    found = check_config(config_with(tmp_path, text), SMALL)
+    assert found.status == status
+    assert found.reason.startswith(reason)
+
+
+def test_processes_that_end_without_a_result(tmp_path):
+    sleeping, killed = tmp_path / 'sleeping.py', tmp_path / 'killed.py'
+    sleeping.write_text("__import__('time').sleep(600)\n")
+    killed.write_text("__import__('os')._exit(9)\n")
+    found = {one.config: one for one in check_each(
+        [sleeping, killed, tmp_path / 'none.py'], jobs=2, seconds=3)}
+    assert found[str(sleeping)].reason == 'no result within 3 s'
+    assert found[str(killed)].reason.startswith('its process was killed')
+    assert 'FileNotFoundError' in found[str(tmp_path / 'none.py')].reason
+    assert {one.status for one in found.values()} == {'fails'}
+
+
+@pytest.fixture(scope='module')
+def trace():
+    model = random_detector('fcos')
+    return DetectorAdapter(model).trace(
+        batch_of(model, random_image(75, 130))).select(slice(2))
+
+
+def changed(trace, factor, output='score'):
+    """A trace whose second detection has other gradients of one output."""
+    def source(outputs, columns):
+        for one in trace.source(outputs, columns):
+            if one.detection == 1 and one.output == output:
+                one = replace(one, levels=[
+                    replace(level, gradient=level.gradient * factor)
+                    for level in one.levels])
+            yield one
+    return replace(trace, source=source)
+
+
+@pytest.mark.parametrize('output', ['score', 'y2'])
+def test_wrong_gradients_are_found(trace, output):
+    assert largest_difference(trace, trace, OUTPUTS) == 0
+    assert largest_difference(changed(trace, 1.25, output), trace, OUTPUTS) \
+        == pytest.approx(0.25, rel=1e-3)
+    missing = replace(trace, source=lambda outputs, columns: (
+        replace(one, levels=[]) for one in trace.source(outputs, columns)))
+    assert largest_difference(missing, trace, OUTPUTS) == pytest.approx(1)
+    with pytest.raises(WrongError, match='a score has no gradient'):
+        largest_difference(trace, changed(trace, 0), OUTPUTS)
+    other = replace(trace, detections=trace.detections[[1, 0]])
+    with pytest.raises(WrongError, match='not those of the detector'):
+        largest_difference(other, trace, OUTPUTS)
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda maps: maps[:1], 'have shape'),
+    (lambda maps: maps * torch.nan, 'not finite'),
+    (lambda maps: maps - 1, r'leaves \[0, 1\]'),
+    (lambda maps: maps * 2, r'leaves \[0, 1\]'),
+    (lambda maps: maps * 0, 'empty map'),
+])
+def test_wrong_maps_are_found(trace, change, message):
+    maps = torch.rand(2, *trace.frame.image_shape)
+    check_heatmaps(maps, trace)
+    with pytest.raises(WrongError, match=message):
+        check_heatmaps(change(maps), trace)

@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch import nn
+
+from mmdet_diffmap.tracing.gradients import fused_attention
+
+
+@pytest.fixture
+def attention():
+    torch.manual_seed(0)
+    layer = nn.MultiheadAttention(16, 4)
+    nn.init.normal_(layer.in_proj_weight)
+    return layer.double().eval()
+
+
+INPUTS = [torch.linspace(-2, 2, length * 32).double().sin().view(length, 2, 16)
+          for length in (5, 9, 9)]
+PADDING = torch.zeros(2, 9, dtype=torch.bool)
+PADDING[1, 6:] = True
+
+
+@pytest.mark.parametrize('options', [
+    dict(), dict(key_padding_mask=PADDING),
+    dict(attn_mask=torch.eye(5, 9).double() * 3),
+    dict(need_weights=False)])
+def test_values_are_the_same_bits_and_gradients_the_same(attention, options):
+    inputs = [one.clone().requires_grad_() for one in INPUTS]
+    exact, weights = attention(*inputs, **options)
+    with fused_attention(attention):
+        fused, same_weights = attention(*inputs, **options)
+    assert torch.equal(fused, exact)
+    if weights is None:
+        assert same_weights is None
+    else:
+        assert torch.equal(same_weights, weights)
+    cotangent = torch.randn_like(exact)
+    for ours, expected in zip(
+            torch.autograd.grad(fused, inputs, cotangent),
+            torch.autograd.grad(exact, inputs, cotangent)):
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_graph_goes_through_the_fused_kernel_only_in_the_context(attention):
+    inputs = [one.clone().requires_grad_() for one in INPUTS]
+    with fused_attention(attention):
+        fused, _ = attention(*inputs)
+    names, waiting = set(), [fused.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        names.add(node.name())
+        waiting += [parent for parent, _ in node.next_functions if parent]
+    assert any('ScaledDotProduct' in name for name in names)
+    assert not any('Softmax' in name for name in names)
+    assert not attention._forward_hooks
+
+
+def test_nothing_is_done_where_nothing_is_recorded(attention):
+    with torch.no_grad(), fused_attention(attention):
+        output, _ = attention(*INPUTS)
+    assert not output.requires_grad

@@ -1,0 +1,186 @@
+"""Two-stage detectors against plain autograd through their whole graph."""
+from functools import lru_cache
+
+import pytest
+import torch
+from families import batch_of, build, random_image, small_config
+from mmengine.structures import InstanceData
+
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.gradients import DenseGradients, RoIGradients
+from mmdet_diffmap.tracing.gradients.crops import widened
+from mmdet_diffmap.tracing.heads import WholeRun
+
+DETECTIONS = 6
+FASTER = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+DETECTORS = {
+    'faster': (FASTER, {}),
+    'class-agnostic': (FASTER, {
+        'model.roi_head.bbox_head.reg_class_agnostic': True}),
+    'convolutions': (FASTER, {
+        'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead',
+        'model.roi_head.bbox_head.conv_out_channels': 16,
+        'model.roi_head.bbox_head.norm_cfg': dict(type='GN', num_groups=4)}),
+    'unshared': (FASTER, {
+        'model.roi_head.bbox_head.type': 'ConvFCBBoxHead',
+        'model.roi_head.bbox_head.num_cls_fcs': 1,
+        'model.roi_head.bbox_head.num_reg_convs': 1,
+        'model.roi_head.bbox_head.conv_out_channels': 16}),
+    'unaligned': (FASTER, {
+        'model.roi_head.bbox_roi_extractor.roi_layer.aligned': False,
+        'model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio': 2}),
+    'mask': ('mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', {}),
+    'mask c4': ('mask_rcnn/mask-rcnn_r50-caffe-c4_1x_coco.py', {
+        'model.roi_head.shared_head.init_cfg': None}),
+    'cascade': ('cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', {}),
+    'shared head': ('faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py', {
+        'model.roi_head.shared_head.init_cfg': None}),
+    'double head': ('double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py', {
+        'model.roi_head.bbox_head.num_convs': 1}),
+}
+TAKES_ROIS = [name for name in DETECTORS if name != 'double head']
+
+
+@lru_cache
+def detector(name):
+    config, options = DETECTORS[name]
+    cfg = small_config(config)
+    cfg.model.test_cfg.rcnn.max_per_img = DETECTIONS
+    cfg.model.test_cfg.rcnn.nms.iou_threshold = 0.99  # many of one place
+    cfg.merge_from_dict(options)
+    for head in [cfg.model.roi_head.bbox_head]:
+        for one in head if isinstance(head, list) else [head]:
+            if 'fc_out_channels' in one:
+                one.fc_out_channels = 32
+    return build(cfg)
+
+
+def compare(model, data, index=0, layer='neck', count=DETECTIONS):
+    """All gradients against those of the graph that was never cut."""
+    adapter = DetectorAdapter(model, layer)
+    trace = adapter.trace(data, index).select(slice(count))
+    plain = adapter.trace(data, index, WholeRun(model)).select(slice(count))
+    assert len(trace) == len(plain) > 0
+    assert torch.equal(trace.detections.bboxes, plain.detections.bboxes)
+    expected = {(one.detection, one.output): one for one in plain.gradients()}
+    for found in trace.gradients():
+        exact = {part.level: part.gradient for part in expected.pop(
+            (found.detection, found.output)).levels}
+        ours = {}
+        for part in found.levels:
+            ours[part.level] = ours.get(part.level, 0) + part.whole()
+        scale = max(float(one.abs().max()) for one in exact.values()) or 1.
+        for level, gradient in exact.items():
+            torch.testing.assert_close(
+                ours.get(level, torch.zeros_like(gradient)), gradient, rtol=0,
+                atol=2e-5 * scale)
+    assert not expected
+    return trace
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_every_kind_of_head(name):
+    layer = 'backbone' if name in ('shared head', 'mask c4') else 'neck'
+    model = detector(name)
+    trace = compare(model, batch_of(model, random_image(75, 130)), layer=layer)
+    kind = RoIGradients if name in TAKES_ROIS else DenseGradients
+    assert isinstance(trace.source.source, kind)
+
+
+@pytest.mark.parametrize('name', ['faster', 'cascade'])
+def test_padding_of_a_batch_and_layers_before_the_neck(name):
+    model = detector(name)
+    data = batch_of(model, random_image(75, 130), random_image(131, 61, 1))
+    compare(model, data, 0)
+    compare(model, data, 1)
+    compare(model, data, 1, 'backbone', count=2)
+
+
+def place_proposals(monkeypatch, model, boxes):
+    """Let the first proposals be ``boxes``."""
+    predict = model.rpn_head.predict
+
+    def replaced(*args, **kwargs):
+        (proposals, ) = predict(*args, **kwargs)
+        proposals = proposals[:len(boxes)]
+        proposals.bboxes = torch.tensor(boxes[:len(proposals)])
+        return [proposals]
+
+    monkeypatch.setattr(model.rpn_head, 'predict', replaced)
+
+
+def test_rois_at_borders_corners_in_single_cells_and_of_the_whole_image(
+        monkeypatch):
+    model = detector('faster')
+    height, width = 110., 147.
+    place_proposals(monkeypatch, model, [
+        [0., 0., 9.5, 7.], [width - 9, height - 3, width, height],
+        [0., 0., width, height], [50., 40., 50.4, 40.3],
+        [20.25, 0., 21., height], [0., 60., width, 60.], [64., 32., 96., 64.],
+        [64., 32., 96., 64.], [-3., -2., 5., 5.]])
+    torch.manual_seed(1)
+    data = batch_of(model, random_image(110, 147))
+    compare(model, data, count=None)
+
+
+def test_image_without_proposals(monkeypatch):
+    model = detector('faster')
+    data = batch_of(model, random_image(75, 130))
+    monkeypatch.setattr(model.rpn_head, 'predict', lambda *args, **kwargs: [
+        InstanceData(bboxes=torch.zeros(0, 4))])
+    trace = DetectorAdapter(model).trace(data)
+    assert len(trace) == 0 and list(trace.gradients()) == []
+
+
+def test_output_that_skips_stages_of_a_cascade():
+    """The sides of a box that an early stage cut at the image's edge do not
+    depend on that stage."""
+    model = detector('cascade')
+    head = model.roi_head.bbox_head[0]
+    regress = head.regress_by_class
+    head.regress_by_class = lambda *args: regress(*args).detach()
+    try:
+        trace = DetectorAdapter(model).trace(
+            batch_of(model, random_image(75, 130)))
+        found = list(trace.gradients(['x1']))
+    finally:
+        del head.regress_by_class
+    assert len(found) == len(trace) > 0
+    assert any(part.gradient.any() for one in found for part in one.levels)
+
+
+def test_random_rois(monkeypatch):
+    model = detector('class-agnostic')
+    torch.manual_seed(0)
+    data = batch_of(model, random_image(110, 147))
+    for _ in range(4):
+        corners = torch.rand(12, 2, 2).sort(dim=1).values.flatten(1)
+        boxes = corners * torch.tensor([147., 110.] * 2)
+        with monkeypatch.context() as patch:
+            place_proposals(patch, model, boxes.tolist())
+            compare(model, data)
+
+
+def test_extractor_that_pools_more_than_expected_takes_the_dense_way(
+        monkeypatch):
+    """A layer whose bins overlap: more cells than a crop has."""
+    model = detector('faster')
+    layer = model.roi_head.bbox_roi_extractor.roi_layers[0]
+    forward = layer.forward
+
+    def mixed(feats, rois):
+        return forward(feats, rois) + feats.mean()
+
+    for one in model.roi_head.bbox_roi_extractor.roi_layers:
+        monkeypatch.setattr(one, 'forward', mixed)
+    compare(model, batch_of(model, random_image(75, 130)))
+
+
+@pytest.mark.parametrize('first, last, length', [
+    (0, 0, 1), (0, 5, 100), (97, 99, 100), (40, 60, 100), (0, 99, 100),
+    (-3, 2, 50)])
+def test_widened_ranges_hold_what_they_must(first, last, length):
+    start, stop = widened(first, last, length)
+    assert 0 <= start < stop <= length
+    assert start <= max(first - 2, 0) and stop >= min(last + 3, length)
+    assert (stop - start) % 8 == 0 or stop - start == length

@@ -1,0 +1,97 @@
+import copy
+
+import mmcv.ops.nms  # noqa: F401
+import pytest
+import torch
+import torch.nn.functional as F
+from mmcv.ops import MaskedConv2d, batched_nms
+from torch import nn
+
+from mmdet_diffmap.tracing.heads.attached import Attached, attached_operations
+
+
+def test_detach_is_the_identity_outside_of_modules():
+    value = torch.ones(2, requires_grad=True)
+    with Attached() as mode:
+        assert value.detach() is value
+        mode.running = 1
+        assert not value.detach().requires_grad
+    assert not value.detach().requires_grad
+
+
+def test_masked_convolution_has_the_gradient_of_a_convolution():
+    torch.manual_seed(0)
+    convolution = MaskedConv2d(3, 5, 3, padding=1).double()
+    image = torch.randn(1, 3, 9, 7, dtype=torch.float64, requires_grad=True)
+    mask = torch.rand(1, 9, 7) > 0.6
+    with attached_operations(convolution):
+        output = convolution(image, mask)
+    with torch.no_grad():
+        assert torch.equal(output, convolution(image, mask))
+    expected = F.conv2d(image, convolution.weight, convolution.bias,
+                        padding=1) * mask
+    cotangent = torch.randn_like(output)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(one, image, cotangent)[0]
+          for one in (output, expected)))
+    assert not convolution._forward_hooks
+
+
+@pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
+def test_soft_nms_has_the_gradient_of_its_scores(method):
+    """Against the change of the scores when boxes and scores change."""
+    torch.manual_seed(0)
+    corners = 20 * torch.rand(12, 2, dtype=torch.float64)
+    boxes = torch.cat(
+        [corners, corners + 5 + 8 * torch.rand(12, 2).double()], dim=1)
+    scores = torch.rand(12, dtype=torch.float64)
+    labels = torch.arange(12) % 2
+    options = dict(type='soft_nms', iou_threshold=0.25, min_score=0.01,
+                   method=method)
+
+    def suppress(boxes, scores):
+        dets, kept = batched_nms(boxes, scores, labels, dict(options))
+        return dets.double(), kept
+
+    with torch.no_grad():
+        plain, order = suppress(boxes, scores)
+    leaves = [boxes.clone().requires_grad_(), scores.clone().requires_grad_()]
+    with attached_operations(nn.Identity()):
+        dets, kept = suppress(*leaves)
+    assert torch.equal(dets, plain) and torch.equal(kept, order)
+    assert not torch.equal(dets[:, 4], scores[kept]) or method == 'naive'
+    weights = torch.randn_like(dets)
+    gradients = torch.autograd.grad(dets, leaves, weights)
+    for number, gradient in enumerate(gradients):
+        direction = torch.randn_like(gradient)
+        ends = []
+        for sign in (1, -1):
+            values = [boxes, scores]
+            values[number] = values[number] + sign * 1e-6 * direction
+            with torch.no_grad():
+                moved, again = suppress(*values)
+            assert torch.equal(again, order)
+            ends.append((moved * weights).sum())
+        slope = (ends[0] - ends[1]) / 2e-6
+        torch.testing.assert_close((gradient * direction).sum(), slope,
+                                   rtol=1e-5, atol=1e-6)
+
+
+def test_roots_of_zeros_that_nothing_depends_on():
+    scores = torch.tensor([0.25, 0.0], requires_grad=True)
+    quality = torch.tensor(0.64, requires_grad=True)
+    with Attached():
+        joint = (scores * quality).sqrt()
+    joint[0].backward()
+    # d sqrt(s q) = sqrt(q / s) / 2, and the other way round
+    assert scores.grad.tolist() == pytest.approx([0.8, 0.0])
+    assert quality.grad.item() == pytest.approx(0.3125)
+
+
+def test_a_deep_copy_keeps_its_graph():
+    value = torch.ones(3, requires_grad=True)
+    with Attached():
+        copied = copy.deepcopy(value * 2)
+        copied += 1
+    copied.sum().backward()
+    assert copied.tolist() == [3, 3, 3] and value.grad.tolist() == [2, 2, 2]

@@ -1,0 +1,122 @@
+import pytest
+import torch
+from families import batch_of, build, random_image, small_config
+from mmdet.structures.bbox import bbox2roi
+
+from mmdet_diffmap.explainers import ODAM
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+
+CONFIG = 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+
+
+@pytest.fixture(scope='module')
+def model():
+    return build(small_config(CONFIG))
+
+
+@pytest.fixture(scope='module')
+def data(model):
+    return batch_of(model, random_image(75, 130))
+
+
+def naive_mask_gradients(model, data, count):
+    """mmdet's mask branch on its own boxes, one backward pass a detection."""
+    with torch.no_grad():
+        found = model.test_step(data)[0].pred_instances[:count]
+        batch = model.data_preprocessor(data, False)
+        levels = model.extract_feat(batch['inputs'])
+        factor = batch['data_samples'][0].scale_factor
+    levels = [level.requires_grad_() for level in levels]
+    boxes = found.bboxes * found.bboxes.new_tensor(factor).repeat(1, 2)
+    logits = model.roi_head._mask_forward(
+        tuple(levels), bbox2roi([boxes]))['mask_preds']
+    for index, label in enumerate(found.labels):
+        own = logits[index, label]
+        inside = own.sigmoid() > 0.5
+        assert inside.any()
+        yield [one if one is None else one[0] for one in torch.autograd.grad(
+            own[inside].mean(), levels, retain_graph=True, allow_unused=True)]
+
+
+@pytest.mark.parametrize('target_layer', ['neck', 'neck[0]'])
+def test_gradient_of_the_mask_is_that_of_a_naive_loop(
+        model, data, target_layer):
+    trace = DetectorAdapter(model, target_layer).trace(data)
+    found = {one.detection: one for one in trace.gradients(['mask'])}
+    assert set(found) == set(range(len(trace)))
+    expected = list(naive_mask_gradients(model, data, len(trace)))
+    if target_layer == 'neck[0]':
+        expected = [levels[:1] for levels in expected]
+    for detection, levels in enumerate(expected):
+        whole = [torch.zeros_like(one) for one in trace.features]
+        for level in found[detection].levels:
+            whole[level.level] += level.whole()
+        for one, other in zip(whole, levels):
+            torch.testing.assert_close(
+                one, torch.zeros_like(one) if other is None else other,
+                atol=1e-6, rtol=1e-4)
+
+
+def test_gradients_of_selected_detections_are_their_own(model, data):
+    trace = DetectorAdapter(model).trace(data)
+    assert len(trace) > 2
+    (all_of_one, ) = [one for one in trace.gradients(['mask'])
+                      if one.detection == 2]
+    (selected, ) = trace.select([2]).gradients(['mask'])
+    for one, other in zip(selected.levels, all_of_one.levels, strict=True):
+        torch.testing.assert_close(one.whole(), other.whole())
+
+
+def test_target_before_the_neck(model, data):
+    trace = DetectorAdapter(model, 'backbone').trace(data).select([0])
+    (gradient, ) = trace.gradients(['mask'])
+    leaves = [one[None].clone().requires_grad_() for one in trace.features]
+    levels = model.neck(tuple(leaves))
+    boxes = trace.outputs[:, 1:5].detach()
+    logits = model.roi_head._mask_forward(
+        levels, bbox2roi([boxes]))['mask_preds'][0, trace.detections.labels[0]]
+    expected = torch.autograd.grad(
+        logits[logits > 0].mean(), leaves, allow_unused=True)
+    found = {level.level: level.gradient for level in gradient.levels}
+    for number, one in enumerate(expected):
+        if one is not None:
+            torch.testing.assert_close(found[number], one[0], atol=1e-6,
+                                       rtol=1e-4)
+
+
+def test_no_mask_no_gradient(model, data, monkeypatch):
+    monkeypatch.setitem(model.roi_head.test_cfg, 'mask_thr_binary', 1 - 1e-9)
+    trace = DetectorAdapter(model).trace(data)
+    for gradient in trace.gradients(['mask']):
+        assert gradient.levels == []
+
+
+def test_boxes_are_those_of_the_detector_with_masks(model, data):
+    with torch.no_grad():
+        expected = model.test_step(data)[0].pred_instances
+    assert 'masks' in expected
+    for target in 'neck', None:
+        found = DetectorAdapter(model, target).trace(data).detections
+        assert torch.equal(found.bboxes, expected.bboxes)
+        assert torch.equal(found.scores, expected.scores)
+        assert torch.equal(found.labels, expected.labels)
+    assert 'predict_mask' not in vars(model.roi_head)
+
+
+def test_map_of_the_mask(model, data):
+    trace = DetectorAdapter(model).trace(data)
+    mask, = ODAM(outputs='mask')(trace.select([0]))
+    assert mask.shape == trace.frame.image_shape
+    assert mask.max() == 1
+    joint, = ODAM(outputs=('score', 'mask'), normalize_outputs=True)(
+        trace.select([0]))
+    assert joint.max() == 1
+    assert not torch.equal(joint, mask)
+
+
+def test_detector_without_masks():
+    model = build(small_config('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'))
+    trace = DetectorAdapter(model).trace(
+        batch_of(model, random_image(75, 130)))
+    with pytest.raises(ValueError, match='has no masks that can be explained'):
+        ODAM(outputs='mask')(trace)

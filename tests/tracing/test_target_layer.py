@@ -1,0 +1,102 @@
+import copy
+
+import pytest
+import torch
+from families import batch_of, random_detector, random_image
+
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.target_layer import TargetLayer
+
+
+def trace(layer, family='fcos'):
+    model = random_detector(family)
+    return DetectorAdapter(model, layer).trace(
+        batch_of(model, random_image(75, 130)))
+
+
+@pytest.mark.parametrize('layer, levels', [
+    ('neck', 5),
+    ('backbone', 4),
+    ('backbone.layer4', 1),
+    ('backbone.bn1', 1),  # a ReLU changes its output in place
+    ('neck.fpn_convs.1', 1),
+    ('neck[1]', 1),
+    ('bbox_head.cls_convs.0.conv', 5),  # shared by the levels
+    ('bbox_head', 15),  # the raw maps themselves
+])
+def test_any_module_can_be_the_target(layer, levels):
+    traced = trace(layer).select(slice(1))
+    assert len(traced.features) == levels
+    (gradient, ) = traced.gradients(['score'])
+    assert gradient.levels
+    for level in gradient.levels:
+        assert level.gradient.shape == level.feature.shape
+    assert any(level.gradient.abs().sum() > 0 for level in gradient.levels)
+
+
+@pytest.mark.parametrize('index', ['', '[1]'])
+def test_neck_of_a_detector_without_one_is_its_backbone(index):
+    backbone = torch.nn.Conv2d(3, 4, 1)
+    model = torch.nn.ModuleDict(dict(backbone=backbone))
+    layer = TargetLayer(model, f'neck{index}')
+    assert layer.module is backbone
+    assert layer.name == f'neck{index}'
+
+
+def test_index_and_module_of_one_level_agree():
+    first, second = (trace(layer).select(slice(2))
+                     for layer in ('neck[0]', 'neck.fpn_convs.0'))
+    torch.testing.assert_close(first.features, second.features)
+    for one, other in zip(first.gradients(), second.gradients()):
+        assert len(one.levels) == len(other.levels)
+        for a, b in zip(one.levels, other.levels):
+            torch.testing.assert_close(a.gradient, b.gradient)
+
+
+@pytest.mark.parametrize('layer, message', [
+    ('neck.nothing', r'neck has lateral_convs, fpn_convs'),
+    ('nowhere', r'FCOS has data_preprocessor, backbone, neck, bbox_head'),
+    ('backbone.layer4.0.relu.x', r'backbone\.layer4\.0\.relu has no modules'),
+    ('neck[x]', 'no module path'),
+    ('', 'no module path'),
+])
+def test_layer_that_does_not_exist(layer, message):
+    with pytest.raises(ValueError, match=message):
+        trace(layer)
+
+
+@pytest.mark.parametrize('layer, message', [
+    ('neck[7]', 'no such output'),
+    ('bbox_head.loss_cls', 'not used when the detector predicts'),
+])
+def test_layer_that_is_not_used(layer, message):
+    with pytest.raises(ValueError, match=message):
+        trace(layer)
+
+
+@pytest.mark.parametrize('layer', ['rpn_head', 'neck[4]'])
+def test_layer_that_no_detection_depends_on(layer):
+    with pytest.raises(ValueError, match='no detection depends on target la'):
+        trace(layer, 'faster_rcnn')
+
+
+def test_layer_that_gives_no_maps():
+    with pytest.raises(ValueError, match='not feature maps'):
+        trace('backbone.layers.3.1.0', 'pvt')
+
+
+@pytest.mark.parametrize('family, statistics', [
+    ('pvt', 'exact'), ('fcos', 'exact'), ('fcos', 'frozen')])
+@pytest.mark.parametrize('first', [True, False])
+def test_layer_inside_of_the_head(family, statistics, first):
+    """Windows of the head's inputs say nothing about it; and whether the head
+    was used before does not matter."""
+    model = copy.deepcopy(random_detector(family))
+    data = batch_of(model, random_image(75, 130))
+    if not first:
+        DetectorAdapter(model, 'neck', statistics).trace(data)
+    layer = 'bbox_head.cls_convs.0.conv'
+    traced = DetectorAdapter(model, layer, statistics).trace(data)
+    assert len(traced.features) == 5  # one a level
+    (gradient, ) = traced.select(slice(1)).gradients(['score'])
+    assert any(level.gradient.abs().sum() > 0 for level in gradient.levels)
