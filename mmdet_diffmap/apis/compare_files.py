@@ -16,6 +16,7 @@ from ..explainers.engine import (
     explain_image,
 )
 from ..io.files import save_picture
+from ..io.images import read_content
 from ..visualization import draw_comparison, label_name
 from .each_image import each_image, writable_folder
 from .image_pipeline import LoadedImage, image_pipeline
@@ -118,7 +119,9 @@ def compare_files(models: Mapping[str, nn.Module],
                 yield chosen.name, row_title(title, method), same
 
     def work(path: str, name: str) -> str:
-        images = {title: pipelines[title](path) for title in models}
+        content = read_content(path)
+        images = {title: pipeline(path, content)
+                  for title, pipeline in pipelines.items()}
         classes, titles, instances = zip(*rows(images))
         picture = draw_comparison(
             images[first].picture[..., ::-1].copy(), classes[0],

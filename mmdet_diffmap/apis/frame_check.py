@@ -89,8 +89,8 @@ class FrameCheck:
         for transform in self.transforms:
             images = [pixels(run) for run in runs]
             runs = apply(transform, runs)
-            if hides(runs) and pixels(runs[0]).shape == images[0].shape:
-                for run, image in zip(runs, images):  # changes values alone
+            if changes_values_alone(images, runs):
+                for run, image in zip(runs, images):
                     put_pixels(run, image)
             if in_place(runs, original, kind):
                 misplacing = None
@@ -143,8 +143,10 @@ def in_place(runs: Sequence[Results], original: Sequence[int],
     content = frame.content
     if content[0].stop > shown.shape[0] or content[1].stop > shown.shape[1]:
         return False  # a part is cut off
+    near = tuple(
+        slice(max(0, axis.start - 1), axis.stop + 1) for axis in content)
     outside = shown.copy()
-    outside[content] = False
+    outside[near] = False  # resizing blends one pixel
     if outside.any():
         return False
     inside = shown[content]
@@ -163,10 +165,25 @@ def in_place(runs: Sequence[Results], original: Sequence[int],
     return True
 
 
-def hides(runs: Sequence[Results]) -> bool:
-    """Whether the smallest and the largest value have become the same
-    everywhere, so that no place can be read."""
-    return bool((channel(runs[0]) == channel(runs[1])).all())
+def changes_values_alone(images: Sequence[np.ndarray],
+                         runs: Sequence[Results]) -> bool:
+    """Whether a transform has left all pixels where they were: columns are
+    columns still and rows are rows, and at their ends is what has become of
+    the smallest and the largest value.
+
+    Args:
+        images (Sequence[np.ndarray]): The pictures before it.
+        runs (Sequence[dict]): The pictures after it.
+    """
+    if pixels(runs[0]).shape != images[0].shape:
+        return False
+    smallest, largest, columns, rows = (channel(run) for run in runs)
+    return all(
+        (picture == picture[:1]).all()
+        and np.array_equal(picture[:, 0], flat[0][:, 0])
+        and np.array_equal(picture[:, -1], flat[1][:, -1])
+        for picture, flat in ((columns, (smallest, largest)),
+                              (rows.T, (smallest.T, largest.T))))
 
 
 def channel(run: Results) -> np.ndarray:

@@ -14,8 +14,9 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.dataset import Compose, pseudo_collate
-from torch import nn
+from torch import Tensor, nn
 
+from ..io.checkpoint import first_line
 from ..io.images import check_array, decode_image, read_content
 from ..tracing.detector import unwrapped
 from .frame_check import FrameCheck
@@ -56,38 +57,36 @@ class ImagePipeline:
         self.loading, *self.rest = self.transforms
         self.check = FrameCheck(self.rest)
 
-    def __call__(self, source: str | os.PathLike | np.ndarray | dict
-                 ) -> LoadedImage:
+    def __call__(self,
+                 source: str | os.PathLike | np.ndarray | dict,
+                 content: bytes | None = None) -> LoadedImage:
         """Load an image and make it the network's input.
 
         Args:
             source (str | PathLike | np.ndarray | dict): A path or URL; an
                 array, uint8 BGR (H, W, 3); or a dict with either as
                 ``img_path`` or ``img``, and whatever else the pipeline takes.
+            content (bytes, optional): The file, if it was read already.
 
         Raises:
             OSError: If the image cannot be read.
             ValueError: If the source is no image, or the pipeline cannot take
                 it, or puts its pixels where maps and boxes are not.
         """
-        results = self.load(source)
+        results = self.load(source, content)
         picture = as_picture(results['img'])
         self.check(results)
-        try:
-            for transform in self.rest:
-                made = transform(results)
-                if made is None:
-                    raise ValueError(
-                        'the config\'s test pipeline gives nothing for '
-                        f'{named(source)}: {type(transform).__name__} has '
-                        'dropped it')
-                results = made
-        except cv2.error as error:  # no pixel left of a side, for example
-            raise ValueError('the config\'s test pipeline cannot resize '
-                             f'{named(source)}: {error.err}') from error
+        for transform in self.rest:
+            results = applied(transform, results, source)
+        if not isinstance(results.get('inputs'), Tensor) or \
+                'data_samples' not in results:
+            raise ValueError('the config\'s test pipeline does not give one '
+                             'input and its data sample: let it end in '
+                             'PackDetInputs')
         return LoadedImage(picture, results)
 
-    def load(self, source: Any) -> dict[str, Any]:
+    def load(self, source: Any, content: bytes | None = None
+             ) -> dict[str, Any]:
         """Run the loading step; what is wrong with an image is said here."""
         results: dict[str, Any] = dict(source) \
             if isinstance(source, dict) else dict(img=source) \
@@ -105,7 +104,8 @@ class ImagePipeline:
         if not self.reads_files:  # a loading step of one's own
             return self.loading(results)
         loading: Any = self.loading
-        content = read_content(path, loading.backend_args)
+        if content is None:
+            content = read_content(path, loading.backend_args)
         return self.loaded(
             results,
             decode_image(content, path, loading.color_type,
@@ -129,6 +129,29 @@ class ImagePipeline:
             img=image,
             img_shape=image.shape[:2],
             ori_shape=image.shape[:2])
+
+
+def applied(transform: Callable, results: dict[str, Any],
+            source: Any) -> dict[str, Any]:
+    """Apply a transform to an image on its way.
+
+    Raises:
+        ValueError: If the transform fails, or drops the image.
+    """
+    try:
+        made = transform(results)
+    except cv2.error as error:  # no pixel left of a side, for example
+        raise ValueError('the config\'s test pipeline cannot resize '
+                         f'{name_of(source)}: {error.err}') from error
+    except Exception as error:  # each transform fails in its own way
+        raise ValueError(
+            f'{type(transform).__name__} of the config\'s test pipeline fails '
+            f'on {name_of(source)}: {type(error).__name__}: '
+            f'{first_line(error)}') from error
+    if made is None:
+        raise ValueError(f'{type(transform).__name__} of the config\'s test '
+                         f'pipeline drops {name_of(source)}')
+    return made
 
 
 #: Pipelines by what their configs say, so that a size is checked once.
@@ -184,7 +207,7 @@ def type_name(transform: dict) -> str:
     return kind if isinstance(kind, str) else kind.__name__
 
 
-def named(source: Any) -> str:
+def name_of(source: Any) -> str:
     """Say which image a source is."""
     if isinstance(source, dict):
         source = source['img'] if 'img' in source else source['img_path']
@@ -206,6 +229,6 @@ def as_picture(image: np.ndarray) -> np.ndarray:
                          f'an array of shape {image.shape}')
     if image.dtype == np.uint16:
         image = image >> 8
-    image = np.repeat(image, 3, axis=2) if image.shape[2] < 3 else \
-        image[..., :3]
+    image = np.repeat(image[..., :1], 3, axis=2) \
+        if image.shape[2] < 3 else image[..., :3]
     return image.clip(0, 255).astype(np.uint8)
