@@ -2,7 +2,6 @@
 """A detector from its config and weights."""
 import copy
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from ..io.checkpoint import first_line, load_weights, read_checkpoint
+from ..io.configs import inner_dicts
 from ..io.package_files import PREFIX, bundled_config
 
 
@@ -79,7 +79,8 @@ def build_detector(cfg: Config) -> nn.Module:
     try:
         detector = MODELS.build(model)
     except Exception as error:  # each module checks its arguments its own way
-        raise ValueError('the config\'s model cannot be built: '
+        where = f'config {cfg.filename}' if cfg.filename else 'the config'
+        raise ValueError(f'the model of {where} cannot be built: '
                          f'{first_line(error)}') from error
     detector = revert_sync_batchnorm(detector)
     for head in detector.modules():
@@ -88,16 +89,6 @@ def build_detector(cfg: Config) -> nn.Module:
             head.loss_cls = None
     detector.cfg = cfg
     return detector
-
-
-def inner_dicts(value: Any) -> Iterator[Any]:
-    """All dicts inside a config's value, from the outermost on."""
-    if isinstance(value, dict):
-        yield value
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for one in value:
-            yield from inner_dicts(one)
 
 
 def load_config(

@@ -2,11 +2,13 @@
 """Reading checkpoints safely, and loading weights that fit."""
 import hashlib
 import pickle
+import pickletools
 import re
 import zipfile
+from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.error import URLError
 
 import numpy as np
@@ -18,6 +20,12 @@ from torch import nn
 #: Since 2.6, torch.load reads only what is marked as safe, and takes marks by
 #: the name that stands in the file.
 READS_MARKED = digit_version(torch.__version__) >= digit_version('2.6')
+
+
+#: Packages whose classes checkpoints hold.
+HARMLESS = ('collections', 'mmengine', 'numpy', 'torch')
+#: In a file of torch's older kind: a number, a version, the system, the rest.
+OLDER_PICKLES = 4
 
 
 def history_method(owner: Any, name: str) -> Any:
@@ -90,19 +98,56 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
 
 def unreadable(path: str, file: Path, error: Exception) -> ValueError:
-    """What to say of a file that cannot be read. A downloaded one is removed,
-    so that the next call fetches it anew."""
+    """Say what is wrong with a file that cannot be read. A downloaded one is
+    removed, so that the next call fetches it anew."""
+    functions = foreign_functions(file) \
+        if isinstance(error, pickle.UnpicklingError) else []
     if is_url(path):
         file.unlink()
-    unsafe = re.search(r'Unsupported global: GLOBAL (\S+)', str(error))
-    if unsafe:
-        return ValueError(f'weights {path} ask for {unsafe[1]}, which is not '
-                          'safe to load')
+    if functions:
+        return ValueError(
+            f'weights {path} hold more than tensors: they ask for '
+            f'{few(functions)}, which could run anything; nothing of it was '
+            'run, and the file is refused')
     reason = first_line(error)
     if isinstance(error, pickle.UnpicklingError):
         reason = 'no tensors saved by torch.save'  # torch's own is a page
     return ValueError(f'weights {path} are truncated, or no PyTorch '
                       f'checkpoint: {reason}')
+
+
+def foreign_functions(file: Path) -> list[str]:
+    """List the functions and classes that a pickle asks for and that hold no
+    tensors, without running it."""
+    names: dict[str, None] = {}
+    for content in pickles_in(file):
+        texts: list[str] = []  # what a later opcode may take as a name
+        try:
+            for opcode, argument, _ in pickletools.genops(content):
+                if opcode.name == 'GLOBAL':
+                    names['.'.join(str(argument).split(' '))] = None
+                elif opcode.name == 'STACK_GLOBAL':
+                    names['.'.join(texts[-2:])] = None
+                elif isinstance(argument, str):
+                    texts.append(argument)
+        except (ValueError, IndexError):  # no pickle, or a damaged one
+            continue
+    return [name for name in names
+            if name.partition('.')[0] not in HARMLESS]
+
+
+def pickles_in(file: Path) -> Iterator[bytes | BinaryIO]:
+    """Yield the pickles of a checkpoint, whether it is an archive or a file
+    of the older kind, which holds several."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            for name in archive.namelist():
+                if name.endswith('.pkl'):
+                    yield archive.read(name)
+        return
+    with open(file, 'rb') as content:
+        for _ in range(OLDER_PICKLES):
+            yield content
 
 
 def first_line(error: Exception) -> str:

@@ -7,11 +7,11 @@ of registries.
 """
 import ast
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
 
-from ..apis.loading import inner_dicts
 from .checkpoint import first_line, read_checkpoint
 
 #: The packages whose registries a type may name, as in ``mmdet.FCOS``.
@@ -47,7 +47,17 @@ def config_in_weights(weights: str | os.PathLike | None) -> Config:
     if 'model' not in values:
         raise ValueError(f'the config in weights {weights} describes no '
                          'model: give the detector\'s as model')
-    return Config(values)
+    return Config(values, cfg_text=text, filename=f'in weights {weights}')
+
+
+def inner_dicts(value: Any) -> Iterator[Any]:
+    """Yield all dicts inside a config's value, from the outermost on."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from inner_dicts(part)
 
 
 def values_in(text: str) -> dict[str, Any]:

@@ -444,6 +444,14 @@ def test_config_of_weights_that_is_none(text, message, checkpoint):
         DiffMapInferencer(weights=checkpoint(text))
 
 
+def test_config_of_weights_is_named_as_what_it_is(checkpoint):
+    text = 'model = dict(type="Nobody")'
+    file = checkpoint(text)
+    with pytest.raises(ValueError, match='the model of config in weights '
+                                         rf'{file} cannot be built'):
+        DiffMapInferencer(weights=file, device='cpu')
+
+
 def test_detectors_that_cannot_be_loaded(checkpoint):
     with pytest.raises(ValueError, match="give the detector's config as mod"):
         DiffMapInferencer()

@@ -2,6 +2,7 @@ import os
 import pickle
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,11 +88,34 @@ class Getattr:
         return getattr, (nn.Module, '__init__')
 
 
-@pytest.mark.parametrize('attack', [Attack(), Getattr()])
-def test_code_in_a_checkpoint_is_not_run(attack, tmp_path, monkeypatch):
+class Evaluated:
+
+    def __reduce__(self):
+        return eval, ("open('attacked.txt', 'w')", )
+
+
+def save_archive(content):
+    torch.save(content, 'bad.pth')
+
+
+def save_older(content):
+    torch.save(content, 'bad.pth', _use_new_zipfile_serialization=False)
+
+
+def save_pickle(content):
+    Path('bad.pth').write_bytes(pickle.dumps(content, protocol=4))
+
+
+@pytest.mark.parametrize('save', [save_archive, save_older, save_pickle])
+@pytest.mark.parametrize('attack, name', [
+    (Attack(), r'posix\.system|nt\.system'), (Getattr(), r'\.getattr'),
+    (Evaluated(), r'\.eval')])
+def test_code_in_a_checkpoint_is_named_and_not_run(attack, name, save,
+                                                   tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save(dict(state_dict=dict(w=torch.ones(1)), x=attack), 'bad.pth')
-    with pytest.raises(ValueError, match=r'bad\.pth'):
+    save(dict(state_dict=dict(w=torch.ones(1)), x=attack))
+    with pytest.raises(ValueError, match=r'bad\.pth hold more than tensors: '
+                       rf'they ask for \S*({name}), .* nothing of it was run'):
         read_checkpoint('bad.pth')
     assert not (tmp_path / 'attacked.txt').exists()
 

@@ -87,7 +87,7 @@ def config_with(tmp_path, text, base='rtmdet'):
     ("custom_imports = dict(imports=['no_such_package.models'])", 'needs',
      'a package: no_such_package'),
     ("model = dict(neck=dict(type='NoSuchNeck'))", 'fails',
-     "ValueError: the config's model cannot be built"),
+     "ValueError: the model of config"),
     ("model = dict(bbox_head=dict(in_channels=5))", 'fails',
      'the detector itself raises RuntimeError'),
     ("model = dict(test_cfg=dict(max_per_img=0))", 'fails',
