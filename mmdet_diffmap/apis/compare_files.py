@@ -104,7 +104,7 @@ def compare_files(models: Mapping[str, nn.Module],
 
     def rows(images: Mapping[str, LoadedImage]
              ) -> Iterator[tuple[str, str, InstanceData]]:
-        """The object's class, and the title and content of each row."""
+        """Yield the object's class, and the title and content of each row."""
         chosen: Chosen | None = None
         for title, model in models.items():
             for method, explanation in zip(methods, explain_image(

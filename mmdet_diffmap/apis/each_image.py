@@ -48,7 +48,7 @@ def each_image(paths: Sequence[str],
 
 
 def writable_folder(folder: Path) -> Path:
-    """The folder, made if it is not there."""
+    """Return the folder, made if it is not there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,12 +68,12 @@ def check_folder_names(names: Iterable[str]) -> None:
 
 
 def without_query(path: str) -> str:
-    """A URL without what follows its path; a file's name as it is."""
+    """Return a URL without what follows its path; a file's name as it is."""
     return path.partition('?')[0] if '://' in path else path
 
 
 def result_names(paths: Sequence[str]) -> list[str]:
-    """A file name for the results of each image: its own without the
+    """Return a file name for the results of each image: its own without the
     extension; where two would be the same, the whole path in one word, and a
     number where those are the same too."""
     stems = [Path(without_query(path)).stem for path in paths]

@@ -2,7 +2,8 @@
 """mmdet's inferencer, with the explanation of every object."""
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from math import ceil
@@ -46,6 +47,23 @@ FIGURES: dict[str, Sequence[str]] = {
 }
 #: What a video shows for each kind.
 SHOWN = dict(signed='difference', positive='positive', none='heatmap')
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a call does to its images, one after the other, with the call's
+    arguments.
+
+    Args:
+        preprocess (Callable): Sources -> pictures and batches.
+        forward (Callable): A batch -> its explained data samples.
+        visualize (Callable): Pictures and data samples -> figures.
+        postprocess (Callable): Data samples and figures -> results.
+    """
+    preprocess: Callable[..., Iterator]
+    forward: Callable[..., list[DetDataSample]]
+    visualize: Callable[..., list[np.ndarray] | None]
+    postprocess: Callable[..., dict[str, Any]]
 
 
 class DiffMapInferencer(DetInferencer):
@@ -111,8 +129,9 @@ class DiffMapInferencer(DetInferencer):
 
     def _init_model(self, cfg: Config, weights: str | None,
                     device: str) -> nn.Module:
-        """The detector, which is loaded already. ``cfg`` is mmengine's copy
-        of its config: what is done to it does not change ``model.cfg``."""
+        """Return the detector, which is loaded already. ``cfg`` is mmengine's
+        copy of its config: what is done to it does not change
+        ``model.cfg``."""
         meta: Any = self.model.dataset_meta
         palette = self.palette
         if palette == 'none':
@@ -123,29 +142,30 @@ class DiffMapInferencer(DetInferencer):
         return self.model
 
     def _init_pipeline(self, cfg: Config) -> ImagePipeline:
-        """The test pipeline of files and arrays, without annotations."""
+        """Return the test pipeline of files and arrays, without
+        annotations."""
         return build_pipeline(pipeline_config(self.model))
 
     def _init_visualizer(self, cfg: Config) -> Visualizer | None:
-        """The config's visualizer, if it has one: only ``show`` and its
+        """Return the config's visualizer, if it has one: only ``show`` and its
         backends need it."""
         return super()._init_visualizer(cfg) if 'visualizer' in cfg else None
 
     def _inputs_to_list(self, inputs: Any) -> list:
-        """A list of files, URLs and arrays; folders give their images, also
-        those in a list."""
+        """Return a list of files, URLs and arrays; folders give their images,
+        also those in a list."""
         if isinstance(inputs, (list, tuple)):
-            return [one for item in inputs
-                    for one in self._inputs_to_list(item)]
+            return [source for item in inputs
+                    for source in self._inputs_to_list(item)]
         if isinstance(inputs, os.PathLike):
             inputs = os.fspath(inputs)
         try:
-            found: list = super()._inputs_to_list(inputs)
+            sources: list = super()._inputs_to_list(inputs)
         except (KeyError, ImportError):  # no file backend; read_image says so
             return [inputs]
-        if not found:
+        if not sources:
             raise FileNotFoundError(f'folder {inputs} holds no image')
-        return found
+        return sources
 
     def __call__(self,
                  inputs: str | os.PathLike | np.ndarray | Sequence,
@@ -219,8 +239,9 @@ class DiffMapInferencer(DetInferencer):
                 ``out_dir``.
             ValueError: If an argument makes no sense.
         """
-        for_preprocess, for_forward, for_visualize, for_postprocess = \
-            self._dispatch_kwargs(**kwargs)
+        if batch_size < 1:
+            raise ValueError('batch_size must be at least 1, not '
+                             f'{batch_size}')
         if explainer is AS_BUILT:
             explainer = self.explainer
         if difference is AS_BUILT:
@@ -232,12 +253,10 @@ class DiffMapInferencer(DetInferencer):
         method = self._method(explainer, difference, target_layer)
         kind = difference or 'none'
         selection = Selection(pred_score_thr, max_objects)
-        if batch_size < 1:
-            raise ValueError('batch_size must be at least 1, not '
-                             f'{batch_size}')
         sources = self._inputs_to_list(inputs)
         out_dir = os.fspath(out_dir)
         self._check_language(texts, stuff_texts)
+
         videos = [isinstance(source, str) and is_video(source)
                   for source in sources]
         if any(videos):
@@ -251,44 +270,61 @@ class DiffMapInferencer(DetInferencer):
                 'texts': texts is not None or stuff_texts is not None,
                 'no out_dir': not out_dir,
             })
-            written = self._explain_videos(sources, out_dir, method, selection,
-                                           SHOWN[kind], draw_pred)
-            if print_result:
-                print(dict(predictions=written))
-            return dict(predictions=written, visualization=[])
+            return self._explain_videos(sources, out_dir, method, selection,
+                                        SHOWN[kind], draw_pred, print_result)
 
         if show and self.visualizer is None:
             raise ValueError('the config has no visualizer, which show needs')
         if out_dir and not (no_save_vis and no_save_pred):
             writable_folder(Path(out_dir))
-        names = iter(result_names(self._paths(sources)))
-        batches = self.preprocess(
+        for_preprocess, for_forward, for_visualize, for_postprocess = \
+            self._dispatch_kwargs(**kwargs)
+        stages = Stages(
+            partial(self.preprocess, batch_size=batch_size, **for_preprocess),
+            partial(
+                self.forward, explainer=method, selection=selection,
+                difference=kind, **for_forward),
+            partial(
+                self.visualize, return_vis=return_vis, show=show,
+                wait_time=wait_time, draw_pred=draw_pred,
+                no_save_vis=no_save_vis, img_out_dir=out_dir, difference=kind,
+                **for_visualize),
+            partial(
+                self.postprocess, return_datasamples=return_datasamples,
+                print_result=print_result, no_save_pred=no_save_pred,
+                pred_out_dir=out_dir, **for_postprocess))
+        return self._explain_images(
             with_texts(sources, texts, stuff_texts, custom_entities,
-                       tokens_positive), batch_size, **for_preprocess)
-        forward: Any = partial(
-            self.forward, explainer=method, selection=selection,
-            difference=kind, **for_forward)
-        visualize: Any = partial(
-            self.visualize, return_vis=return_vis, show=show,
-            wait_time=wait_time, draw_pred=draw_pred, no_save_vis=no_save_vis,
-            img_out_dir=out_dir, difference=kind, **for_visualize)
-        postprocess: Any = partial(
-            self.postprocess, return_datasamples=return_datasamples,
-            print_result=print_result, no_save_pred=no_save_pred,
-            pred_out_dir=out_dir, **for_postprocess)
+                       tokens_positive), result_names(self._paths(sources)),
+            stages, ceil(len(sources) / batch_size), return_vis)
+
+    def _explain_images(self, sources: list, names: list[str],
+                        stages: Stages, batches: int,
+                        return_vis: bool) -> dict[str, list]:
+        """Take images through all stages, batch by batch."""
+        rest = iter(names)
         results: dict[str, list] = dict(predictions=[], visualization=[])
-        for pictures, data in self._shown_progress(
-                batches, ceil(len(sources) / batch_size)):
-            these = list(islice(names, len(pictures)))
-            preds = forward(data)
-            figures = visualize(pictures, preds, names=these)
-            made = postprocess(
-                preds, figures if return_vis else None, names=these)
+        for pictures, data in self._with_progress(
+                stages.preprocess(sources), batches):
+            here = list(islice(rest, len(pictures)))
+            preds = stages.forward(data)
+            figures = stages.visualize(pictures, preds, names=here)
+            made = stages.postprocess(
+                preds, figures if return_vis else None, names=here)
             for key, values in made.items():
                 results[key].extend(values or [])
             self.num_visualized_imgs += len(preds)
             self.num_predicted_imgs += len(preds)
         return results
+
+    def _with_progress(self, batches: Iterable, count: int) -> Iterator:
+        """Yield batches, with a progress bar if one is wanted."""
+        if not self.show_progress:
+            yield from batches
+            return
+        with progress_display() as display:
+            yield from display.track(
+                batches, total=count, description='Inference')
 
     def preprocess(self,
                    inputs: Sequence,
@@ -310,18 +346,9 @@ class DiffMapInferencer(DetInferencer):
             yield ([image.picture for image in images],
                    self.collate_fn([image.example for image in images]))
 
-    def _shown_progress(self, batches: Iterable, count: int) -> Iterator:
-        """Yield batches, with a progress bar if one is wanted."""
-        if not self.show_progress:
-            yield from batches
-            return
-        with progress_display() as display:
-            yield from display.track(
-                batches, total=count, description='Inference')
-
     def _method(self, explainer: ExplainerLike, difference: str | None,
                 target_layer: str | None) -> DifferenceMap:
-        """The explainer that the arguments ask for.
+        """Return the explainer that the arguments ask for.
 
         Raises:
             ValueError: If there is none, or it has no such target layer.
@@ -344,7 +371,7 @@ class DiffMapInferencer(DetInferencer):
         return DifferenceMap(method, positive=kind == 'positive')
 
     def _paths(self, sources: list) -> list[str]:
-        """The path of each image; a running number for an array."""
+        """Return the path of each image; a running number for an array."""
         paths = []
         for number, source in enumerate(sources, self.num_visualized_imgs):
             if isinstance(source, dict):
@@ -366,9 +393,10 @@ class DiffMapInferencer(DetInferencer):
 
     def _explain_videos(self, paths: list[str], out_dir: str,
                         method: DifferenceMap, selection: Selection,
-                        show: str, boxes: bool) -> list[dict[str, Any]]:
+                        show: str, boxes: bool,
+                        print_result: bool) -> dict[str, list]:
         """Write a video of explanations for each video."""
-        found = []
+        written: list[dict[str, Any]] = []
         for path, name in zip(paths, result_names(paths)):
             out = writable_folder(Path(out_dir, 'vis')) / f'{name}.mp4'
             frames = explain_video(
@@ -381,8 +409,10 @@ class DiffMapInferencer(DetInferencer):
                 show=show,
                 draw_boxes=boxes,
                 show_progress=self.show_progress)
-            found.append(dict(video=str(out), frames=frames))
-        return found
+            written.append(dict(video=str(out), frames=frames))
+        if print_result:
+            print(dict(predictions=written))
+        return dict(predictions=written, visualization=[])
 
     def forward(self,
                 inputs: dict,
@@ -480,33 +510,34 @@ class DiffMapInferencer(DetInferencer):
         if pred_out_dir and not no_save_pred:
             names = names or result_names(
                 self._paths([pred.get('img_path') for pred in preds]))
-            for pred, one, name in zip(preds, lists, names):
+            for pred, values, name in zip(preds, lists, names):
                 with replacing(Path(pred_out_dir, 'preds',
                                     f'{name}.json')) as file:
-                    file.write(json.dumps(one).encode())
+                    file.write(json.dumps(values).encode())
                 save_maps(pred, class_names(self.model),
                           Path(pred_out_dir, 'maps', f'{name}.npz'))
         if print_result:
             print(dict(predictions=lists))
         return dict(
             predictions=list(preds) if return_datasamples else
-            [dict(one, **map_arrays(pred)) for pred, one in zip(preds, lists)],
+            [dict(values, **map_arrays(pred))
+             for pred, values in zip(preds, lists)],
             visualization=visualization)
 
 
 def refuse(conditions: dict[str, bool]) -> None:
     """Raise a ValueError for what videos cannot be explained with."""
-    found = [name for name, holds in conditions.items() if holds]
-    if found:
+    names = [name for name, holds in conditions.items() if holds]
+    if names:
         raise ValueError(
-            f'videos cannot be explained with {", ".join(found)}: give videos '
+            f'videos cannot be explained with {", ".join(names)}: give videos '
             'alone, and out_dir, where vis/NAME.mp4 is all that is made')
 
 
 def with_texts(sources: list, texts: str | list | None,
                stuff_texts: str | list | None, custom_entities: bool,
                tokens_positive: int | list | None) -> list:
-    """The inputs as mmdet's pipelines take them, with their texts.
+    """Return the inputs as mmdet's pipelines take them, with their texts.
 
     Raises:
         ValueError: If there is not one text for each image.
@@ -528,7 +559,7 @@ def with_texts(sources: list, texts: str | list | None,
 
 
 def text_of(texts: str | list, number: int, count: int) -> Any:
-    """The text of one of ``count`` images."""
+    """Return the text of one of ``count`` images."""
     if isinstance(texts, str):
         return texts
     if len(texts) != count:
@@ -538,7 +569,7 @@ def text_of(texts: str | list, number: int, count: int) -> Any:
 
 
 def map_arrays(sample: DetDataSample) -> dict[str, np.ndarray]:
-    """The maps of a data sample as float16 arrays (N, H, W)."""
+    """Return the maps of a data sample as float16 arrays (N, H, W)."""
     return {
         name: sample.pred_instances[name].cpu().numpy().astype(np.float16)
         for name in ('heatmaps', 'difference_maps')

@@ -19,6 +19,7 @@ from torch import nn
 from ..io.checkpoint import first_line, load_weights, read_checkpoint
 from ..io.configs import inner_dicts
 from ..io.package_files import PREFIX, bundled_config
+from ..tracing.detector import unwrapped
 
 
 def load_detector(model: str | os.PathLike | Config,
@@ -63,8 +64,8 @@ def load_detector(model: str | os.PathLike | Config,
 
 
 def build_detector(cfg: Config) -> nn.Module:
-    """The detector of a config with no weights loaded, as one process runs
-    it.
+    """Build the detector of a config with no weights loaded, as one process
+    runs it.
 
     Raises:
         ValueError: If the config names a module that does not exist, or gives
@@ -93,8 +94,8 @@ def build_detector(cfg: Config) -> nn.Module:
 
 def load_config(
         model: str | os.PathLike | Config) -> tuple[Config, str | None]:
-    """The config that ``model`` names, and the weights that the zoo has for
-    it."""
+    """Return the config that ``model`` names, and the weights that the zoo has
+    for it."""
     if isinstance(model, Config):
         return model, None
     name = os.fspath(model)
@@ -104,9 +105,9 @@ def load_config(
         if not Path(name).is_file():
             raise FileNotFoundError(f'config {name} does not exist')
         return read_config(name), None
-    found = find_in_wheel(name) if '::' in name else find_in_zoo(name)
-    check_describes_model(found[0], name)
-    return found
+    cfg, weights = find_in_wheel(name) if '::' in name else find_in_zoo(name)
+    check_describes_model(cfg, name)
+    return cfg, weights
 
 
 def is_detector_name(name: str) -> bool:
@@ -126,7 +127,8 @@ def is_detector_name(name: str) -> bool:
 
 
 def find_in_wheel(name: str) -> tuple[Config, str | None]:
-    """A config of mmdet's wheel, and the weights that the zoo has for it."""
+    """Return a config of mmdet's wheel, and the weights that the zoo has for
+    it."""
     try:
         try:
             cfg = get_config(name, pretrained=True)
@@ -161,7 +163,7 @@ def find_in_zoo(name: str) -> tuple[Config, str]:
 
 
 def overridden(cfg: Config, options: dict[str, Any]) -> Config:
-    """A copy of the config with some settings replaced."""
+    """Return a copy of the config with some settings replaced."""
     cfg = copy.deepcopy(cfg)
     try:
         cfg.merge_from_dict(options)
@@ -172,7 +174,7 @@ def overridden(cfg: Config, options: dict[str, Any]) -> Config:
 
 
 def read_config(name: str) -> Config:
-    """The config in a file."""
+    """Return the config in a file."""
     try:
         cfg = Config.fromfile(name)
     except Exception as error:  # a config is a program: it can raise anything
@@ -189,7 +191,7 @@ def check_describes_model(cfg: Config, name: str) -> None:
 
 
 def dataset_meta(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
-    """What the checkpoint, else the config's test data set, says of the
+    """Return what the checkpoint, else the config's test data set, says of the
     classes."""
     meta = checkpoint.get('meta') or {}
     if 'dataset_meta' in meta:  # its keys were upper case once
@@ -201,8 +203,8 @@ def dataset_meta(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
 
 
 def class_names(model: nn.Module) -> list[str]:
-    """The names of the classes that a detector was trained for."""
-    meta: Any = getattr(model, 'dataset_meta', {})
+    """Return the names of the classes that a detector was trained for."""
+    meta: Any = getattr(unwrapped(model), 'dataset_meta', {})
     if 'classes' not in meta:
         raise ValueError('the model does not know its classes: set '
                          'model.dataset_meta = dict(classes=[...])')
@@ -210,7 +212,7 @@ def class_names(model: nn.Module) -> list[str]:
 
 
 def available_device(name: str | None) -> torch.device:
-    """The device of that name; with none, the GPU where there is one.
+    """Return the device of that name; with none, the GPU where there is one.
 
     Raises:
         ValueError: If there is no such device.

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
+from torchvision.ops import box_iou
 
 
 @dataclass
@@ -50,19 +52,21 @@ class Tracker:
             labels (np.ndarray): Their classes, shape (N, ).
 
         Returns:
-            np.ndarray: The number of each one's object, int64, shape (N, ).
-            Objects are numbered from 0 in the order in which they appear, and
-            those of one frame in the order in which they are given.
+            np.ndarray: The number of each detection's object, int64,
+            shape (N, ). Objects are numbered from 0 in the order in which
+            they appear, and those of a frame in the order in which they are
+            given.
         """
-        known = list(self.tracks)
-        overlap = box_iou(
-            boxes, np.array([self.tracks[one].box for one in known]))
-        same = labels[:, None] == [self.tracks[one].label for one in known]
+        numbers_of_tracks = list(self.tracks)
+        overlap = overlaps(
+            boxes, np.array([track.box for track in self.tracks.values()]))
+        same = labels[:, None] == [
+            track.label for track in self.tracks.values()]
         overlap = np.where(same & (overlap >= self.min_iou), overlap, 0)
         numbers = np.full(len(boxes), -1, np.int64)
         for row, column in zip(*linear_sum_assignment(overlap, maximize=True)):
             if overlap[row, column] > 0:
-                numbers[row] = known[column]
+                numbers[row] = numbers_of_tracks[column]
         for track in self.tracks.values():
             track.missed += 1
         for row, (box, label) in enumerate(zip(boxes, labels)):
@@ -78,19 +82,9 @@ class Tracker:
         return numbers
 
 
-def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The IoU of every box (N, 4) with every other (M, 4): shape (N, M), 0
-    for boxes without an area."""
-    first, second = (np.asarray(boxes, np.float64).reshape(-1, 4)
-                     for boxes in (first, second))
-    corner = np.maximum(first[:, None, :2], second[:, :2])
-    opposite = np.minimum(first[:, None, 2:], second[:, 2:])
-    shared = area(np.concatenate([corner, opposite], axis=-1))
-    union = area(first)[:, None] + area(second) - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
-
-
-def area(boxes: np.ndarray) -> np.ndarray:
-    """The areas of boxes (..., 4); 0 where an end is before its start."""
-    sides: np.ndarray = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
-    return sides.prod(axis=-1)
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the IoU of every box (N, 4) with every other (M, 4): shape (N,
+    M), 0 for boxes without an area."""
+    boxes = [torch.as_tensor(array, dtype=torch.double).view(-1, 4)
+             for array in (first, second)]
+    return box_iou(*boxes).nan_to_num(0).numpy()

@@ -141,7 +141,7 @@ def explain_video(model: nn.Module,
 
 @contextmanager
 def silent() -> Iterator[Callable[[int], None]]:
-    """A progress bar that nobody sees."""
+    """Give a progress bar that nobody sees."""
     yield lambda steps: None
 
 
@@ -167,7 +167,7 @@ class Painter:
     followed: str = ''
 
     def paint(self, frame: np.ndarray, instances: InstanceData) -> np.ndarray:
-        """The next frame with its maps and boxes.
+        """Return the next frame with its maps and boxes.
 
         Args:
             frame (np.ndarray): RGB, uint8 (H, W, 3).
@@ -219,8 +219,8 @@ class Painter:
 
 def labelled(frame: np.ndarray, boxes: np.ndarray, texts: Sequence[str],
              chosen: np.ndarray) -> np.ndarray:
-    """The frame with boxes and a text at each; those of the chosen objects
-    stand out."""
+    """Return the frame with boxes and a text at each; those of the chosen
+    objects stand out."""
     picture = Image.fromarray(frame)
     draw = ImageDraw.Draw(picture)
     # the chosen ones last, so that they are in front
@@ -237,7 +237,7 @@ def labelled(frame: np.ndarray, boxes: np.ndarray, texts: Sequence[str],
 
 
 def written_on(frame: np.ndarray, text: str) -> np.ndarray:
-    """The frame with a text in its upper left corner."""
+    """Return the frame with a text in its upper left corner."""
     picture = Image.fromarray(frame)
     write_text(ImageDraw.Draw(picture), (0, 0), text, OTHER, frame.shape)
     return np.asarray(picture)

@@ -29,8 +29,8 @@ OLDER_PICKLES = 4
 
 
 def history_method(owner: Any, name: str) -> Any:
-    """What ``getattr`` may do in a training checkpoint: name a statistic of
-    mmengine's ``HistoryBuffer``, and nothing else."""
+    """Return what ``getattr`` may do in a training checkpoint: name a
+    statistic of mmengine's ``HistoryBuffer``, and nothing else."""
     if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(
@@ -151,7 +151,7 @@ def pickles_in(file: Path) -> Iterator[bytes | BinaryIO]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return what an error says, in one line."""
     return (str(error).splitlines() or [f'a failed {type(error).__name__}'])[0]
 
 
@@ -160,7 +160,8 @@ def is_url(path: str) -> bool:
 
 
 def download(url: str) -> Path:
-    """The file of a URL in torch's cache, downloaded if it is not there.
+    """Return the file of a URL in torch's cache, downloaded if it is not
+    there.
 
     A name that ends in a hash of the content, as in mmdet's zoo, is kept;
     another gets the URL's hash, since many files have the name
@@ -222,5 +223,5 @@ def misfit(path: str, details: list[str]) -> str:
 
 
 def few(names: list[str], count: int = 4) -> str:
-    """The first names, and that there are more."""
+    """Return the first names, and that there are more."""
     return ', '.join(names[:count]) + (', …' if len(names) > count else '')

@@ -19,7 +19,8 @@ SCOPES = ('mmcv', 'mmdet', 'mmdet_diffmap', 'mmengine', 'mmpretrain')
 
 
 def config_in_weights(weights: str | os.PathLike | None) -> Config:
-    """The config that mmengine writes into the checkpoints of a training.
+    """Return the config that mmengine writes into the checkpoints of a
+    training.
 
     Its ``custom_imports`` are not imported.
 
@@ -61,8 +62,8 @@ def inner_dicts(value: Any) -> Iterator[Any]:
 
 
 def values_in(text: str) -> dict[str, Any]:
-    """The values of a program that does nothing but give names values, made
-    of literals and ``dict(...)``, as mmengine writes all configs.
+    """Return the values of a program that does nothing but give names values,
+    made of literals and ``dict(...)``, as mmengine writes all configs.
 
     Raises:
         SyntaxError: If it is no program.
@@ -101,8 +102,8 @@ class DictCalls(ast.NodeTransformer):
 def check_types(values: dict[str, Any]) -> None:
     """Raise a ValueError unless all types are names of registries: mmengine
     takes any other, such as ``os.system``, from the module that it names."""
-    for one in inner_dicts(values):
-        kind = one.get('type', '')
+    for part in inner_dicts(values):
+        kind = part.get('type', '')
         *scope, _ = str(kind).split('.')
         if scope and (len(scope) > 1 or scope[0] not in SCOPES):
             raise ValueError(f'its type {kind} is no name of a registry')

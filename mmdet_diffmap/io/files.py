@@ -15,8 +15,8 @@ from PIL import Image
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its place when the context ends well,
-    and vanishes otherwise."""
+    """Give a file beside ``path`` that takes its place when the context ends
+    well, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
     try:
@@ -36,7 +36,7 @@ def current_umask() -> int:
 
 
 def printable(name: str) -> str:
-    """A file's name without those of its bytes that are no text."""
+    """Return a file's name without those of its bytes that are no text."""
     return os.fsencode(name).decode('utf-8', 'replace')
 
 

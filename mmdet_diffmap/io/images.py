@@ -23,7 +23,7 @@ EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp',
 
 
 def find_images(inputs: Iterable[str]) -> list[str]:
-    """The images that files, folders, glob patterns and URLs stand for.
+    """List the images that files, folders, glob patterns and URLs stand for.
 
     Folders give their images, not those of folders inside, in the order of
     their names. A file that does not exist stays in the list, so that reading
@@ -36,21 +36,21 @@ def find_images(inputs: Iterable[str]) -> list[str]:
     paths: list[str] = []
     for item in inputs:
         if Path(item).is_dir():
-            found = sorted(
+            files = sorted(
                 str(path) for path in Path(item).iterdir()
                 if path.suffix.lower() in EXTENSIONS and path.is_file())
-            if not found:
+            if not files:
                 raise FileNotFoundError(
                     f'folder {item} holds no image ({" ".join(EXTENSIONS)})')
         elif not Path(item).exists() and '://' not in item \
                 and glob.has_magic(item):
-            found = sorted(
+            files = sorted(
                 path for path in glob.glob(item) if Path(path).is_file())
-            if not found:
+            if not files:
                 raise FileNotFoundError(f'no file fits the pattern {item}')
         else:
-            found = [item]
-        paths += found
+            files = [item]
+        paths += files
     return list(dict.fromkeys(paths))
 
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as Markdown."""
+    """Return a table as Markdown."""
     return '\n'.join(f'| {" | ".join(row)} |'
                      for row in [head, ['---'] * len(head), *rows])
 
 
 def with_tables(page: str, tables: Mapping[str, str]) -> str:
-    """A page with new tables between its marks.
+    """Return a page with new tables between its marks.
 
     Raises:
         ValueError: If it has no place for one of them.

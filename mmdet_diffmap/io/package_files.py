@@ -16,15 +16,16 @@ PREFIX = 'mmdet_diffmap::'
 
 
 def bundled_config(name: str) -> Path:
-    """The file that ``mmdet_diffmap::FOLDER/FILE.py`` stands for.
+    """Return the file that ``mmdet_diffmap::FOLDER/FILE.py`` stands for.
 
     Raises:
         FileNotFoundError: If there is no such file.
     """
     path = CONFIGS / name.removeprefix(PREFIX)
     if not path.is_file():
-        found = ', '.join(
-            f'{one.parent.name}/{one.name}' for one in sorted(
-                CONFIGS.glob('*/*.py')) if one.parent.name != '_base_')
-        raise FileNotFoundError(f'{name} does not exist: {PREFIX} has {found}')
+        names = ', '.join(
+            f'{config.parent.name}/{config.name}'
+            for config in sorted(CONFIGS.glob('*/*.py'))
+            if config.parent.name != '_base_')
+        raise FileNotFoundError(f'{name} does not exist: {PREFIX} has {names}')
     return path

@@ -12,7 +12,7 @@ _current: ContextVar[Progress | None] = ContextVar('progress', default=None)
 
 @contextmanager
 def progress_display(console: Console | None = None) -> Iterator[Progress]:
-    """The display in use, or a new one, which vanishes at the end.
+    """Give the display in use, or a new one, which vanishes at the end.
 
     Args:
         console (Console, optional): Where a new one appears, if that is a
@@ -37,7 +37,7 @@ def progress_display(console: Console | None = None) -> Iterator[Progress]:
 @contextmanager
 def progress_bar(description: str,
                  total: int) -> Iterator[Callable[[int], None]]:
-    """A bar that vanishes at the end; call it with the number of steps
+    """Give a bar that vanishes at the end; call it with the number of steps
     done."""
     with progress_display() as display:
         task = display.add_task(description, total=total)

@@ -36,19 +36,21 @@ class Video:
     def frames(self, every: int = 1) -> Iterator[np.ndarray]:
         """Every ``every``-th frame, from the first on; to be read once."""
         number, frame = 0, self.first
-        found = True
-        while found:
+        has_frame = True
+        while has_frame:
             if number % every == 0:
                 yield frame
             number += 1
             # a frame that is left out is not decoded into a picture
-            found, frame = self.capture.read() if number % every == 0 else \
-                (self.capture.grab(), frame)
+            if number % every == 0:
+                has_frame, frame = self.capture.read()
+            else:
+                has_frame = self.capture.grab()
 
 
 @contextmanager
 def opened(path: str | os.PathLike) -> Iterator[Video]:
-    """A video for reading.
+    """Give a video for reading.
 
     Raises:
         OSError: If there is none, or it cannot be read.
@@ -61,8 +63,8 @@ def opened(path: str | os.PathLike) -> Iterator[Video]:
         if not capture.isOpened():
             raise OSError(f'video {name} is damaged, or of no kind that '
                           'OpenCV reads: convert it to .mp4')
-        found, first = capture.read()
-        if not found:
+        has_frame, first = capture.read()
+        if not has_frame:
             raise OSError(f'video {name} holds no frame that can be read')
         rate = capture.get(cv2.CAP_PROP_FPS)
         if not 0 < rate < float('inf'):
@@ -77,8 +79,8 @@ def opened(path: str | os.PathLike) -> Iterator[Video]:
 @contextmanager
 def writing(path: Path, rate: float,
             size: tuple[int, int]) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that writes the next frame, BGR, uint8 (H, W, 3). The video
-    takes its place when the context ends well, and vanishes otherwise.
+    """Give a function that writes the next frame, BGR, uint8 (H, W, 3). The
+    video takes its place when the context ends well, and vanishes otherwise.
 
     Raises:
         OSError: If it cannot be written.
@@ -113,7 +115,7 @@ def writing(path: Path, rate: float,
 
 
 def frames_in(name: str) -> int:
-    """The number of frames of a finished video."""
+    """Return the number of frames of a finished video."""
     capture = cv2.VideoCapture(name)
     try:
         return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))

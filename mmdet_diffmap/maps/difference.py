@@ -8,7 +8,7 @@ from .heatmaps import min_max_normalize
 
 
 def difference_map(heatmaps: Tensor, positive: bool = False) -> Tensor:
-    """What is important for each object and not for the others.
+    """Compute what matters to each object and not to the others (Eq. 4).
 
     ``heatmaps[i] - max(heatmaps[n] for n != i)`` (Eq. 4); with no other
     object, the heat map itself. The maximum over the others needs only the
@@ -42,7 +42,7 @@ def difference_map(heatmaps: Tensor, positive: bool = False) -> Tensor:
 
 
 def positive_part(differences: Tensor) -> Tensor:
-    """The difference map without its negative values.
+    """Return the difference map without its negative values.
 
     Args:
         differences (Tensor): Signed difference maps, shape (..., H, W).
@@ -54,7 +54,8 @@ def positive_part(differences: Tensor) -> Tensor:
 
 
 def two_largest(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest and the second largest value of each pixel, each (H, W).
+    """Return the largest and the second largest value of each pixel, each (H,
+    W).
 
     Where the largest is reached twice, both are equal, so that the maximum
     over the others of a map that reaches it is the second in any case.

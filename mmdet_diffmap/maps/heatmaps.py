@@ -25,7 +25,7 @@ class GridMap:
     corner: Shape = (0, 0)
 
     def whole(self) -> Tensor:
-        """The map on the whole grid."""
+        """Return the map on the whole grid."""
         if tuple(self.values.shape) == self.grid:
             return self.values
         whole = self.values.new_zeros(self.grid)
@@ -34,7 +34,8 @@ class GridMap:
         return whole
 
     def maximum(self, other: GridMap) -> GridMap:
-        """The elementwise maximum of two maps, not negative, on one grid."""
+        """Return the elementwise maximum of two maps, not negative, on one
+        grid."""
         if (self.corner, self.values.shape) == (other.corner,
                                                 other.values.shape):
             return GridMap(
@@ -130,7 +131,7 @@ def image_heatmaps(detections: GridMaps, frame: ImageFrame,
 
 def join_levels(levels: LevelMaps,
                 frame: ImageFrame) -> tuple[Tensor | None, slice, slice]:
-    """The elementwise maximum of the levels' maps in the image.
+    """Return the elementwise maximum of the levels' maps in the image.
 
     Returns:
         tuple: The maximum where some level reaches, None if nowhere; its rows
@@ -159,6 +160,7 @@ def join_levels(levels: LevelMaps,
 
 
 def bounds(slices: Sequence[slice]) -> slice:
-    """The smallest slice that holds all of several."""
+    """Return the smallest slice that holds all of several."""
     return slice(
-        min(one.start for one in slices), max(one.stop for one in slices))
+        min(part.start for part in slices),
+        max(part.stop for part in slices))

@@ -67,8 +67,8 @@ class ImageFrame:
             (left, top) * 2)
 
     def to_content(self, maps: Tensor) -> Tensor:
-        """Maps (N, H, W) of the original image, resized (bilinear) to the
-        image as it lies in the input, shape (N, h, w)."""
+        """Return maps (N, H, W) of the original image, resized (bilinear) to
+        the image as it lies in the input, shape (N, h, w)."""
         if tuple(maps.shape[-2:]) == self.content_shape:
             return maps
         return F.interpolate(
@@ -93,7 +93,7 @@ class ImageFrame:
         return self._axis(0, grid[0]).seen, self._axis(1, grid[1]).seen
 
     def _axis(self, axis: int, cells: int) -> AxisWeights:
-        """The weights along one axis."""
+        """Return the weights along one axis."""
         # those of a grid of pixels are too large to be kept
         weights_of = axis_weights if cells < self.input_shape[axis] \
             else axis_weights.__wrapped__
@@ -163,13 +163,13 @@ class AxisWeights:
         self._copies: dict[tuple, Tensor] = {}
 
     def reached(self, first: int, last: int) -> slice:
-        """The pixels that see cells ``first`` to ``last - 1``."""
+        """Return the pixels that see cells ``first`` to ``last - 1``."""
         begin = min(self.first[first:last], default=len(self.weights))
         end = max(self.last[first:last], default=0)
         return slice(min(begin, end), end)
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """The weights on a device."""
+        """Return the weights on a device."""
         key = device, dtype
         if key not in self._copies:
             self._copies[key] = self.weights.to(device, dtype)
@@ -180,7 +180,7 @@ class AxisWeights:
 @torch.inference_mode(False)
 def axis_weights(input_length: int, content: int, pixels: int, first: int,
                  cells: int) -> AxisWeights:
-    """The weights of one axis.
+    """Return the weights of one axis.
 
     Args:
         input_length (int): Pixels of the padded input.

@@ -17,7 +17,7 @@ VISIBLE = 4 / 255
 
 def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
               shown: Shape) -> tuple[dict[str, Any], bytes]:
-    """Maps on grids, for the page to enlarge as
+    """Return maps on grids, for the page to enlarge as
     :func:`~mmdet_diffmap.maps.heatmaps.image_heatmaps` does.
 
     Of each map, only the rectangle that is not zero travels, in steps of a
@@ -42,18 +42,21 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
     for name, objects in groups.items():
         described[name] = []
         for levels in objects:
-            whole = all(tuple(one.values.shape) == one.grid
-                        for one in levels.values())
-            values = [(one, seen_cells(one, frame)) for one in levels.values()]
-            peak = max((float(one.max()) for _, one in values if one.size),
+            whole = all(tuple(grid_map.values.shape) == grid_map.grid
+                        for grid_map in levels.values())
+            values = [(grid_map, seen_cells(grid_map, frame))
+                      for grid_map in levels.values()]
+            peak = max((float(seen.max()) for _, seen in values
+                        if seen.size),
                        default=0.)
             # what all cells have is nothing to see, and would take bits
-            low = min((float(one.min()) for _, one in values if one.size),
+            low = min((float(seen.min()) for _, seen in values
+                       if seen.size),
                       default=0.) if whole else 0.
             parts = []
-            for grid_map, found in values if peak > low else []:
+            for grid_map, seen in values if peak > low else []:
                 part, (top, left) = nonzero_part(
-                    np.rint((found - low) / (peak - low) * 255).astype(
+                    np.rint((seen - low) / (peak - low) * 255).astype(
                         np.uint8))
                 if part.size:
                     row, column = grid_map.corner
@@ -72,9 +75,9 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
 
 
 def seen_cells(grid_map: GridMap, frame: ImageFrame) -> np.ndarray:
-    """The values (h, w) of a map, of which those that no pixel of the image
-    sees are the lowest of the others: cells of the padding may be large, and
-    would take bits."""
+    """Return the values (h, w) of a map, of which those that no pixel of the
+    image sees are the lowest of the others: cells of the padding may be large,
+    and would take bits."""
     values = grid_map.values.float().cpu().numpy().copy()
     (top, left), (height, width) = grid_map.corner, values.shape
     rows, columns = (axis.numpy() for axis in frame.seen(grid_map.grid))
@@ -85,8 +88,8 @@ def seen_cells(grid_map: GridMap, frame: ImageFrame) -> np.ndarray:
 
 
 def nonzero_part(values: np.ndarray) -> tuple[np.ndarray, Shape]:
-    """The smallest rectangle of a map (h, w) that holds all that is not zero,
-    and its first row and column."""
+    """Return the smallest rectangle of a map (h, w) that holds all that is not
+    zero, and its first row and column."""
     rows, columns = (np.flatnonzero(values.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         return values[:0], (0, 0)
@@ -95,9 +98,9 @@ def nonzero_part(values: np.ndarray) -> tuple[np.ndarray, Shape]:
 
 
 def on_grids(heatmaps: Tensor) -> tuple[GridMaps, ImageFrame]:
-    """Maps of an image's size on the coarsest grid that shows them whole: a
-    cell is 16, 8, 4, 2 or 1 pixels wide, and the enlarged maps are off by less
-    than ``VISIBLE``.
+    """Return maps of an image's size on the coarsest grid that shows them
+    whole: a cell is 16, 8, 4, 2 or 1 pixels wide, and the enlarged maps are
+    off by less than ``VISIBLE``.
 
     Args:
         heatmaps (Tensor): Shape (N, H, W), in [0, 1].
@@ -111,18 +114,18 @@ def on_grids(heatmaps: Tensor) -> tuple[GridMaps, ImageFrame]:
         if size == 1 or off_by(cells, frame, given) < VISIBLE:
             break
     grid = cells.shape[1], cells.shape[2]
-    return [{0: GridMap(one, grid)} for one in cells], frame
+    return [{0: GridMap(values, grid)} for values in cells], frame
 
 
 def off_by(cells: Tensor, frame: ImageFrame, heatmaps: Tensor) -> float:
-    """The largest difference of maps and what cells are enlarged to."""
-    return max((float((frame.to_image(one) - heatmap).abs().max())
-                for one, heatmap in zip(cells, heatmaps)), default=0.)
+    """Return the largest difference of maps and what cells are enlarged to."""
+    return max((float((frame.to_image(values) - heatmap).abs().max())
+                for values, heatmap in zip(cells, heatmaps)), default=0.)
 
 
 def cell_centres(heatmaps: Tensor, size: int) -> tuple[Tensor, ImageFrame]:
-    """The values of maps (N, H, W) in the middle of square cells (N, h, w),
-    and the frame of such cells.
+    """Return the values of maps (N, H, W) in the middle of square cells (N, h,
+    w), and the frame of such cells.
 
     Outside of the image lies a row of cells, or more, that go on as the map
     does at its border: without them, half a cell there would be flat.

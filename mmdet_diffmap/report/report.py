@@ -57,13 +57,13 @@ class Photo:
         Raises:
             ValueError: If it is not about the objects of the first method.
         """
-        found = explanation.sample.pred_instances
+        instances = explanation.sample.pred_instances
         if self.instances is None:
             self.instances = InstanceData(
-                bboxes=found.bboxes.cpu(),
-                labels=found.labels.cpu(),
-                scores=found.scores.cpu())
-        elif not torch.equal(found.labels.cpu(), self.instances.labels):
+                bboxes=instances.bboxes.cpu(),
+                labels=instances.labels.cpu(),
+                scores=instances.scores.cpu())
+        elif not torch.equal(instances.labels.cpu(), self.instances.labels):
             raise ValueError('the detector found other objects when it ran '
                              f'again for {method}')
         description, cells = packed(explanation, self.shown)
@@ -100,8 +100,8 @@ class Report:
         Raises:
             ValueError: If no method was added to it.
         """
-        found = photo.instances
-        if found is None:
+        instances = photo.instances
+        if instances is None:
             raise ValueError(f'{photo.name} has maps of no method')
         number, image = len(self.photos), photo.image
         self.payloads[f'photo-{number}'] = jpeg(image, photo.shown)
@@ -119,8 +119,8 @@ class Report:
                         label=label_name(self.class_names, int(label)),
                         score=float(score),
                         box=box.tolist())
-                    for label, score, box in zip(found.labels, found.scores,
-                                                 found.bboxes)
+                    for label, score, box in zip(
+                        instances.labels, instances.scores, instances.bboxes)
                 ],
                 methods=photo.methods))
 
@@ -166,7 +166,8 @@ class Report:
 
 def packed(explanation: Explanation,
            shown: Shape) -> tuple[dict[str, Any], bytes]:
-    """The maps of an explanation for a picture of a size (height, width)."""
+    """Return the maps of an explanation for a picture of a size (height,
+    width)."""
     if explanation.grids:
         return pack_maps(explanation.grids, explanation.frame, shown)
     heatmaps: Tensor = explanation.sample.pred_instances.heatmaps.float()
@@ -184,7 +185,8 @@ def fitted(size: Sequence[int], longest: int) -> Shape:
 
 
 def jpeg(image: np.ndarray, size: Shape) -> str:
-    """An image (BGR) of another size (height, width) as JPEG, in base64."""
+    """Return an image (BGR) of another size (height, width) as JPEG, in
+    base64."""
     if size != image.shape[:2]:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     _, content = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 90])

@@ -98,7 +98,7 @@ def draw_rows(image: np.ndarray,
               rows: Sequence[Row],
               columns: Sequence[str],
               boxes: bool = True) -> np.ndarray:
-    """A figure of rows; ``columns`` are some of ``COLUMNS``."""
+    """Return a figure of rows; ``columns`` are some of ``COLUMNS``."""
     height, width = image.shape[:2]
     scale = PANEL / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -124,7 +124,8 @@ def draw_rows(image: np.ndarray,
 
 def row_panels(photo: np.ndarray, row: Row, columns: Sequence[str],
                scale: float, outlined: bool) -> Iterator[Image.Image]:
-    """The pictures of a row; the photo alone where there is no object."""
+    """Yield the pictures of a row; the photo alone where there is no
+    object."""
     if row.index is None:
         yield Image.fromarray(photo)
         return
@@ -141,7 +142,7 @@ def row_panels(photo: np.ndarray, row: Row, columns: Sequence[str],
 
 
 def object_map(instance: InstanceData, name: str) -> Tensor:
-    """The map of one object that a column shows, shape (H, W)."""
+    """Return the map of one object that a column shows, shape (H, W)."""
     if name == HEATMAP:
         return instance.heatmaps[0]
     signed: Tensor = instance.difference_maps[0]
@@ -150,13 +151,13 @@ def object_map(instance: InstanceData, name: str) -> Tensor:
 
 def title(instances: InstanceData, index: int,
           class_names: Sequence[str]) -> str:
-    """Number, from 0, class and score of an object."""
+    """Write an object's number, from 0, its class and its score."""
     name = label_name(class_names, int(instances.labels[index]))
     return f'{index}  {name}  {float(instances.scores[index]):.2f}'
 
 
 def label_name(class_names: Sequence[str], label: int) -> str:
-    """The name of a label, also of one that has none."""
+    """Return the name of a label, also of one that has none."""
     return class_names[label] if label < len(class_names) else f'class {label}'
 
 
@@ -214,14 +215,14 @@ def draw_boxes(picture: Image.Image, boxes: np.ndarray, target: int,
 
 
 def ordered(box: np.ndarray) -> list[float]:
-    """The box as Pillow takes it: x1 <= x2 and y1 <= y2."""
+    """Return the box as Pillow takes it: x1 <= x2 and y1 <= y2."""
     x1, y1, x2, y2 = box.tolist()
     return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
 
 
 def draw_colour_bar(figure: Image.Image, corner: tuple[int, int], width: int,
                     name: str, low: float, high: float) -> None:
-    """A colour bar with its ends and middle named, in place."""
+    """Return a colour bar with its ends and middle named, in place."""
     left, top = corner
     bar = np.uint8(colour(name, np.linspace(0, 1, width)))
     figure.paste(Image.fromarray(np.tile(bar, (12, 1, 1))), corner)
