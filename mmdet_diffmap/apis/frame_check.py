@@ -107,14 +107,16 @@ def coordinate_pictures(shape: Sequence[int], kind: Any) -> list[np.ndarray]:
     columns, rows = (
         np.arange(length) / max(1, length - 1) * LARGEST
         for length in (width, height))
-    flat = np.zeros((height, width))
-    pictures = (flat, flat + LARGEST, flat + columns, flat + rows[:, None])
-    return [
-        np.ascontiguousarray(np.broadcast_to(
-            picture.reshape(height, width, *[1] * (len(shape) - 2)),
-            shape).round(0 if kind is np.uint8 else 9).astype(kind))
-        for picture in pictures
-    ]
+    if kind is np.uint8:
+        columns, rows = columns.round(), rows.round()
+    rest = [1] * (len(shape) - 2)
+    pictures = []
+    for values in (0, LARGEST, columns.reshape(1, width, *rest),
+                   rows.reshape(height, 1, *rest)):
+        picture = np.empty(shape, kind)
+        picture[:] = values
+        pictures.append(picture)
+    return pictures
 
 
 def apply(transform: Callable, runs: Sequence[Results]) -> list[Results]:
@@ -188,8 +190,8 @@ def changes_values_alone(images: Sequence[np.ndarray],
 
 def channel(run: Results) -> np.ndarray:
     """Return the first channel (h, w) of a picture."""
-    image = pixels(run).astype(np.float64)
-    return image if image.ndim == 2 else image[..., 0]
+    image = pixels(run)
+    return (image if image.ndim == 2 else image[..., 0]).astype(np.float64)
 
 
 def pixels(run: Results) -> np.ndarray:
