@@ -76,9 +76,9 @@ def explain(model: nn.Module,
     Example:
         >>> from mmdet_diffmap import explain, load_detector
         >>> model = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
-        >>> sample = explain(model, 'scene://0/2', score_thr=0.5)
+        >>> sample = explain(model, 'scene://0/2', max_objects=2)
         >>> sample.pred_instances.heatmaps.shape
-        torch.Size([4, 192, 192])
+        torch.Size([2, 192, 192])
     """
     selection = Selection(score_thr, max_objects)
     if isinstance(image, dict):

@@ -96,6 +96,14 @@ class DiffMapInferencer(DetInferencer):
     Raises:
         OSError: If the weights cannot be read or downloaded.
         ValueError: If an argument makes no sense.
+
+    Example:
+        >>> from mmdet_diffmap import DiffMapInferencer
+        >>> inferencer = DiffMapInferencer(
+        ...     'mmdet_diffmap::demo/fcos_scenes.py', show_progress=False)
+        >>> result = inferencer('scene://0/2', max_objects=2)
+        >>> result['predictions'][0]['heatmaps'].shape
+        (2, 192, 192)
     """
 
     def __init__(self,

@@ -45,6 +45,11 @@ def load_detector(model: str | os.PathLike | Config,
     Raises:
         ValueError: If the config is none, has no weights, or they do not fit.
         OSError: If the weights cannot be read or downloaded.
+
+    Example:
+        >>> model = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
+        >>> class_names(model)[:3]
+        ['fish', 'tree', 'house']
     """
     cfg, zoo_weights = load_config(model)
     if cfg_options:

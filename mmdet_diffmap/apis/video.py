@@ -100,6 +100,12 @@ def explain_video(model: nn.Module,
     Raises:
         OSError: If the video cannot be read, or the other not be written.
         ValueError: If an argument makes no sense.
+
+    Example:
+        >>> from mmdet_diffmap import explain_video, load_detector
+        >>> model = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
+        >>> explain_video(model, 'clip.mp4', 'explained.mp4', follow=0)
+        3
     """
     if show not in SHOWN:
         raise ValueError(f'show must be {", ".join(SHOWN)}, not {show!r}')

@@ -10,7 +10,7 @@ from .heatmaps import min_max_normalize
 def difference_map(heatmaps: Tensor, positive: bool = False) -> Tensor:
     """Compute what matters to each object and not to the others (Eq. 4).
 
-    ``heatmaps[i] - max(heatmaps[n] for n != i)`` (Eq. 4); with no other
+    ``heatmaps[i] - max(heatmaps[n] for n != i)``; with no other
     object, the heat map itself. The maximum over the others needs only the
     two largest values of each pixel, so the cost grows with N, not with N².
 
@@ -25,6 +25,12 @@ def difference_map(heatmaps: Tensor, positive: bool = False) -> Tensor:
 
     Raises:
         ValueError: If ``heatmaps`` is no floating-point (N, H, W) tensor.
+
+    Example:
+        >>> heatmaps = torch.tensor([[[1.0, 0.5, 0.0]], [[0.0, 0.5, 1.0]]])
+        >>> difference_map(heatmaps)
+        tensor([[[ 1.,  0., -1.]],
+                [[-1.,  0.,  1.]]])
     """
     if heatmaps.dim() != 3 or not heatmaps.is_floating_point():
         raise ValueError('heatmaps must be floating point of shape (N, H, W), '
