@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -199,6 +200,34 @@ def build_pipeline(config: list[dict]) -> ImagePipeline:
             transform for transform in copy.deepcopy(config)
             if not type_name(transform).endswith('Annotations')
         ]).transforms)
+
+
+class DatasetPipelines:
+    """The pipelines of a data set of mmdet, or of those that it is made of.
+
+    Args:
+        dataset (BaseDataset): The data set; also a ``ConcatDataset`` or
+            another wrapper.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self._pipelines: dict[int, ImagePipeline] = {}
+
+    def at(self, index: int) -> ImagePipeline:
+        """Return the pipeline of one image, by its index."""
+        dataset = self.dataset
+        while not hasattr(dataset, 'pipeline'):
+            if hasattr(dataset, 'cumulative_sizes'):
+                part = bisect_right(dataset.cumulative_sizes, index)
+                index -= dataset.cumulative_sizes[part - 1] if part else 0
+                dataset = dataset.datasets[part]
+            else:
+                dataset = dataset.dataset
+        if id(dataset) not in self._pipelines:
+            self._pipelines[id(dataset)] = ImagePipeline(
+                dataset.pipeline.transforms)
+        return self._pipelines[id(dataset)]
 
 
 def type_name(transform: dict) -> str:

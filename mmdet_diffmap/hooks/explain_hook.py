@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..apis.explain import explain_one
-from ..apis.image_pipeline import ImagePipeline, as_picture
+from ..apis.image_pipeline import DatasetPipelines, as_picture
 from ..explainers import ExplainerLike, build_explainer
 from ..explainers.engine import Selection
 from ..io.files import save_picture
@@ -54,8 +54,8 @@ class ExplainHook(Hook):
     def before_test(self, runner: Runner) -> None:
         """Begin to count anew, and take the pipeline that gives pictures."""
         self.explained = 0
-        dataset = runner.test_dataloader.dataset
-        self.pipeline = ImagePipeline(dataset.pipeline.transforms)
+        # a batch does not tell which of several data sets an image is from
+        self.pipeline = DatasetPipelines(runner.test_dataloader.dataset).at(0)
 
     def after_test_iter(self,
                         runner: Runner,
@@ -90,6 +90,7 @@ class ExplainHook(Hook):
 
     def _explain(self, runner: Runner, batch_idx: int, data_batch: dict,
                  index: int) -> None:
+        """Explain one image of a batch, and hand its picture on."""
         sample = explain_one(runner.model, data_batch, index, self.explainer,
                              self.selection)
         results = self.pipeline.load(sample.img_path)

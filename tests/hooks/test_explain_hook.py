@@ -1,17 +1,21 @@
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from demo import CONFIG, WEIGHTS
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.runner import Runner
 from PIL import Image
 
+from mmdet_diffmap.apis import image_pipeline as image_pipeline_module
+from mmdet_diffmap.apis.image_pipeline import DatasetPipelines
 from mmdet_diffmap.hooks import ExplainHook
 
 
-def test_loop(tmp_path, name, *hooks, images=3, batch_size=1):
+def test_loop(tmp_path, name, *hooks, images=3, batch_size=1, more=()):
     """The runner after the test loop has run, its metrics and how often the
     backbone ran."""
     cfg = Config.fromfile(CONFIG)
@@ -20,6 +24,7 @@ def test_loop(tmp_path, name, *hooks, images=3, batch_size=1):
     cfg.load_from = str(WEIGHTS)
     cfg.test_dataloader.update(num_workers=0, batch_size=batch_size)
     cfg.test_dataloader.dataset.num_images = images
+    cfg.test_dataloader.dataset.pipeline[1:1] = list(more)
     # a machine that tests need not have what was trained on
     cfg.train_dataloader.dataset = dict(
         type='CocoDataset', ann_file='missing.json')
@@ -39,6 +44,35 @@ def test_loop(tmp_path, name, *hooks, images=3, batch_size=1):
 test_loop.__test__ = False
 HOOK = dict(type='ExplainHook', explainer=dict(type='ODAM'), interval=1,
             max_objects=2)
+
+
+def test_pictures_are_what_the_loading_step_gives(tmp_path, monkeypatch):
+    """Each is read once more, by the test pipeline's own step."""
+    reads = []
+    read = image_pipeline_module.read_content
+    monkeypatch.setattr(
+        image_pipeline_module, 'read_content',
+        lambda path, *args: reads.append(path) or read(path, *args))
+    test_loop(tmp_path, 'read', dict(HOOK, out_dir='pictures'), images=2)
+    assert reads == ['scene://0/0', 'scene://0/1']
+
+
+def test_pipeline_that_flips_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='RandomFlip of the test pipeline'):
+        test_loop(tmp_path, 'flipped', HOOK, images=1,
+                  more=[dict(type='RandomFlip', prob=1.)])
+
+
+def test_pipeline_of_several_data_sets():
+    first, second = (SimpleNamespace(
+        pipeline=Compose([dict(type='LoadImageFromFile')])) for _ in '12')
+    joined = SimpleNamespace(
+        datasets=[first, SimpleNamespace(dataset=second)],
+        cumulative_sizes=[2, 5])
+    pipelines = DatasetPipelines(joined)
+    for index, dataset in enumerate([first] * 2 + [second] * 3):
+        assert pipelines.at(index).transforms == dataset.pipeline.transforms
+        assert pipelines.at(index) is pipelines.at(index)
 
 
 def test_metrics_are_unchanged_and_backends_get_pictures(tmp_path):
