@@ -10,7 +10,8 @@ REAL = ROOT.parent / 'shared/real'
 
 @pytest.fixture
 def real() -> Path:
-    """The folder of real photographs and a detector trained on COCO."""
+    """Return the folder of real photographs and a detector trained on
+    COCO."""
     if not REAL.is_dir():
         pytest.skip(f'{REAL} with real photographs is missing')
     return REAL

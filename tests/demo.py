@@ -1,4 +1,4 @@
-"""The bundled detector, loaded once."""
+"""The bundled detector, loaded once for all tests of a process."""
 from functools import lru_cache
 from pathlib import Path
 

@@ -1,19 +1,22 @@
-"""A small random detector of each supported family."""
-import logging
-import warnings
+"""A small random detector of each supported family.
+
+What :func:`random_detector` and :func:`trace_of` give is shared by all tests
+of a process: change copies only.
+"""
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
 from mmengine.hub import get_config
-from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmdet_diffmap.io.configs import inner_dicts
 from mmdet_diffmap.lab.zoo import small
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.trace import Trace
 
 CONFIGS = {
     'fcos': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
@@ -24,32 +27,43 @@ CONFIGS = {
 }
 FAMILIES = tuple(CONFIGS)
 DETECTIONS = 4
+SIZE = (75, 130)  # height and width of the image of trace_of
 INPUT_SCALE = (150, 110)  # width and height at most: no multiples of 32
+#: With which scores of the families are neither all alike nor all 1; see
+#: small.random_detector.
+SPREAD = 1
+#: In which a detector can be called.
+GRADIENT_MODES = {
+    'plain': nullcontext,
+    'no_grad': torch.no_grad,
+    'inference_mode': torch.inference_mode,
+}
+#: Channels of the zoo's necks and heads, and of the small ones.
+NARROW = {256: 96, 1024: 256}
 
 
 def small_config(name: str) -> Config:
-    """The host's own config with fewer layers and detections."""
+    """Return the host's own config with fewer layers, channels and
+    detections."""
     cfg = get_config(f'mmdet::{name}')
     model: Any = cfg.model
+    small.leave_out_weights(model)
+    model.backbone.init_cfg = None  # the default lets YOLOX's features vanish
     if model.backbone.type == 'ResNet' and 'neck' in model:
-        model.backbone.update(
-            depth=18, norm_cfg=dict(type='BN'), init_cfg=None)
+        model.backbone.update(depth=18, norm_cfg=dict(type='BN'))
         channels = model.neck.in_channels
         model.neck.in_channels = 512 if isinstance(channels, int) else [
             64, 128, 256, 512][-len(channels):]
-    model.backbone.init_cfg = None
     if model.type == 'DETR':
         model.encoder.num_layers = 1
         model.decoder.num_layers = 2
         model.num_queries = 12
+    if 'neck' in model and model.neck.type == 'FPN':
+        narrow(model)
     if 'rpn' in model.test_cfg:
         model.test_cfg.rpn.update(nms_pre=60, max_per_img=30)
-    if 'rcnn' in model.test_cfg:
-        model.test_cfg.rcnn.score_thr = 0
-    else:
-        model.test_cfg.score_thr = 0
     test_cfg = model.test_cfg.get('rcnn', model.test_cfg)
-    test_cfg.max_per_img = DETECTIONS
+    test_cfg.update(score_thr=0, max_per_img=DETECTIONS)
     for transform in cfg.test_dataloader.dataset.pipeline:
         if transform.type == 'Resize':
             transform.scale = INPUT_SCALE
@@ -58,45 +72,46 @@ def small_config(name: str) -> Config:
     return cfg
 
 
+def narrow(model: Any) -> None:
+    """Give the neck and the heads of a config fewer channels, in place."""
+    for part in inner_dicts({
+            name: value for name, value in model.items()
+            if name == 'neck' or name.endswith('head')}):
+        for name, value in part.items():
+            if name.endswith('channels') and not isinstance(value, list):
+                part[name] = NARROW.get(value, value)
+
+
 @lru_cache
 def random_detector(family: str) -> nn.Module:
-    """A detector with random weights, the same at every call."""
-    return build(small_config(CONFIGS[family]))
+    """Return a detector with random weights, the same at every call."""
+    return build(small_config(CONFIGS[family]), SPREAD)
 
 
-def build(cfg: Config) -> nn.Module:
-    """The detector of a config with random weights."""
-    init_default_scope('mmdet')
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        model = MODELS.build(cfg.model)
-        logging.disable(logging.INFO)  # a line for every parameter
-        model.init_weights()
-        logging.disable(logging.NOTSET)
-    for name, parameter in model.named_parameters():
-        # predictors start near zero, and so would all gradients
-        if parameter.dim() > 1 and 'head' in name:
-            spread = 0.5 / parameter[0].numel()**0.5
-            parameter.data += spread * torch.randn_like(parameter)
-    model.cfg = cfg
+def build(cfg: Config, spread: float = 0.5) -> nn.Module:
+    """Build the detector of a config with random weights."""
+    model: Any = small.random_detector(cfg, spread)
     model.dataset_meta = dict(classes=[f'class {i}' for i in range(80)])
-    return model.eval()
+    return model
 
 
 def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A uint8 BGR image with coarse and fine structure."""
+    """Return a uint8 BGR image with coarse and fine structure."""
     return small.random_image((height, width), seed)
 
 
 def batch_of(model: nn.Module, *images: np.ndarray) -> dict:
-    """A batch as the test loop's data loader makes it."""
-    pipeline = [
-        dict(transform)
-        for transform in model.cfg.test_dataloader.dataset.pipeline
-        if transform['type'] != 'LoadAnnotations'
-    ]
-    pipeline[0]['type'] = 'LoadImageFromNDArray'
-    compose = Compose(pipeline)
-    return pseudo_collate(
-        [compose(dict(img=image, img_id=i)) for i, image in enumerate(images)])
+    """Make a batch of images as the test loop's data loader does."""
+    return small.image_batch(model, images)
+
+
+@lru_cache
+def trace_of(family: str, layer: str | None = 'neck',
+             mode: str = 'plain') -> Trace:
+    """Trace the first detections in a random image of ``SIZE``, in one of
+    ``GRADIENT_MODES``."""
+    model = random_detector(family)
+    with GRADIENT_MODES[mode]():
+        data = batch_of(model, random_image(*SIZE))
+        return DetectorAdapter(model, layer).trace(data).select(
+            slice(DETECTIONS))

@@ -4,7 +4,11 @@ Nothing of the package is used here: every detection and output costs one
 backward pass through the whole, uncut network, and maps are resized with
 ``interpolate``.
 """
+from __future__ import annotations
+
 import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +23,7 @@ def preprocess(model: nn.Module, data: dict) -> tuple[Tensor, list]:
 
 def forward(model: nn.Module, data: dict, layer: str
             ) -> tuple[list[Tensor], InstanceData, dict, tuple]:
-    """The layer's maps (leaves), detections with a graph to them, meta
+    """Return the layer's maps (leaves), detections with a graph to them, meta
     information and the size of the padded input, of a batch of one image."""
     with torch.no_grad():
         inputs, samples = preprocess(model, data)
@@ -70,46 +74,75 @@ def one_stage(model, features, metas):
         *outs, priors, metas[0], head.test_cfg, rescale=True)
 
 
-def odam_level(gradient, feature):
-    return (gradient * feature).sum(dim=0)
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of an image's first detections; what one method or
+    another makes of them are its heat maps.
+
+    Args:
+        results (InstanceData): The detections, with a graph.
+        features (list[Tensor]): The layer's maps, each (1, C, h, w).
+        gradients (list): For each detection and output, ``∂Y/∂A`` of each
+            level, shape (C, h, w), or None where it does not depend on it.
+        meta (dict): Meta information of the image.
+        input_shape (tuple): Height and width of the padded input.
+    """
+    results: InstanceData
+    features: list[Tensor]
+    gradients: list[list[list[Tensor | None]]]
+    meta: dict
+    input_shape: tuple
+
+    def heatmaps(self, level_map: Callable[[Tensor, Tensor], Tensor]
+                 ) -> Tensor:
+        """Make the heat maps (N, H, W) of a method that makes a map (h, w) of
+        a gradient and a feature map (C, h, w)."""
+        return torch.stack([self.heatmap(outputs, level_map)
+                            for outputs in self.gradients])
+
+    def heatmap(self, outputs: Sequence[Sequence[Tensor | None]],
+                level_map: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        features = [feature.detach()[0] for feature in self.features]
+        joined = [torch.zeros_like(feature[0]) for feature in features]
+        for gradients in outputs:
+            for level, gradient in enumerate(gradients):
+                if gradient is not None:
+                    product = level_map(gradient, features[level]).relu()
+                    joined[level] = torch.maximum(joined[level], product)
+        maps = [to_image(grid, stride_of(self.input_shape, feature), self.meta)
+                for grid, feature in zip(joined, features)]
+        heatmap = torch.stack(maps).amax(dim=0)
+        span = heatmap.max() - heatmap.min()
+        return (heatmap - heatmap.min()) / (span if span else 1)
+
+
+def gradients_of(model: nn.Module, data: dict, count: int,
+                 outputs: int = 5, layer: str = 'neck') -> Gradients:
+    """Take the gradients of the first outputs (score, x1, y1, x2, y2) of the
+    first detections."""
+    features, results, meta, input_shape = forward(model, data, layer)
+    results = results[:count]
+    scale = results.bboxes.new_tensor(meta['scale_factor'] * 2)
+    gradients = [[
+        [None if gradient is None else gradient[0]
+         for gradient in torch.autograd.grad(
+             output, features, retain_graph=True, allow_unused=True)]
+        for output in (score, *(box * scale))[:outputs]
+    ] for score, box in zip(results.scores, results.bboxes)]
+    return Gradients(results, features, gradients, meta, input_shape)
 
 
 def odam(model: nn.Module, data: dict, count: int,
          layer: str = 'neck') -> tuple[InstanceData, Tensor]:
-    """The first detections and their ODAM heat maps (count, H, W)."""
-    return explained(model, data, count, odam_level, 5, layer)
-
-
-def explained(model: nn.Module, data: dict, count: int, level_map, outputs,
-              layer: str = 'neck') -> tuple[InstanceData, Tensor]:
-    """The first detections and their heat maps (count, H, W), of a method
-    that makes a map (h, w) of a gradient and a feature map (C, h, w)."""
-    features, results, meta, input_shape = forward(model, data, layer)
-    results = results[:count]
-    strides = [stride_of(input_shape, feature) for feature in features]
-    scale = results.bboxes.new_tensor(meta['scale_factor'] * 2)
-    heatmaps = []
-    for i in range(len(results)):
-        box = results.bboxes[i] * scale
-        joined = [torch.zeros_like(feature[0, 0]) for feature in features]
-        for output in (results.scores[i], *box)[:outputs]:
-            gradients = torch.autograd.grad(
-                output, features, retain_graph=True, allow_unused=True)
-            for level, gradient in enumerate(gradients):
-                if gradient is not None:
-                    product = level_map(gradient[0], features[level][0])
-                    joined[level] = torch.maximum(joined[level],
-                                                  product.relu().detach())
-        maps = [to_image(grid, stride, meta)
-                for grid, stride in zip(joined, strides)]
-        heatmap = torch.stack(maps).amax(dim=0)
-        span = heatmap.max() - heatmap.min()
-        heatmaps.append((heatmap - heatmap.min()) / (span if span else 1))
-    return results, torch.stack(heatmaps)
+    """Return the first detections and their ODAM heat maps (count, H, W)."""
+    gradients = gradients_of(model, data, count, layer=layer)
+    return gradients.results, gradients.heatmaps(
+        lambda gradient, feature: (gradient * feature).sum(dim=0))
 
 
 def stride_of(input_shape: tuple, feature: Tensor) -> int:
-    """The stride of a feature pyramid's level: 8, 16, 32, 64 or 128."""
+    """Return the stride of a feature pyramid's level: 8, 16, 32, 64 or
+    128."""
     for stride in (4, 8, 16, 32, 64, 128):
         if tuple(-(-size // stride) for size in input_shape) == tuple(
                 feature.shape[-2:]):

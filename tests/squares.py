@@ -9,8 +9,8 @@ MEAN, STD = (100., 110., 120.), (50., 60., 70.)
 
 
 class SquareDetector(BaseDetector):
-    """Finds one object in each square, with the mean of its pixels, divided
-    by 255, as the score.
+    """A detector that finds an object in each square, with the mean of its
+    pixels, divided by 255, as the score.
 
     Args:
         squares: Each (x1, y1, x2, y2), in pixels of the network's input.
@@ -26,8 +26,8 @@ class SquareDetector(BaseDetector):
     def predict(self, inputs, samples, rescale=True):
         self.batches.append(len(inputs))
         self.autocast.append(torch.is_autocast_enabled('cpu'))
-        mean, std = (inputs.new_tensor(one)[:, None, None]
-                     for one in (MEAN, STD))
+        mean, std = (inputs.new_tensor(values)[:, None, None]
+                     for values in (MEAN, STD))
         pixels = inputs * std + mean
         boxes = inputs.new_tensor(self.squares)
         for sample, image in zip(samples, pixels):

@@ -1,15 +1,19 @@
 """What holds for every registered explainer with every detector family."""
 import copy
 import sys
+from functools import lru_cache
 
 import pytest
 import torch
 from families import (
     DETECTIONS,
     FAMILIES,
+    GRADIENT_MODES,
+    SIZE,
     batch_of,
     random_detector,
     random_image,
+    trace_of,
 )
 
 from mmdet_diffmap.apis import explain
@@ -18,9 +22,8 @@ from mmdet_diffmap.explainers.explainer import registered_explainers
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.heads import cut_heads
 
-SIZE = (75, 130)
 #: Options that make slow methods fast.
-OPTIONS = dict(DRISE=dict(masks=12, progress=False))
+OPTIONS = dict(DRISE=dict(masks=8, progress=False))
 
 every_pair = pytest.mark.parametrize(
     'family, name',
@@ -28,12 +31,14 @@ every_pair = pytest.mark.parametrize(
      for name in registered_explainers()])
 
 
-def explained(family, name, count=DETECTIONS):
-    model = random_detector(family)
-    data = batch_of(model, random_image(*SIZE))
+@lru_cache
+def maps_of(family, name, mode='plain'):
+    """Return the maps of a shared trace, which all explainers of a target
+    layer get."""
     explainer = explainer_of(name)
-    trace = DetectorAdapter(model, explainer.target_layer).trace(data)
-    return explainer(trace.select(slice(count)))
+    trace = trace_of(family, explainer.target_layer, mode)
+    with GRADIENT_MODES[mode]():
+        return explainer(trace)
 
 
 def explainer_of(name):
@@ -69,7 +74,7 @@ def weights(model):
 
 @every_pair
 def test_shape_and_range(family, name):
-    maps = explained(family, name)
+    maps = maps_of(family, name)
     assert maps.shape == (DETECTIONS, *SIZE)
     assert maps.isfinite().all()
     assert maps.min() >= -1 and maps.max() <= 1
@@ -79,20 +84,21 @@ def test_shape_and_range(family, name):
 
 @every_pair
 def test_no_detection_and_one(family, name):
-    assert explained(family, name, count=0).shape == (0, *SIZE)
-    (single, ) = explained(family, name, count=1)
+    explainer = explainer_of(name)
+    trace = trace_of(family, explainer.target_layer)
+    assert explainer(trace.select(slice(0))).shape == (0, *SIZE)
+    (single, ) = explainer(trace.select(slice(1)))
     assert single.shape == SIZE
     assert single.min() == 0 and single.max() in (0, 1)
 
 
 @every_pair
 def test_gradient_mode_does_not_matter(family, name):
-    plain = explained(family, name)
-    with torch.no_grad():
-        torch.testing.assert_close(explained(family, name), plain)
-    with torch.inference_mode():
-        maps = explained(family, name)
-    torch.testing.assert_close(maps.clone(), plain)
+    plain = maps_of(family, name)
+    for mode in ('no_grad', 'inference_mode'):
+        maps = maps_of(family, name, mode)
+        assert maps.is_inference() == (mode == 'inference_mode')
+        torch.testing.assert_close(maps.clone(), plain)
 
 
 @every_pair
@@ -137,10 +143,22 @@ def test_nothing_is_left_behind_after_a_failure(family, place, monkeypatch):
 
 @pytest.mark.parametrize('name', registered_explainers())
 def test_order_of_the_detections_does_not_matter(name):
-    model = random_detector('pvt')
-    data = batch_of(model, random_image(*SIZE))
     explainer = explainer_of(name)
-    trace = DetectorAdapter(model, explainer.target_layer).trace(data)
-    maps = explainer(trace.select(slice(3)))
-    turned = explainer(trace.select(torch.tensor([2, 0, 1])))
-    torch.testing.assert_close(turned, maps[[2, 0, 1]])
+    trace = trace_of('pvt', explainer.target_layer)
+    order = [2, 0, 3, 1]
+    turned = explainer(trace.select(torch.tensor(order)))
+    torch.testing.assert_close(turned, maps_of('pvt', name)[order])
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_trace_is_left_as_it_was(family):
+    """Traces are shared, above and by the functions of ``apis``."""
+    trace = trace_of(family)
+    new = trace_of.__wrapped__(family)
+    for name in registered_explainers():
+        if explainer_of(name).target_layer is not None:
+            maps_of(family, name)
+    assert torch.equal(trace.outputs, new.outputs)
+    assert torch.equal(trace.input.image, new.input.image)
+    for feature, expected in zip(trace.features, new.features, strict=True):
+        assert torch.equal(feature, expected)

@@ -9,6 +9,7 @@ from demo import ROOT, SCENE
 from families import (
     DETECTIONS,
     FAMILIES,
+    SIZE,
     batch_of,
     random_detector,
     random_image,
@@ -48,12 +49,12 @@ def demo(name, device):
                          device=device)
 
 
-def same_detections(found, expected):
+def same_detections(instances, expected):
     torch.testing.assert_close(
-        found.bboxes.cpu(), expected.bboxes, rtol=0, atol=0.05)
+        instances.bboxes.cpu(), expected.bboxes, rtol=0, atol=0.05)
     torch.testing.assert_close(
-        found.scores.cpu(), expected.scores, rtol=0, atol=1e-3)
-    assert torch.equal(found.labels.cpu(), expected.labels)
+        instances.scores.cpu(), expected.scores, rtol=0, atol=1e-3)
+    assert torch.equal(instances.labels.cpu(), expected.labels)
 
 
 def test_a_gpu_is_chosen_where_there_is_one():
@@ -64,29 +65,29 @@ def test_a_gpu_is_chosen_where_there_is_one():
 @pytest.mark.parametrize('method', GRADIENT_METHODS)
 @pytest.mark.parametrize('name', DEMOS)
 def test_maps_are_those_of_the_cpu(name, method):
-    found, expected = (
+    instances, expected = (
         explain(demo(name, device), SCENE, method).pred_instances
         for device in ('cuda', 'cpu'))
     assert len(expected) > 1
-    same_detections(found, expected)
+    same_detections(instances, expected)
     for kind in 'heatmaps', 'difference_maps':
         torch.testing.assert_close(
-            found[kind].cpu(), expected[kind], rtol=0, atol=5e-3)
+            instances[kind].cpu(), expected[kind], rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize('layer', ['neck', 'backbone'])
 @pytest.mark.parametrize('family', FAMILIES)
 def test_equals_one_backward_per_output(family, layer):
     model = copy.deepcopy(random_detector(family)).cuda()
-    data = batch_of(model, random_image(75, 130))
+    data = batch_of(model, random_image(*SIZE))
     results, expected = naive_odam(model, data, DETECTIONS, layer)
     trace = DetectorAdapter(model, layer).trace(data)
     trace = trace.select(slice(DETECTIONS))
     torch.testing.assert_close(
         trace.detections.bboxes, results.bboxes.detach(), rtol=0, atol=1e-3)
-    found = ODAM()(trace)
-    assert found.is_cuda and expected.amax() == 1
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    heatmaps = ODAM()(trace)
+    assert heatmaps.is_cuda and expected.amax() == 1
+    torch.testing.assert_close(heatmaps, expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize('name', DEMOS)
@@ -100,28 +101,28 @@ def test_tf32_is_no_reason_for_the_slow_way(name, monkeypatch):
         ways.append((type(trace.gradients), ODAM()(trace)))
     assert ways[0][0] is ways[1][0]
     expected = explain(demo(name, 'cpu'), SCENE).pred_instances
-    found = explain(model, SCENE).pred_instances  # with TF32
-    assert len(found) == len(expected)
-    correlation = np.corrcoef(found.heatmaps.cpu().numpy().ravel(),
+    instances = explain(model, SCENE).pred_instances  # with TF32
+    assert len(instances) == len(expected)
+    correlation = np.corrcoef(instances.heatmaps.cpu().numpy().ravel(),
                               expected.heatmaps.numpy().ravel())[0, 1]
     assert correlation > 0.98
 
 
 def test_d_rise():
     method = DRISE(masks=64, batch_size=16, progress=False)
-    found, expected = (
+    instances, expected = (
         explain(demo('fcos', device), SCENE, method).pred_instances
         for device in ('cuda', 'cpu'))
     torch.testing.assert_close(
-        found.heatmaps.cpu(), expected.heatmaps, rtol=0, atol=5e-3)
+        instances.heatmaps.cpu(), expected.heatmaps, rtol=0, atol=5e-3)
 
 
 def test_d_rise_in_mixed_precision():
     method = DRISE(masks=64, progress=False, amp=True)
-    found = explain(demo('fcos', 'cuda'), SCENE, method).pred_instances
+    mixed = explain(demo('fcos', 'cuda'), SCENE, method).pred_instances
     expected = explain(demo('fcos', 'cpu'), SCENE, DRISE(
         masks=64, progress=False)).pred_instances
-    assert (found.heatmaps.cpu() - expected.heatmaps).abs().mean() < 0.02
+    assert (mixed.heatmaps.cpu() - expected.heatmaps).abs().mean() < 0.02
 
 
 def test_deletion_and_insertion():
@@ -136,24 +137,24 @@ def test_deletion_and_insertion():
                            for name in ('odam', 'odam-diff')})
         scorer = ImageScorer(model, methods, Protocol(), 32)
         scores.append(scorer(image_pipeline(model)(SCENE).batch, truth, 0)[1])
-    found, expected = (one['scores']['odam-diff'] for one in scores)
+    gpu, cpu = (record['scores']['odam-diff'] for record in scores)
     for direction in 'deletion', 'insertion':
         for kind in 'target', 'others':
-            one = np.array(found[direction][kind], dtype=float)
-            other = np.array(expected[direction][kind], dtype=float)
-            assert one.shape == other.shape and other.size
+            curve = np.array(gpu[direction][kind], dtype=float)
+            expected = np.array(cpu[direction][kind], dtype=float)
+            assert curve.shape == expected.shape and expected.size
             # a pixel whose rank is decided by rounding changes little
-            assert np.nanmean(abs(one - other)) < 5e-3
+            assert np.nanmean(abs(curve - expected)) < 5e-3
 
 
 def test_sanity_check_takes_the_same_weights_away():
-    found, expected = (
+    checked, expected = (
         check_sanity(demo('fcos', device), [SCENE], {'odam': 'ODAM'},
                      max_objects=2) for device in ('cuda', 'cpu'))
-    assert found.stages == expected.stages
-    for one, other in zip(found.figures['odam']['rank_correlation'],
-                          expected.figures['odam']['rank_correlation']):
-        assert one['mean'] == pytest.approx(other['mean'], abs=0.02)
+    assert checked.stages == expected.stages
+    for figure, other in zip(checked.figures['odam']['rank_correlation'],
+                             expected.figures['odam']['rank_correlation']):
+        assert figure['mean'] == pytest.approx(other['mean'], abs=0.02)
 
 
 def test_nothing_stays_on_the_gpu():

@@ -27,20 +27,26 @@ class Part:
 
 
 def polygon(role: str, *points: Point) -> Part:
+    """Return the polygon of some corners.
+
+    >>> polygon('body', (-1, 0), (1, 0), (0, 1)).points.shape
+    (3, 2)
+    """
     return Part(role, np.array(points, dtype=np.float64))
 
 
 def ellipse(role: str, centre: Point, radii: Point, start: float = 0,
             end: float = 360) -> Part:
-    """The sector of an ellipse between two angles in degrees, clockwise from
-    the right."""
+    """Return the sector of an ellipse between two angles in degrees,
+    clockwise from the right."""
     angles = np.deg2rad(np.linspace(start, end, 37))
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return Part(role, np.array(centre) + circle * np.array(radii))
 
 
 def petal(angle: float) -> Part:
-    """One petal of the flower, at ``angle`` degrees around its centre."""
+    """Return a petal of the flower, at ``angle`` degrees around its
+    centre."""
     centre = np.array([0.0, -0.35])
     direction = np.deg2rad(angle)
     offset = 0.38 * np.array([np.cos(direction), np.sin(direction)])

@@ -17,6 +17,10 @@ class SceneDataset(BaseDetDataset):
     Scenes are drawn when they are read. Datasets with different seeds have no
     scene in common, so a large ``num_images`` is an endless training set.
 
+    >>> dataset = SceneDataset(seed=0, num_images=3, pipeline=[])
+    >>> dataset.get_data_info(2)['img_path']
+    'scene://0/2'
+
     Args:
         seed (int): Which sequence of scenes.
         num_images (int): How many of them.
@@ -46,7 +50,7 @@ class SceneDataset(BaseDetDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """One entry a scene: its path and size."""
+        """Make an entry for each scene: its path and size."""
         return [
             dict(
                 img_id=index,
@@ -56,23 +60,28 @@ class SceneDataset(BaseDetDataset):
         ]
 
     def get_data_info(self, idx: int) -> dict:
-        """The entry with its ``instances``, which need the scene drawn."""
+        """Return the entry with its ``instances``, which need the scene
+        drawn."""
         info = super().get_data_info(idx)
         scene = read_scene(info['img_path'])
         info['instances'] = [
             dict(
                 bbox=box.tolist(),
                 bbox_label=int(label),
-                mask=encoded(mask),
+                mask=encode(mask),
                 ignore_flag=0) for box, label, mask in zip(
                     scene.boxes, scene.labels, scene.masks)
         ]
         if scene.parts is not None:
             for instance, part in zip(info['instances'], scene.parts):
-                instance['part'] = encoded(part)
+                instance['part'] = encode(part)
         return info
 
 
-def encoded(mask: np.ndarray) -> dict:
-    """A mask as COCO's run lengths."""
+def encode(mask: np.ndarray) -> dict:
+    """Encode a bool mask (H, W) as COCO's run lengths.
+
+    >>> encode(np.eye(3, dtype=bool))['size']
+    [3, 3]
+    """
     return coco_mask.encode(np.asfortranarray(mask))

@@ -18,15 +18,23 @@ KINDS: dict[str, tuple[Callable[[int, int], Scene], tuple[str, ...]]] = {
 
 
 def scene_path(seed: int, index: int, kind: str = 'scene') -> str:
-    """The path by which the file layer finds a scene."""
+    """Return the path by which the file layer finds a scene.
+
+    >>> scene_path(0, 2)
+    'scene://0/2'
+    """
     return f'{kind}://{seed}/{index}'
 
 
 def read_scene(path: str) -> Scene:
-    """The scene of a path.
+    """Draw the scene of a path.
 
     Raises:
         FileNotFoundError: If the path is none of a scene.
+
+    >>> scene = read_scene('scene://0/2')
+    >>> scene.image.shape
+    (192, 192, 3)
     """
     kind, _, place = path.partition('://')
     numbers = place.split('/')
@@ -41,10 +49,10 @@ def read_scene(path: str) -> Scene:
 
 @register_backend('scene', prefixes=tuple(KINDS))
 class SceneBackend(BaseStorageBackend):
-    """Reads scenes as image files."""
+    """The storage whose files are scenes, as images."""
 
     def get(self, filepath: str) -> bytes:
-        """The scene as the bytes of a lossless image file."""
+        """Return the scene as the bytes of a lossless image file."""
         return cv2.imencode('.bmp', read_scene(filepath).image)[1].tobytes()
 
     def get_text(self, filepath: str) -> str:

@@ -77,6 +77,10 @@ def render_scene(seed: int, index: int) -> Scene:
     Returns:
         Scene: The same for the same arguments; cached, so do not write into
         its arrays.
+
+    >>> scene = render_scene(0, 2)
+    >>> scene.image.shape, scene.masks.shape == (len(scene.labels), SIZE, SIZE)
+    ((192, 192, 3), True)
     """
     rng = np.random.default_rng((seed, index))
     image = draw_background(rng)
@@ -101,25 +105,26 @@ def render_scene(seed: int, index: int) -> Scene:
         labels.append(label)
         placed.append(place)
     return Scene(
-        finished(image, rng), np.array(labels, dtype=np.int64),
+        add_noise(image, rng), np.array(labels, dtype=np.int64),
         np.stack(masks))
 
 
-def finished(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The drawing with a camera's noise, uint8."""
+def add_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the drawing with a camera's noise, uint8."""
     image = image + 4 * rng.standard_normal(image.shape, np.float32)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def choose_label(rng: np.random.Generator, labels: list[int]) -> int:
-    """A class; every other time one that the scene has already."""
+    """Choose a class; every other time one that the scene has already."""
     if labels and rng.random() < 0.5:
         return int(rng.choice(labels))
     return int(rng.integers(len(CLASSES)))
 
 
 def choose_place(rng: np.random.Generator, placed: list[Place]) -> Place:
-    """Somewhere inside; often beside a figure, so that the two overlap."""
+    """Choose a place inside; often beside a figure, so that the two
+    overlap."""
     radius = rng.uniform(18, 44)
     if placed and rng.random() < 0.6:
         neighbour = placed[rng.integers(len(placed))]
@@ -141,7 +146,7 @@ def draw_figure(rng: np.random.Generator, parts: tuple[Part, ...],
         tuple: Colours (h, w, 3) in 0-255 and opacity (h, w) in [0, 1], of the
         place's window.
     """
-    tilt = tilted(rng.uniform(-20, 20))
+    tilt = rotation(rng.uniform(-20, 20))
     mirror = np.array([rng.choice([-1, 1]), 1])
     stretch = place.radius * mirror * rng.uniform(0.85, 1.1, 2)
     placed = [
@@ -151,8 +156,13 @@ def draw_figure(rng: np.random.Generator, parts: tuple[Part, ...],
     return paint(rng, placed, place.window)
 
 
-def tilted(degrees: float) -> np.ndarray:
-    """The matrix that turns row vectors (x, y) clockwise on the screen."""
+def rotation(degrees: float) -> np.ndarray:
+    """Return the matrix that turns row vectors (x, y) clockwise on the
+    screen.
+
+    >>> (np.array([1, 0]) @ rotation(90)).round()  # right becomes down
+    array([0., 1.])
+    """
     angle = np.deg2rad(degrees)
     return np.array([[np.cos(angle), np.sin(angle)],
                      [-np.sin(angle), np.cos(angle)]])
@@ -190,7 +200,7 @@ def paint(rng: np.random.Generator, parts: Sequence[Part],
 
 def contrasting_colours(
         rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two saturated BGR colours of different hue."""
+    """Choose two saturated BGR colours of different hue."""
     hue = rng.uniform(0, 180)
     hues = [hue, (hue + rng.uniform(40, 140)) % 180]
     hsv = [[h, rng.uniform(140, 255), rng.uniform(140, 240)] for h in hues]
@@ -199,7 +209,8 @@ def contrasting_colours(
 
 
 def texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Stripes, checks or grain: brightness to add, (h, w) of ``shape``."""
+    """Draw stripes, checks or grain: brightness to add, (h, w) of
+    ``shape``."""
     kind = rng.integers(3)
     if kind == 2:
         return rng.normal(0, 18, shape)
@@ -211,7 +222,7 @@ def texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def draw_background(rng: np.random.Generator) -> np.ndarray:
-    """A soft blend of colours under translucent clutter.
+    """Draw a soft blend of colours under translucent clutter.
 
     Returns:
         np.ndarray: float32 BGR in 0-255, shape (SIZE, SIZE, 3).

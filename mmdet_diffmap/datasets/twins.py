@@ -14,11 +14,11 @@ from .figures import Part, ellipse, polygon
 from .scenes import (
     SIZE,
     Scene,
+    add_noise,
     draw_background,
     fill,
-    finished,
     paint,
-    tilted,
+    rotation,
 )
 
 #: In units of half the body's length, which reaches from -1 to 1.
@@ -38,6 +38,7 @@ BODIES: tuple[tuple[Part, ...], ...] = (
 
 
 def star(points: int, inner: float) -> Part:
+    """Return a star whose inner corners are at ``inner`` of its radius."""
     angles = np.pi * np.arange(2 * points) / points - np.pi / 2
     radii = np.where(np.arange(2 * points) % 2, inner, 1)[:, None]
     return Part('dark',
@@ -94,7 +95,7 @@ def render_twins(seed: int, index: int) -> Scene:
             middle += rng.uniform((-30, -6), (30, 6))
             masks[number], parts[number] = twins.draw(
                 image, middle, {side: labels[number]})
-    return Scene(finished(image, rng), labels.astype(np.int64), masks, parts)
+    return Scene(add_noise(image, rng), labels.astype(np.int64), masks, parts)
 
 
 class Twins:
@@ -121,34 +122,34 @@ class Twins:
             tuple: The masks of the objects and those of their badges, each
             bool (number of badges, SIZE, SIZE).
         """
-        tilt = tilted(self.rng.uniform(-10, 10))
+        tilt = rotation(self.rng.uniform(-10, 10))
 
-        def placed(parts: tuple[Part, ...], scale: float,
-                   x: float) -> list[Part]:
+        def place(parts: tuple[Part, ...], scale: float,
+                  x: float) -> list[Part]:
             return [Part(part.role,
                          middle + (part.points * scale + (x, 0)) @ tilt)
                     for part in parts]
 
-        body = placed(self.body, self.half, 0)
+        body = place(self.body, self.half, 0)
         plates, glyphs = [], []
         for side, label in badges.items():
             x = side * (self.half + self.badge)
-            plates += placed((SQUARE, ), self.badge, x)
-            glyphs += placed(BADGES[TWIN_CLASSES[label]], self.badge / PLATE,
+            plates += place((SQUARE, ), self.badge, x)
+            glyphs += place(BADGES[TWIN_CLASSES[label]], self.badge / PLATE,
                              x)
         whole = slice(0, SIZE), slice(0, SIZE)
         colours, alpha = paint(
             np.random.default_rng(self.look), [*body, *plates, *glyphs], whole)
         image += alpha[..., None] * (colours - image)
-        parts = np.stack([filled([plate]) for plate in plates])
-        return parts | filled(body), parts
+        parts = np.stack([fill_parts([plate]) for plate in plates])
+        return parts | fill_parts(body), parts
 
 
 SQUARE = polygon('light', (-1, -1), (1, -1), (1, 1), (-1, 1))
 
 
-def filled(parts: list[Part]) -> np.ndarray:
-    """The pixels of parts, bool (SIZE, SIZE)."""
+def fill_parts(parts: list[Part]) -> np.ndarray:
+    """Return the pixels of parts, bool (SIZE, SIZE)."""
     canvas = np.zeros((SIZE, SIZE), np.uint8)
     for part in parts:
         fill(canvas, part.points, (255, ))

@@ -26,8 +26,15 @@ class DRISE(Explainer):
 
     The image is hidden behind random masks, and a pixel counts by how well
     the detection is found where the pixel is shown: ``Σ_m s_m · mask_m``,
-    with ``s_m`` of :meth:`Targets.found_in`. One set of masked images serves
-    all detections. No gradients are needed.
+    with ``s_m`` of :meth:`Targets.match`. One set of masked images serves all
+    detections. No gradients are needed.
+
+    >>> from mmdet_diffmap import explain, load_detector
+    >>> detector = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
+    >>> explainer = DRISE(masks=8, progress=False)  # far too few but to see
+    >>> sample = explain(detector, 'scene://0/2', explainer, max_objects=2)
+    >>> sample.pred_instances.heatmaps.shape
+    torch.Size([2, 192, 192])
 
     Args:
         masks (int): How many masks.
@@ -45,7 +52,7 @@ class DRISE(Explainer):
         coverage (bool): Divide each pixel's sum by how often the pixel was
             shown, ``Σ_m mask_m``, which is the same for all pixels but for
             chance. False is the paper's sum.
-        objectness (bool): See :meth:`Targets.found_in`.
+        objectness (bool): See :meth:`Targets.match`.
         amp (bool): Run the detector in mixed precision.
         progress (bool): Show a progress bar in a terminal.
         **kwargs: See :class:`Explainer`.
@@ -67,7 +74,7 @@ class DRISE(Explainer):
         super().__init__(**kwargs)
         limit = masks if max_masks is None else max_masks
         numbers = masks, grid, batch_size, limit, seed
-        if not all(isinstance(one, int) for one in numbers):
+        if not all(isinstance(number, int) for number in numbers):
             raise ValueError(
                 'masks, grid, batch_size, max_masks and seed must be whole '
                 f'numbers, not {masks}, {grid}, {batch_size}, {max_masks} and '
@@ -98,7 +105,7 @@ class DRISE(Explainer):
         self.progress = progress
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Heat maps of all detections, shape (N, H, W), in [0, 1]."""
+        """Make heat maps of all detections, shape (N, H, W), in [0, 1]."""
         if not len(trace):
             return self.image_heatmaps([], trace)
         total, *others = self.masked_sums(
@@ -109,25 +116,24 @@ class DRISE(Explainer):
             total.to_means()
         frame = trace.frame
         return self.image_heatmaps(
-            [{0: GridMap(found, frame.input_shape, frame.corner)}
-             for found in total.found], trace)
+            [{0: GridMap(raw_map, frame.input_shape, frame.corner)}
+             for raw_map in total.weighted], trace)
 
     def working_memory(self, trace: Trace) -> int:
-        """Bytes of the sums."""
+        """Return the bytes of the sums."""
         height, width = trace.frame.content_shape
         parts = 1 if self.max_masks is None else 2
         return parts * (len(trace) + 1) * height * width * \
             trace.input.image.element_size()
 
-    def map_of(self, sums: MaskedSums, index: int) -> Tensor:
-        """A detection's map before normalisation, shape (h, w)."""
-        found = sums.found[index]
-        return sums.mean(found) if self.coverage else found
+    def raw_map(self, sums: MaskedSums, index: int) -> Tensor:
+        """Return a detection's map before normalisation, shape (h, w)."""
+        return sums.mean(index) if self.coverage else sums.weighted[index]
 
     def masked_sums(self, trace: Trace, parts: int) -> list[MaskedSums]:
-        """The sums of enough masks, which go to each of several parts in
-        turn. With two parts or more, there are enough as soon as the first
-        two agree."""
+        """Sum up enough masks, which go to each of several parts in turn.
+        With two parts or more, there are enough as soon as the first two
+        agree."""
         sums = [
             MaskedSums(len(trace), trace.frame.content_shape,
                        trace.input.image) for _ in range(parts)
@@ -141,8 +147,9 @@ class DRISE(Explainer):
                 trace, RandomMasks(self.grid, self.probability, self.seed),
                 self.objectness, self.amp)
             for done in range(0, limit, self.masks):
-                if done and all(one > self.reliability
-                                for one in self.reliabilities(*sums[:2])):
+                if done and all(
+                        reliability > self.reliability
+                        for reliability in self.reliabilities(*sums[:2])):
                     break
                 last = min(done + self.masks, limit)
                 for first in range(done, last, self.batch_size):
@@ -156,22 +163,26 @@ class DRISE(Explainer):
 
     def reliabilities(self, first: MaskedSums,
                       second: MaskedSums) -> Iterator[float]:
-        """How well the map of each detection would correlate with one of as
-        many other masks, if the maps of two halves of the masks correlate by
-        r: ``2r / (1 + r)`` (Spearman-Brown). 1 for a detection that is not
-        found at all."""
-        for i in range(len(first.found)):
-            maps = [self.map_of(half, i).flatten() for half in (first, second)]
-            if not any(one.any() for one in maps):
+        """Tell how well the map of each detection would correlate with that
+        of as many other masks, if the maps of two halves of the masks
+        correlate by r: ``2r / (1 + r)`` (Spearman-Brown).
+
+        Yields:
+            float: For each detection; 1 for one that is found behind no mask.
+        """
+        for i in range(len(first.weighted)):
+            maps = [self.raw_map(half, i).flatten()
+                    for half in (first, second)]
+            if not any(raw_map.any() for raw_map in maps):
                 yield 1.
                 continue
-            one, other = (values - values.mean() for values in maps)
-            r = float(F.cosine_similarity(one, other, dim=0))
+            centred = [raw_map - raw_map.mean() for raw_map in maps]
+            r = float(F.cosine_similarity(*centred, dim=0))
             yield 2 * r / (1 + r) if r > 0 else r
 
 
 class MaskedSearch:
-    """Looks for detections in their image behind masks.
+    """The search for detections in their image behind masks.
 
     Args:
         trace (Trace): The detections.
@@ -188,13 +199,14 @@ class MaskedSearch:
         self.targets = Targets.of_trace(trace, objectness)
 
     def next(self, count: int) -> tuple[Tensor, Tensor]:
-        """How well N detections are found behind the next masks, shape (N,
-        count), and the masks (count, h, w)."""
+        """Return how well N detections are found behind the next masks, shape
+        (N, count), and the masks (count, h, w)."""
         masks = self.masks.draw(count, self.image.content)
         with torch.autocast(masks.device.type, enabled=self.amp):
             candidates = self.candidates(self.image.behind(masks))
-        return torch.stack([self.targets.found_in(one) for one in candidates],
-                           dim=1), masks
+        return torch.stack(
+            [self.targets.match(behind_mask) for behind_mask in candidates],
+            dim=1), masks
 
 
 @dataclass(frozen=True)
@@ -206,7 +218,7 @@ class Targets:
             the network's input.
         labels (Tensor): Shape (N, ).
         probabilities (Tensor, optional): Of all classes, shape (N, C).
-        objectness (bool): See :meth:`found_in`.
+        objectness (bool): See :meth:`match`.
     """
     bboxes: Tensor
     labels: Tensor
@@ -215,45 +227,62 @@ class Targets:
 
     @classmethod
     def of_trace(cls, trace: Trace, objectness: bool) -> Targets:
-        """The detections of a trace, with the class probabilities of the
-        candidates that they were."""
+        """Take the detections of a trace, with the class probabilities of the
+        candidates that they were.
+
+        Raises:
+            ValueError: If no detection has an area.
+        """
         bboxes, labels = trace.outputs[:, 1:].detach(), trace.detections.labels
         if not (bboxes[:, 2:] > bboxes[:, :2]).all(dim=1).any():
             raise ValueError('D-RISE compares boxes, and those of these '
                              'detections have no area')
-        (known, ) = trace.input.candidates(trace.input.image[None])
-        probabilities = known.probabilities
-        if probabilities is not None and len(known):
-            same = labels[:, None] == known.labels
-            overlap, best = (box_iou(bboxes, known.bboxes) * same).max(dim=1)
+        (candidates, ) = trace.input.candidates(trace.input.image[None])
+        probabilities = candidates.probabilities
+        if probabilities is not None and len(candidates):
+            same = labels[:, None] == candidates.labels
+            overlap, best = (box_iou(bboxes, candidates.bboxes) * same).max(
+                dim=1)
             # a box that merging moved away from all candidates has its class
             alone = F.one_hot(labels.long(), probabilities.shape[1])
-            probabilities = known.of_each(probabilities)[best].where(
+            probabilities = candidates.of_each(probabilities)[best].where(
                 overlap[:, None] > 0, alone.to(probabilities))
         return cls(bboxes, labels, probabilities, objectness)
 
-    def found_in(self, candidates: Candidates) -> Tensor:
-        """How well each detection is found again, shape (N, ): the largest
-        product of IoU and cosine of the class probabilities among the
-        candidates, and, with ``objectness`` or a single class, of their
-        score as well.
+    def match(self, candidates: Candidates) -> Tensor:
+        """Tell how well each detection is found again among candidates: by
+        the largest product of IoU and cosine of the class probabilities, and,
+        with ``objectness`` or a single class, of the candidate's score.
 
         Where class probabilities are not known, the score of candidates of
         the same class takes the place of the cosine.
+
+        Returns:
+            Tensor: Shape (N, ), in [0, 1].
+
+        >>> box = torch.tensor([[0., 0., 2., 2.]])
+        >>> targets = Targets(box, torch.tensor([0]), None, False)
+        >>> targets.match(Candidates(  # half of it, and of its class
+        ...     torch.tensor([[0., 0., 2., 1.]]), torch.tensor([0.8]),
+        ...     torch.tensor([0])))
+        tensor([0.4000])
         """
         if not len(candidates):
             return self.bboxes.new_zeros(len(self.bboxes))
         # two boxes without an area have none in common
-        found = box_iou(self.bboxes,
-                        candidates.bboxes.type_as(self.bboxes)).nan_to_num(0)
+        similarity = box_iou(
+            self.bboxes,
+            candidates.bboxes.type_as(self.bboxes)).nan_to_num(0)
         if self.probabilities is None or candidates.probabilities is None:
             same = self.labels[:, None] == candidates.labels
-            found *= same * candidates.scores
+            similarity *= same * candidates.scores
         else:
-            found *= candidates.of_each(
-                F.normalize(self.probabilities.type_as(found)) @ F.normalize(
-                    candidates.probabilities.type_as(found)).T, dim=1)
+            ours, theirs = (
+                F.normalize(probabilities.type_as(similarity)) for
+                probabilities in (self.probabilities,
+                                  candidates.probabilities))
+            similarity *= candidates.of_each(ours @ theirs.T, dim=1)
             single = self.probabilities.shape[1] == 1  # all cosines are 1
             if self.objectness or single:
-                found *= candidates.scores
-        return found.amax(dim=1)
+                similarity *= candidates.scores
+        return similarity.amax(dim=1)

@@ -11,12 +11,22 @@ from .explainer import Explainer, ExplainerLike, build_explainer
 
 @EXPLAINERS.register_module()
 class DifferenceMap(Explainer):
-    """The difference maps of any method's heat maps (Eq. 4).
+    """The difference maps of any method's heat maps (Eq. 4): what is
+    important for an object and not for the others.
+
+    >>> from mmdet_diffmap import explain, load_detector
+    >>> detector = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
+    >>> explainer = DifferenceMap('grad-cam', positive=True)
+    >>> sample = explain(detector, 'scene://0/2', explainer, max_objects=2)
+    >>> sample.pred_instances.difference_maps.aminmax()
+    torch.return_types.aminmax(
+    min=tensor(0.),
+    max=tensor(1.))
 
     Args:
         explainer (Explainer | dict | str): The method; see
             :func:`build_explainer`. Defaults to ODAM.
-        positive (bool): See 
+        positive (bool): See
             :func:`~mmdet_diffmap.maps.difference.difference_map`.
         **options: Override those of the method's config.
     """
@@ -35,13 +45,13 @@ class DifferenceMap(Explainer):
         self.statistics = self.explainer.statistics
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Maps (N, H, W): signed in [-1, 1], or positive in [0, 1]."""
+        """Make maps (N, H, W): signed in [-1, 1], or positive in [0, 1]."""
         return self.compare(self.explainer(trace))
 
     def working_memory(self, trace: Trace) -> int:
-        """That of the explainer."""
+        """Return that of the explainer."""
         return self.explainer.working_memory(trace)
 
     def compare(self, heatmaps: Tensor) -> Tensor:
-        """The difference maps of heat maps (N, H, W)."""
+        """Make the difference maps of heat maps (N, H, W)."""
         return difference_map(heatmaps, self.positive)

@@ -8,7 +8,8 @@ from .gradient_explainer import GradientExplainer
 
 
 def channel_means(level: LevelGradient) -> Tensor:
-    """``α_k``, the mean of ``∂Y/∂A_k`` over the whole level, shape (C, ).
+    """Compute ``α_k``, the mean of ``∂Y/∂A_k`` over the whole level, shape
+    (C, ).
 
     Outside its window the gradient is zero, which counts.
     """
@@ -18,7 +19,7 @@ def channel_means(level: LevelGradient) -> Tensor:
 def plus_plus_weights(gradient: Tensor,
                       total: Tensor,
                       mask: Tensor | float = 1.) -> Tensor:
-    """The channel weights of Grad-CAM++.
+    """Compute the channel weights of Grad-CAM++.
 
     ``w_k = Σ_ij a_ij ReLU(g_ij)`` with ``a = g² / (2g² M + g³ T)``, and 0
     where ``g = 0``. ``g²`` is divided out, so that small gradients do not
@@ -32,6 +33,11 @@ def plus_plus_weights(gradient: Tensor,
 
     Returns:
         Tensor: Shape (C, ).
+
+    >>> import torch
+    >>> gradient = torch.tensor([[[0., 4., 2.]]])  # 4/(2 + 60) + 2/(2 + 30)
+    >>> plus_plus_weights(gradient, total=torch.tensor([15.]))
+    tensor([0.1270])
     """
     denominator = 2 * mask + gradient * total[:, None, None]
     ratio = gradient.relu() / denominator
@@ -39,7 +45,7 @@ def plus_plus_weights(gradient: Tensor,
 
 
 def weighted_map(weights: Tensor, level: LevelGradient) -> GridMap:
-    """``ReLU(Σ_k w_k A_k)`` on a whole level, of weights (C, )."""
+    """Compute ``ReLU(Σ_k w_k A_k)`` on a whole level, of weights (C, )."""
     values = (weights @ level.feature.flatten(1)).relu()
     return GridMap(values.view(level.grid), level.grid)
 
@@ -57,6 +63,7 @@ class GradCAM(GradientExplainer):
     """
 
     def level_map(self, level: LevelGradient) -> GridMap:
+        """Weight the channels by their mean gradients."""
         return weighted_map(channel_means(level), level)
 
 
@@ -71,6 +78,7 @@ class GradCAMPlusPlus(GradientExplainer):
     """
 
     def level_map(self, level: LevelGradient) -> GridMap:
+        """Weight the channels by :func:`plus_plus_weights`."""
         total = level.feature.sum(dim=(1, 2))
         weights = plus_plus_weights(level.gradient, total)
         return weighted_map(weights, level)

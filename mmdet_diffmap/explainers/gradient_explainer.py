@@ -44,12 +44,13 @@ class GradientExplainer(Explainer):
         self.statistics = statistics
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Heat maps of all detections, shape (N, H, W), in [0, 1]."""
+        """Make heat maps of all detections, shape (N, H, W), in [0, 1]."""
         grids = self.grid_maps(trace, {JOINT: self.outputs})
         return self.image_heatmaps(grids[JOINT], trace)
 
     def by_output(self, trace: Trace) -> tuple[Tensor, dict[str, GridMaps]]:
-        """See :meth:`Explainer.by_output`."""
+        """Make the heat maps, and keep the grids that they are made of; see
+        :meth:`Explainer.by_output`."""
         groups = {JOINT: self.outputs}
         if len(self.outputs) > 1:
             groups |= {output: (output, ) for output in self.outputs}
@@ -58,7 +59,7 @@ class GradientExplainer(Explainer):
 
     def grid_maps(self, trace: Trace,
                   groups: Mapping[str, Sequence[str]]) -> dict[str, GridMaps]:
-        """The maps on grids of several groups of outputs.
+        """Make the maps on grids of several groups of outputs.
 
         Args:
             trace (Trace): The detections; each gradient is asked for once.
@@ -82,7 +83,7 @@ class GradientExplainer(Explainer):
         return dict(grids)
 
     def output_maps(self, gradient: OutputGradient) -> LevelMaps:
-        """The map of one output on each level that it depends on."""
+        """Make the map of an output on each level that it depends on."""
         return {
             level.level: self.level_map(level)
             for level in gradient.levels
@@ -90,4 +91,4 @@ class GradientExplainer(Explainer):
 
     @abstractmethod
     def level_map(self, level: LevelGradient) -> GridMap:
-        """The map of one output on one level, not negative."""
+        """Make the map of an output on one level, not negative."""

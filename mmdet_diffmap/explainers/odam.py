@@ -19,7 +19,7 @@ from .gradient_explainer import GradientExplainer
 
 
 def odam_map(gradient: Tensor, activation: Tensor) -> Tensor:
-    """``ReLU(Σ_k w_k ∘ A_k)`` (Eq. 2).
+    """Compute ``ReLU(Σ_k w_k ∘ A_k)`` (Eq. 2).
 
     Args:
         gradient (Tensor): ``w = Φ(∂Y/∂A)``, shape (C, h, w).
@@ -27,13 +27,18 @@ def odam_map(gradient: Tensor, activation: Tensor) -> Tensor:
 
     Returns:
         Tensor: Shape (h, w), not negative.
+
+    >>> import torch
+    >>> gradient = torch.tensor([[[1., -1.]], [[2., 0.]]])  # two channels
+    >>> odam_map(gradient, torch.tensor([[[3., 4.]], [[5., 6.]]]))
+    tensor([[13.,  0.]])
     """
     return (gradient * activation).sum(dim=0).relu()
 
 
 def smooth(gradient: Tensor, sigma: float) -> Tensor:
-    """The local smoothing ``Φ`` of Eq. 1: a Gaussian of ``sigma`` grid cells,
-    cut at three sigma, mirrored at the level's border.
+    """Smooth a gradient locally, the ``Φ`` of Eq. 1: a Gaussian of ``sigma``
+    grid cells, cut at three sigma, mirrored at the level's border.
 
     Args:
         gradient (Tensor): Shape (C, H, W), of a whole level.
@@ -55,6 +60,13 @@ class ODAM(GradientExplainer):
 
     Each output ``Y`` of a detection has the map ``ReLU(Σ_k Φ(∂Y/∂A_k) ∘
     A_k)``; the heat map is their elementwise maximum on the grid.
+
+    >>> from mmdet_diffmap import explain, load_detector
+    >>> detector = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
+    >>> explainer = ODAM(extents=True, normalize_outputs=True)
+    >>> sample = explain(detector, 'scene://0/2', explainer, max_objects=2)
+    >>> sample.pred_instances.heatmaps.shape
+    torch.Size([2, 192, 192])
 
     Args:
         outputs (Sequence[str] | str): Which of ``score``, ``x1``, ``y1``,
@@ -88,7 +100,7 @@ class ODAM(GradientExplainer):
         self.smoothing = smoothing
 
     def output_maps(self, gradient: OutputGradient) -> LevelMaps:
-        """The map of one output on each level that it depends on."""
+        """Make the map of an output on each level that it depends on."""
         if self.extents and gradient.output in ('x1', 'y1'):
             gradient = replace(gradient, levels=[
                 replace(level, gradient=-level.gradient)
@@ -98,7 +110,7 @@ class ODAM(GradientExplainer):
         return normalize_levels(maps) if self.normalize_outputs else maps
 
     def level_map(self, level: LevelGradient) -> GridMap:
-        """Eq. 1 and 2 on one level."""
+        """Compute Eq. 1 and 2 on one level."""
         if self.smoothing:
             smoothed = smooth(level.whole(), self.smoothing)
             level = replace(level, gradient=smoothed, top=0, left=0)

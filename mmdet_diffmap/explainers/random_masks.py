@@ -1,5 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""An image behind random masks, and the mean of what is found behind them."""
+"""An image behind random masks, and the scores that it gets there."""
 from __future__ import annotations
 
 from typing import Any
@@ -13,8 +13,12 @@ from ..tracing.trace import NetworkInput
 
 
 class RandomMasks:
-    """Random masks, one after the other: how many are drawn at once does not
-    change them.
+    """Random masks, drawn in turn: how many are drawn at once does not change
+    them.
+
+    >>> masks = RandomMasks(grid=4, probability=0.5, seed=0)
+    >>> masks.draw(3, torch.zeros(20, 30)).shape
+    torch.Size([3, 20, 30])
 
     Args:
         grid (int): A mask is a grid of so many cells along each side,
@@ -29,7 +33,7 @@ class RandomMasks:
         self.random = np.random.default_rng(seed)
 
     def draw(self, count: int, image: Tensor) -> Tensor:
-        """The next masks.
+        """Draw the next masks.
 
         A grid of ``g x g`` cells is enlarged (bilinear) to ``(g + 1) / g`` of
         the image's size, and moved by less than one of its cells.
@@ -52,7 +56,7 @@ class RandomMasks:
         return rows @ cells @ columns.mT
 
     def weights(self, shifts: Tensor, pixels: int) -> Tensor:
-        """How much of each cell is seen by each pixel along one axis, shape
+        """Return how much of each cell a pixel shows along one axis, shape
         (count, pixels, grid)."""
         options: Any = dict(device=shifts.device, dtype=shifts.dtype)
         centres = (torch.arange(pixels, **options) + .5) / pixels  # of 1
@@ -79,7 +83,7 @@ class MaskedImage:
         self.light = self.content - network.black
 
     def behind(self, masks: Tensor) -> Tensor:
-        """The input for each mask (B, h, w), shape (B, 3, H, W)."""
+        """Return the input for each mask (B, h, w), shape (B, 3, H, W)."""
         images = self.network.image.repeat(len(masks), 1, 1, 1)
         torch.addcmul(
             self.network.black, self.light, masks[:, None],
@@ -97,31 +101,32 @@ class MaskedSums:
     """
 
     def __init__(self, count: int, shape: Shape, like: Tensor) -> None:
-        self.found = like.new_zeros(count, *shape)  # Σ_m s_m mask_m
+        self.weighted = like.new_zeros(count, *shape)  # Σ_m s_m mask_m
         self.shown = like.new_zeros(shape)  # Σ_m mask_m
 
     def add(self, scores: Tensor, masks: Tensor) -> None:
         """Add scores (N, B) of masks (B, h, w)."""
-        masks = masks.type_as(self.found)
-        self.found.flatten(1).addmm_(
-            scores.type_as(self.found), masks.flatten(1))
+        masks = masks.type_as(self.weighted)
+        self.weighted.flatten(1).addmm_(
+            scores.type_as(self.weighted), masks.flatten(1))
         self.shown += masks.sum(dim=0)
 
     def merge(self, other: MaskedSums) -> None:
         """Add the sums of other masks."""
-        self.found += other.found
+        self.weighted += other.weighted
         self.shown += other.shown
 
-    def mean(self, found: Tensor) -> Tensor:
-        """What was ``found`` (..., h, w), divided by how often each pixel was
-        shown; zero where it never was."""
-        return found / self.divisor
+    def mean(self, index: int) -> Tensor:
+        """Divide a detection's sum by how often each pixel was shown, shape
+        (h, w); zero where it never was."""
+        return self.weighted[index] / self.divisor
 
     def to_means(self) -> None:
         """Divide all sums by how often each pixel was shown, in place."""
-        self.found /= self.divisor
+        self.weighted /= self.divisor
         self.shown.fill_(1)
 
     @property
     def divisor(self) -> Tensor:
+        """Tensor: How often each pixel was shown, and 1 where it never was."""
         return self.shown.where(self.shown > 0, torch.ones_like(self.shown))

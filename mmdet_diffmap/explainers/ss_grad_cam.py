@@ -10,8 +10,8 @@ from .gradient_explainer import GradientExplainer
 
 
 def spatial_sensitivity(gradient: Tensor) -> Tensor:
-    """``S_k = |g_k| / max_ij |g_k|``, in [0, 1]; zeros where ``g_k`` is zero
-    everywhere.
+    """Compute ``S_k = |g_k| / max_ij |g_k|``, in [0, 1]; zeros where ``g_k``
+    is zero everywhere.
 
     Args:
         gradient (Tensor): ``g``, shape (C, h, w), in a window outside of
@@ -19,6 +19,11 @@ def spatial_sensitivity(gradient: Tensor) -> Tensor:
 
     Returns:
         Tensor: The same shape.
+
+    >>> spatial_sensitivity(torch.tensor([[[2., 0., -1.]], [[0., 0., 0.]]]))
+    tensor([[[1.0000, 0.0000, 0.5000]],
+    <BLANKLINE>
+            [[0.0000, 0.0000, 0.0000]]])
     """
     magnitude = gradient.abs()
     largest = magnitude.amax(dim=(1, 2), keepdim=True)
@@ -27,8 +32,8 @@ def spatial_sensitivity(gradient: Tensor) -> Tensor:
 
 def sensitive_map(weights: Tensor, sensitivity: Tensor,
                   activation: Tensor) -> Tensor:
-    """``ReLU(Σ_k w_k S_k ∘ A_k)``, shape (h, w), of weights (C, ), and
-    sensitivity and activation (C, h, w)."""
+    """Compute ``ReLU(Σ_k w_k S_k ∘ A_k)``, shape (h, w), of weights (C, ),
+    and sensitivity and activation (C, h, w)."""
     product = sensitivity * activation
     return (weights @ product.flatten(1)).relu().view(product.shape[1:])
 
@@ -46,6 +51,7 @@ class SSGradCAM(GradientExplainer):
     """
 
     def level_map(self, level: LevelGradient) -> GridMap:
+        """Weight the channels by their mean gradients and sensitivity."""
         return level.grid_map(
             sensitive_map(
                 channel_means(level), spatial_sensitivity(level.gradient),
@@ -65,6 +71,7 @@ class SSGradCAMPlusPlus(GradientExplainer):
     """
 
     def level_map(self, level: LevelGradient) -> GridMap:
+        """Weight the channels as Grad-CAM++ does under the mask ``S``."""
         sensitivity = spatial_sensitivity(level.gradient)
         total = (level.activation * sensitivity).sum(dim=(1, 2))
         weights = plus_plus_weights(level.gradient, total, sensitivity)

@@ -55,7 +55,7 @@ class StandIns(ModuleType):
         super().__init__(EXTENSION, __doc__)
         # importlib.util.find_spec refuses a loaded module without a spec
         self.__spec__ = ModuleSpec(EXTENSION, loader=None)
-        vars(self).update({one.__name__: one for one in STAND_INS})
+        vars(self).update({op.__name__: op for op in STAND_INS})
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith('__'):

@@ -12,7 +12,8 @@ def ms_deform_attn_forward(value: Tensor, spatial_shapes: Tensor,
                            sampling_locations: Tensor,
                            attention_weights: Tensor,
                            im2col_step: int) -> Tensor:
-    """The attention (Zhu et al., ICLR 2021), shape (B, queries, channels)."""
+    """Compute the attention (Zhu et al., ICLR 2021), shape (B, queries,
+    channels)."""
     from mmcv.ops.multi_scale_deform_attn import (
         multi_scale_deformable_attn_pytorch,
     )
@@ -29,12 +30,12 @@ def ms_deform_attn_backward(value: Tensor, spatial_shapes: Tensor,
                             im2col_step: int) -> None:
     """Write the gradients with respect to values, locations and weights."""
     with torch.enable_grad():
-        leaves = [one.detach().requires_grad_() for one in
+        leaves = [tensor.detach().requires_grad_() for tensor in
                   (value, sampling_locations, attention_weights)]
         output = ms_deform_attn_forward(
             leaves[0], spatial_shapes, level_start_index, leaves[1],
             leaves[2], im2col_step)
-    for gradient, found in zip(
+    for gradient, value in zip(
             (grad_value, grad_sampling_loc, grad_attn_weight),
             torch.autograd.grad(output, leaves, grad_output)):
-        gradient.copy_(found)
+        gradient.copy_(value)

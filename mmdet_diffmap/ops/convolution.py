@@ -31,7 +31,7 @@ def deform_conv_backward_input(input: Tensor, offset: Tensor,
                                **options: int) -> None:
     """Write the gradients with respect to the input and the offsets."""
     gradients = backward(grad_output, input, weight, offset, None,
-                         **old_names(**options))
+                         **from_old_names(**options))
     grad_input.copy_(gradients[0])
     grad_offset.copy_(gradients[2])
 
@@ -43,7 +43,7 @@ def deform_conv_backward_parameters(input: Tensor, offset: Tensor,
                                     **options: int) -> None:
     """Write the gradient with respect to the weight, times ``scale``."""
     gradients = backward(grad_output, input, grad_weight, offset, None,
-                         **old_names(**options))
+                         **from_old_names(**options))
     grad_weight.copy_(scale * gradients[1])
 
 
@@ -56,7 +56,7 @@ def modulated_deform_conv_forward(
     """Write the modulated deformable convolution (Zhu et al., CVPR 2019) to
     ``output``: ``mask`` (B, deformable_group * kH * kW, h, w) weights the
     samples."""
-    offset, mask = (as_read(one, output) for one in (offset, mask))
+    offset, mask = (read_flat(values, output) for values in (offset, mask))
     output.copy_(
         torchvision.ops.deform_conv2d(
             input, offset, weight, bias if with_bias else None,
@@ -64,9 +64,9 @@ def modulated_deform_conv_forward(
             mask))
 
 
-def as_read(values: Tensor, output: Tensor) -> Tensor:
-    """Offsets or masks (B, n, H, W) as mmcv reads them for an output (B, C,
-    h, w): the memory of each image as if it were (n, h, w), whatever H and W
+def read_flat(values: Tensor, output: Tensor) -> Tensor:
+    """Read offsets or masks (B, n, H, W) as mmcv does for an output (B, C, h,
+    w): the memory of each image as if it were (n, h, w), whatever H and W
     are. DyHead gives larger ones, and its weights were trained so.
 
     Raises:
@@ -90,11 +90,12 @@ def modulated_deform_conv_backward(
         grad_mask: Tensor, grad_output: Tensor, with_bias: bool,
         **options: int) -> None:
     """Write the gradients with respect to all inputs."""
-    found = backward(grad_output, input, weight, as_read(offset, grad_output),
-                     as_read(mask, grad_output), **options)
-    for gradient, value in zip((grad_input, grad_weight), found):
+    gradients = backward(
+        grad_output, input, weight, read_flat(offset, grad_output),
+        read_flat(mask, grad_output), **options)
+    for gradient, value in zip((grad_input, grad_weight), gradients):
         gradient.copy_(value)
-    for gradient, value in zip((grad_offset, grad_mask), found[2:]):
+    for gradient, value in zip((grad_offset, grad_mask), gradients[2:]):
         gradient.zero_().flatten(1)[:, :value[0].numel()] = value.flatten(1)
     if with_bias:
         grad_bias.copy_(grad_output.sum(dim=(0, 2, 3)))
@@ -105,8 +106,8 @@ def backward(grad_output: Tensor, input: Tensor, weight: Tensor,
              kernel_w: int, stride_h: int, stride_w: int, pad_h: int,
              pad_w: int, dilation_h: int, dilation_w: int, group: int,
              deformable_group: int) -> Any:
-    """The gradients of input, weight, offset and mask (without meaning where
-    there is none)."""
+    """Compute the gradients of input, weight, offset and mask (without
+    meaning where there is none)."""
     masked = mask is not None
     if mask is None:
         mask = input.new_zeros(len(input), 1)
@@ -117,11 +118,11 @@ def backward(grad_output: Tensor, input: Tensor, weight: Tensor,
     return gradients[:4]
 
 
-def old_names(kW: int, kH: int, dW: int, dH: int, padW: int, padH: int,
+def from_old_names(kW: int, kH: int, dW: int, dH: int, padW: int, padH: int,
               dilationW: int, dilationH: int, group: int,
               deformable_group: int) -> dict[str, int]:
-    """The arguments of :func:`backward` by the names that mmcv gives them in
-    the older of the two operations."""
+    """Translate the names that mmcv gives the arguments of :func:`backward`
+    in the older of the two operations."""
     return dict(
         kernel_h=kH, kernel_w=kW, stride_h=dH, stride_w=dW, pad_h=padH,
         pad_w=padW, dilation_h=dilationH, dilation_w=dilationW, group=group,

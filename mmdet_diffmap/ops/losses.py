@@ -9,8 +9,8 @@ from .missing import missing_op
 
 def focal_loss(input: Tensor, target: Tensor, weight: Tensor, gamma: float,
                alpha: float) -> Tensor:
-    """The focal loss of logits (N, C) for labels (N, ), of which C is the
-    background, element by element."""
+    """Compute the focal loss of logits (N, C) for labels (N, ), of which C is
+    the background, element by element."""
     if weight.numel():
         missing_op('sigmoid_focal_loss with weights of classes')()
     one_hot = torch.nn.functional.one_hot(target, input.shape[1] + 1)[:, :-1]

@@ -4,7 +4,8 @@ from typing import Any
 
 
 def missing_op(name: str) -> Callable[..., Any]:
-    """A function that raises, when called, what to install for ``name``."""
+    """Return a function that raises, when called, what to install for
+    ``name``."""
 
     def raise_missing(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(

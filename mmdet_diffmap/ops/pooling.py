@@ -45,7 +45,7 @@ def roi_pool_forward(input: Tensor, rois: Tensor, output: Tensor,
                      argmax: Tensor, pooled_height: int, pooled_width: int,
                      spatial_scale: float) -> None:
     """Write the largest values (K, C, h, w) of the bins of ``rois`` (K, 5) to
-    ``output``, and where they were found to ``argmax``."""
+    ``output``, and their places to ``argmax``."""
     pooled, places = torch.ops.torchvision.roi_pool(
         input, rois, spatial_scale, pooled_height, pooled_width)
     output.copy_(pooled)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
         offset: int) -> Tensor:
-    """Indices of the boxes that non-maximum suppression keeps.
+    """Return the indices of the boxes that non-maximum suppression keeps.
 
     Args:
         boxes (Tensor): Shape (N, 4), last dim (x1, y1, x2, y2).
@@ -19,6 +19,10 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
 
     Returns:
         Tensor: int64, shape (num_kept, ), best score first.
+
+    >>> boxes = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 3.]])
+    >>> nms(boxes, torch.tensor([0.5, 0.9]), iou_threshold=0.5, offset=0)
+    tensor([1])
     """
     if offset:  # a width of x2 - x1 + 1 is the width of a box one wider
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
@@ -30,8 +34,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
 def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
             sigma: float, min_score: float, method: int,
             offset: int) -> Tensor:
-    """Soft-NMS (Bodla et al., ICCV 2017): a box lowers the scores of those
-    that it overlaps.
+    """Suppress softly (Soft-NMS; Bodla et al., ICCV 2017): a box lowers the
+    scores of those that it overlaps.
 
     Args:
         boxes (Tensor): Shape (N, 4), last dim (x1, y1, x2, y2).

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def reassembled(features: Tensor, masks: Tensor, kernel_size: int,
-                group_size: int, scale_factor: int) -> Tensor:
-    """CARAFE (Wang et al., ICCV 2019): each cell of the enlarged map is a
-    weighted sum of the cells around its own in the features.
+def reassemble(features: Tensor, masks: Tensor, kernel_size: int,
+               group_size: int, scale_factor: int) -> Tensor:
+    """Enlarge features (CARAFE; Wang et al., ICCV 2019): each cell of the
+    result is a weighted sum of the cells around its own in the features.
 
     Args:
         features (Tensor): Shape (B, C, H, W).
@@ -38,8 +38,8 @@ def carafe_forward(features: Tensor, masks: Tensor, rfeatures: Tensor,
     """Write the enlarged features to ``output``, and what the way back needs
     of the features to ``rfeatures``."""
     rfeatures.copy_(features)
-    output.copy_(reassembled(features, masks, kernel_size, group_size,
-                             scale_factor))
+    output.copy_(reassemble(features, masks, kernel_size, group_size,
+                            scale_factor))
 
 
 def carafe_backward(grad_output: Tensor, rfeatures: Tensor, masks: Tensor,
@@ -51,8 +51,8 @@ def carafe_backward(grad_output: Tensor, rfeatures: Tensor, masks: Tensor,
     with torch.enable_grad():
         features = rfeatures.detach().requires_grad_()
         masks = masks.detach().requires_grad_()
-        output = reassembled(features, masks, kernel_size, group_size,
-                             scale_factor)
-    for gradient, found in zip((grad_input, grad_masks), torch.autograd.grad(
+        output = reassemble(features, masks, kernel_size, group_size,
+                            scale_factor)
+    for gradient, value in zip((grad_input, grad_masks), torch.autograd.grad(
             output, (features, masks), grad_output)):
-        gradient.copy_(found)
+        gradient.copy_(value)

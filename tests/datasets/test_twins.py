@@ -71,8 +71,8 @@ def test_those_apart_have_bodies_of_one_look():
     for scene in APART:
         assert not (scene.masks[0] & scene.masks[1]).any()
         assert np.abs(look(scene, 0) - look(scene, 1)).max() < 12
-    others = [np.abs(look(one, 0) - look(other, 0)).max()
-              for one, other in pairwise(APART)]
+    others = [np.abs(look(scene, 0) - look(other, 0)).max()
+              for scene, other in pairwise(APART)]
     assert np.mean(others) > 40
 
 

@@ -8,13 +8,13 @@ def grad_cam(g, a):
 
 
 def plus_plus(g, mask, total):
-    """``w_k = Σ_ij a_ij ReLU(g_ij)``, 0 where ``g = 0``."""
+    """Compute ``w_k = Σ_ij a_ij ReLU(g_ij)``, 0 where ``g = 0``."""
     weights = np.zeros(len(g))
     for k, row, column in zip(*np.nonzero(g)):
-        one = g[k, row, column]
-        share = one**2 / (2 * one**2 * mask[k, row, column] +
-                          one**3 * total[k])
-        weights[k] += share * max(one, 0)
+        value = g[k, row, column]
+        share = value**2 / (2 * value**2 * mask[k, row, column] +
+                            value**3 * total[k])
+        weights[k] += share * max(value, 0)
     return weights[:, None, None]
 
 
@@ -25,9 +25,9 @@ def grad_cam_plus_plus(g, a):
 
 def sensitivity(g):
     s = np.zeros_like(g)
-    for k, one in enumerate(np.abs(g)):
-        if one.max() > 0:
-            s[k] = one / one.max()
+    for k, magnitude in enumerate(np.abs(g)):
+        if magnitude.max() > 0:
+            s[k] = magnitude / magnitude.max()
     return s
 
 

@@ -12,7 +12,7 @@ from families import (
     random_image,
 )
 from linear import linear_trace
-from naive import explained
+from naive import gradients_of
 
 from mmdet_diffmap.explainers import build_explainer
 from mmdet_diffmap.explainers.grad_cam import plus_plus_weights
@@ -27,7 +27,7 @@ def normalized(values):
 
 
 def of_linear_head(name, gradient, feature):
-    """The heat map of a linear head with ``∂score/∂A`` as given."""
+    """Make the heat map of a linear head with ``∂score/∂A`` as given."""
     gradients = torch.zeros(5, *gradient.shape, dtype=torch.float64)
     gradients[0] = torch.as_tensor(gradient)
     gradients[1:] = torch.randn(4, *gradient.shape)  # of the coordinates
@@ -76,32 +76,36 @@ def test_formula_with_a_linear_head(name):
         normalized(FORMULAS[name](gradient, feature)), atol=1e-9)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(
+    scope='module', ids='-'.join,
+    params=[(family, layer) for family in FAMILIES
+            for layer in ('neck', 'backbone')])
 def doubled(request):
-    """A detector in double precision, and a batch."""
-    model = copy.deepcopy(random_detector(request.param)).double()
+    """In double precision, a target layer, the trace of it, and what backward
+    passes through the uncut network give. All methods share it."""
+    family, layer = request.param
+    model = copy.deepcopy(random_detector(family)).double()
     data = batch_of(model, random_image(75, 130))
 
     def double(module, args, output):
         return dict(output, inputs=output['inputs'].double())
 
     model.data_preprocessor.register_forward_hook(double)
-    return model, data
+    trace = DetectorAdapter(model, layer).trace(data)
+    return layer, trace.select(slice(DETECTIONS)), gradients_of(
+        model, data, DETECTIONS, 1, layer)
 
 
-@pytest.mark.parametrize('layer', ['neck', 'backbone'])
 @pytest.mark.parametrize('name', FORMULAS)
-def test_equals_one_backward_per_detection(doubled, name, layer):
-    model, data = doubled
+def test_equals_one_backward_per_detection(doubled, name):
+    layer, trace, gradients = doubled
 
     def level_map(gradient, feature):
-        values = FORMULAS[name](gradient.numpy(), feature.detach().numpy())
-        return torch.from_numpy(values)
+        return torch.from_numpy(
+            FORMULAS[name](gradient.numpy(), feature.numpy()))
 
-    _, expected = explained(model, data, DETECTIONS, level_map, 1, layer)
-    trace = DetectorAdapter(model, layer).trace(data)
-    heatmaps = build_explainer(name, target_layer=layer)(
-        trace.select(slice(DETECTIONS)))
+    expected = gradients.heatmaps(level_map)
+    heatmaps = build_explainer(name, target_layer=layer)(trace)
     assert expected.amax() == 1
     torch.testing.assert_close(
         heatmaps, expected.to(heatmaps), rtol=0, atol=1e-6)
@@ -112,8 +116,7 @@ def test_means_count_the_zeros_around_a_window():
     model = random_detector('pvt')
     trace = DetectorAdapter(model).trace(
         batch_of(model, random_image(400, 400)))
-    (gradient, ) = (one for one in trace.gradients(['score'])
-                    if one.detection == 0)
+    (gradient, ) = trace.select([0]).gradients(['score'])
     (level, ) = gradient.levels
     assert level.gradient.shape != level.feature.shape
     whole = copy.copy(level)

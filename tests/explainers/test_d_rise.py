@@ -5,12 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from demo import SCENE, demo_detector
-from families import (
-    FAMILIES,
-    batch_of,
-    random_detector,
-    random_image,
-)
+from families import FAMILIES, trace_of
 from rich.console import Console
 from squares import SquareDetector
 
@@ -33,18 +28,18 @@ def squares():
     return SquareDetector(*SQUARES)
 
 
-def trace_of(model):
+def trace_squares(model):
     image = np.full((64, 80, 3), 200, np.uint8)
     return DetectorAdapter(model, None).trace(input_batch(image, (128, 160)))
 
 
 def run(model, masks=4000, **options):
     options = dict(dict(progress=False, batch_size=50), **options)
-    return DRISE(masks=masks, **options)(trace_of(model))
+    return DRISE(masks=masks, **options)(trace_squares(model))
 
 
 def truth(square):
-    """The square in the original image, which is half as large."""
+    """Draw the square in the original image, which is half as large."""
     x1, y1, x2, y2 = (side // 2 for side in square)
     shown = torch.zeros(64, 80)
     shown[y1:y2, x1:x2] = 1
@@ -56,8 +51,8 @@ def correlation(first, second):
 
 
 def covariance(pixels, grid=16, shifts=40):
-    """Of a mask's values at two pixels of an axis, the mean over shifts, for
-    cells of variance 1."""
+    """Compute that of a mask's values at two pixels of an axis, the mean over
+    shifts, for cells of variance 1."""
     centres = (np.arange(pixels) + .5) / pixels * grid
     total = 0
     for shift in (np.arange(shifts) + .5) / shifts:
@@ -69,7 +64,7 @@ def covariance(pixels, grid=16, shifts=40):
 
 
 def closed_form(square):
-    """What the map is without chance: the covariance of a pixel's mask and
+    """Compute the map without chance: the covariance of a pixel's mask and
     the mean of the mask in the square, which is a blurred square."""
     x1, y1, x2, y2 = square
     rows = covariance(128)[:, y1:y2].mean(axis=1)
@@ -102,31 +97,31 @@ def test_sum_of_the_paper(squares):
 def test_recovers_the_square_that_makes_the_class(squares):
     """Without the score, class probabilities tell: the more of the square is
     seen, the more like its class."""
-    trace = trace_of(squares)
+    trace = trace_squares(squares)
     box = trace.outputs[:1, 1:]
     x1, y1, x2, y2 = SQUARES[0]
     light = trace.input.image - trace.input.black
 
     def predict(images):
-        found = []
+        predicted = []
         for image in images:
             seen = ((image - trace.input.black) / light)[:, y1:y2, x1:x2]
             cosine = seen.mean()
-            found.append(Candidates(
+            predicted.append(Candidates(
                 box, torch.tensor([.3]), torch.tensor([0]),
                 torch.stack([cosine, (1 - cosine**2).clamp(0).sqrt()])[None]))
-        return found
+        return predicted
 
-    one = replace(trace.select(slice(1)),
-                  input=replace(trace.input, candidates=predict))
-    (heatmap, ) = DRISE(masks=4000, objectness=False, progress=False)(one)
+    trace = replace(trace.select(slice(1)),
+                    input=replace(trace.input, candidates=predict))
+    (heatmap, ) = DRISE(masks=4000, objectness=False, progress=False)(trace)
     assert correlation(heatmap, truth(SQUARES[0])) >= 0.95
 
 
 def test_difference_map_tells_squares_apart(squares):
     explainer = DifferenceMap(DRISE(masks=2000, progress=False))
-    for difference, own, other in zip(explainer(trace_of(squares)), SQUARES,
-                                      SQUARES[::-1]):
+    differences = explainer(trace_squares(squares))
+    for difference, own, other in zip(differences, SQUARES, SQUARES[::-1]):
         assert difference[truth(own) > 0].mean() > 0.5
         assert difference[truth(other) > 0].mean() < -0.5
 
@@ -141,9 +136,7 @@ def test_same_seed_same_maps_for_any_batch_size(squares):
 
 
 def test_same_seed_same_maps_for_any_batch_size_of_a_network():
-    model = random_detector('pvt')
-    trace = DetectorAdapter(model, None).trace(
-        batch_of(model, random_image(75, 130)))
+    trace = trace_of('pvt', None)
     first, second = (
         DRISE(masks=24, batch_size=size, progress=False)(trace)
         for size in (1, 9))
@@ -159,7 +152,7 @@ def test_options_matter(squares, name, values):
 
 
 def test_two_detections_cost_the_forwards_of_one(squares):
-    trace = trace_of(squares)
+    trace = trace_squares(squares)
     counts = []
     for count in (1, 2):
         squares.batches.clear()
@@ -171,15 +164,15 @@ def test_two_detections_cost_the_forwards_of_one(squares):
 
 
 def test_without_detections_nothing_runs(squares):
-    trace = trace_of(squares)
+    trace = trace_squares(squares)
     squares.batches.clear()
     assert DRISE()(trace.select(slice(0))).shape == (0, 64, 80)
     assert not squares.batches
 
 
 def masked_images(model, **options):
-    """How many masked images were looked at."""
-    trace = trace_of(model)
+    """Count the masked images that were looked at."""
+    trace = trace_squares(model)
     model.batches.clear()
     DRISE(batch_size=50, progress=False, **options)(trace)
     return sum(model.batches) - 1
@@ -209,15 +202,15 @@ def test_reliability_is_that_of_the_mean(coverage):
     torch.manual_seed(0)
     signal, *noise = torch.randn(5, 1, 300, 300, dtype=torch.float64)
     halves = []
-    for one in noise:
+    for own_noise in noise:
         half = MaskedSums(1, (300, 300), signal)
         half.shown += 2
-        half.found += signal + one
+        half.weighted += signal + own_noise
         halves.append(half)
-    first, second = ((halves[i].found + halves[i + 1].found)[0]
+    first, second = ((halves[i].weighted + halves[i + 1].weighted)[0]
                      for i in (0, 2))
-    (found, ) = DRISE(coverage=coverage).reliabilities(*halves[:2])
-    assert abs(found - correlation(first, second)) < 0.02  # 2/3
+    (reliability, ) = DRISE(coverage=coverage).reliabilities(*halves[:2])
+    assert abs(reliability - correlation(first, second)) < 0.02  # 2/3
 
 
 def test_reliability_of_what_is_divided_by_how_often_it_was_shown():
@@ -227,7 +220,7 @@ def test_reliability_of_what_is_divided_by_how_often_it_was_shown():
     for spread in (0, 9):  # chance showed some pixels often to the second
         half = MaskedSums(1, (30, 30), signal)
         half.shown += 1 + spread * shown[0]
-        half.found += signal * half.shown
+        half.weighted += signal * half.shown
         halves.append(half)
     assert list(DRISE().reliabilities(*halves)) == [pytest.approx(1)]
     assert next(DRISE(coverage=False).reliabilities(*halves)) < 0.9
@@ -237,11 +230,11 @@ def test_object_that_is_never_found_has_settled():
     halves = [MaskedSums(2, (3, 3), torch.zeros(0)) for _ in range(2)]
     for half in halves:
         half.shown += 1
-        half.found[0] = torch.eye(3)
+        half.weighted[0] = torch.eye(3)
     assert list(DRISE().reliabilities(*halves)) == [pytest.approx(1), 1]
-    halves[0].found[1, 0, 0] = 1
+    halves[0].weighted[1, 0, 0] = 1
     assert list(DRISE().reliabilities(*halves)) == [pytest.approx(1), 0]
-    halves[1].found[1] = 1 - halves[0].found[1]
+    halves[1].weighted[1] = 1 - halves[0].weighted[1]
     assert list(DRISE().reliabilities(*halves)) == [
         pytest.approx(1), pytest.approx(-1)]
 
@@ -255,9 +248,7 @@ def test_mixed_precision_is_asked_for(squares):
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_mixed_precision_of_every_family(family):
-    model = random_detector(family)
-    trace = DetectorAdapter(model, None).trace(
-        batch_of(model, random_image(75, 130))).select(slice(2))
+    trace = trace_of(family, None).select(slice(2))
     # some processors are very slow with such numbers
     maps = DRISE(masks=2, batch_size=2, amp=True, progress=False)(trace)
     assert maps.dtype == torch.float32
@@ -271,8 +262,8 @@ def test_mixed_precision_gives_nearly_the_same_maps():
     plain, mixed = (DRISE(masks=24, amp=amp, progress=False)(trace)
                     for amp in (False, True))
     assert not torch.equal(plain, mixed)
-    for one, other in zip(plain, mixed):
-        assert correlation(one, other) > 0.98
+    for plain_map, mixed_map in zip(plain, mixed):
+        assert correlation(plain_map, mixed_map) > 0.98
 
 
 def test_mixed_precision_of_the_caller_is_not_its_own():
@@ -290,9 +281,9 @@ class DoubleBoxes(SquareDetector):
 
     def predict(self, inputs, samples, rescale=True):
         for sample in super().predict(inputs, samples, rescale):
-            found = sample.pred_instances
-            found.bboxes = found.bboxes.double()
-            found.labels = found.labels.float()
+            instances = sample.pred_instances
+            instances.bboxes = instances.bboxes.double()
+            instances.labels = instances.labels.float()
         return samples
 
 
@@ -309,9 +300,9 @@ def test_detections_without_an_area():
 
 
 def test_working_memory_is_that_of_the_sums(squares):
-    trace = trace_of(squares)
+    trace = trace_squares(squares)
     sums = MaskedSums(2, (128, 160), trace.input.image)
-    expected = sums.found.nbytes + sums.shown.nbytes
+    expected = sums.weighted.nbytes + sums.shown.nbytes
     assert DRISE().working_memory(trace) == expected
     assert DRISE(max_masks=5000).working_memory(trace) == 2 * expected
     assert DifferenceMap('d-rise').working_memory(trace) == expected
@@ -319,12 +310,13 @@ def test_working_memory_is_that_of_the_sums(squares):
 
 def test_three_parts(squares):
     parts = DRISE(masks=30, max_masks=60, progress=False).masked_sums(
-        trace_of(squares), 3)
+        trace_squares(squares), 3)
     assert len(parts) == 3
     (whole, ) = DRISE(masks=60, progress=False).masked_sums(
-        trace_of(squares), 1)
+        trace_squares(squares), 1)
     torch.testing.assert_close(
-        sum(part.found for part in parts), whole.found, rtol=1e-4, atol=1e-4)
+        sum(part.weighted for part in parts), whole.weighted, rtol=1e-4,
+        atol=1e-4)
 
 
 def test_progress_leaves_nothing_where_there_is_no_terminal(squares, capfd):
@@ -364,17 +356,17 @@ def test_mistakes(options, message):
 
 
 def similarity(box, other, p, q, score):
-    """IoU x cosine x score of two boxes, by the formulas."""
+    """Compute IoU x cosine x score of two boxes, by the formulas."""
     width = min(box[2], other[2]) - max(box[0], other[0])
     height = min(box[3], other[3]) - max(box[1], other[1])
     common = max(width, 0) * max(height, 0)
-    areas = [(one[2] - one[0]) * (one[3] - one[1]) for one in (box, other)]
+    areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (box, other)]
     iou = common / (sum(areas) - common)
     return iou * p @ q / np.linalg.norm(p) / np.linalg.norm(q) * score
 
 
 @pytest.mark.parametrize('objectness', [True, False])
-def test_found_in_is_the_best_of_all_pairs(objectness):
+def test_match_is_the_best_of_all_pairs(objectness):
     rng = np.random.default_rng(0)
     corners = rng.random((2, 12, 2))
     boxes = np.concatenate([corners.min(0), corners.max(0) + .1], axis=1)
@@ -383,62 +375,62 @@ def test_found_in_is_the_best_of_all_pairs(objectness):
     boxes_, probabilities_, scores_ = map(torch.from_numpy, (
         boxes, probabilities, scores))
     targets = Targets(boxes_[:3], labels[:3], probabilities_[:3], objectness)
-    found = targets.found_in(
+    matches = targets.match(
         Candidates(boxes_[3:], scores_[3:], labels[3:], probabilities_[3:]))
     expected = [
         max(similarity(boxes[i], boxes[j], probabilities[i], probabilities[j],
                        scores[j] if objectness else 1)
             for j in range(3, 12)) for i in range(3)
     ]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(matches, expected, atol=1e-12)
 
 
-def test_found_in_with_a_single_class():
+def test_match_with_a_single_class():
     """All cosines are 1: the score tells whether it is found."""
     box = torch.tensor([[0., 0, 2, 2]])
     targets = Targets(box, torch.tensor([0]), torch.tensor([[.9]]), False)
     candidates = Candidates(box, torch.tensor([.2]), torch.tensor([0]),
                             torch.tensor([[.3]]))
-    assert targets.found_in(candidates).tolist() == [pytest.approx(.2)]
+    assert targets.match(candidates).tolist() == [pytest.approx(.2)]
 
 
-def test_found_in_regions_of_several_classes():
+def test_match_regions_of_several_classes():
     box = torch.tensor([[0., 0, 2, 2], [0, 0, 2, 1]])
     targets = Targets(box[:1], torch.tensor([1]), torch.tensor([[0., 1]]),
                       False)
     candidates = Candidates(
         box[[0, 1, 1]], torch.ones(3), torch.tensor([0, 0, 1]),
         torch.tensor([[1., 0], [0, 1]]), torch.tensor([0, 1, 1]))
-    assert targets.found_in(candidates).tolist() == [pytest.approx(.5)]
+    assert targets.match(candidates).tolist() == [pytest.approx(.5)]
 
 
-def test_found_in_without_probabilities_asks_for_the_class():
+def test_match_without_probabilities_asks_for_the_class():
     box = torch.tensor([[0., 0, 2, 2]])
     targets = Targets(box.repeat(2, 1), torch.tensor([0, 1]), None, False)
     candidates = Candidates(
         torch.cat([box, box / 2]), torch.tensor([.5, .8]),
         torch.tensor([0, 0]))
-    assert targets.found_in(candidates).tolist() == [.5, 0]
+    assert targets.match(candidates).tolist() == [.5, 0]
     none = Candidates(box[:0], torch.zeros(0), torch.zeros(0))
-    assert targets.found_in(none).tolist() == [0, 0]
+    assert targets.match(none).tolist() == [0, 0]
 
 
 def test_boxes_without_an_area():
     point = torch.tensor([[1., 1, 1, 1]])
     targets = Targets(point, torch.tensor([0]), None, True)
     same = Candidates(point, torch.tensor([.5]), torch.tensor([0]))
-    assert targets.found_in(same).tolist() == [0]
+    assert targets.match(same).tolist() == [0]
 
 
 def test_target_that_no_candidate_overlaps_has_its_class(squares):
     """Boxes that are merged from several need not be one of them."""
-    trace = trace_of(squares)
+    trace = trace_squares(squares)
     far = Candidates(
         torch.tensor([[150., 120, 151, 121], SQUARES[1]]),
         torch.tensor([.5, .5]),
         torch.tensor([0, 1]), torch.tensor([[.7, .1, .2], [.2, .6, .1]]))
     trace = replace(
-        trace, input=replace(trace.input, predict=lambda images: [far]))
+        trace, input=replace(trace.input, candidates=lambda images: [far]))
     torch.testing.assert_close(
         Targets.of_trace(trace, True).probabilities,
         torch.tensor([[1., 0, 0], [.2, .6, .1]]))

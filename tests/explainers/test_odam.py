@@ -6,9 +6,11 @@ import torch
 from families import (
     DETECTIONS,
     FAMILIES,
+    SIZE,
     batch_of,
     random_detector,
     random_image,
+    trace_of,
 )
 from linear import linear_trace
 from naive import odam as naive_odam
@@ -21,7 +23,7 @@ from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.trace import OUTPUTS, LevelGradient, OutputGradient
 
 
-@pytest.mark.parametrize('size', [(75, 130), (131, 61)])
+@pytest.mark.parametrize('size', [SIZE, (131, 61)])
 @pytest.mark.parametrize('family', FAMILIES)
 def test_equals_one_backward_per_output(family, size):
     model = random_detector(family)
@@ -39,10 +41,9 @@ def test_equals_one_backward_per_output(family, size):
 @pytest.mark.parametrize('family', FAMILIES)
 def test_layer_with_paths_through_several_levels(family):
     model = random_detector(family)
-    data = batch_of(model, random_image(75, 130))
-    _, expected = naive_odam(model, data, DETECTIONS, 'backbone')
-    trace = DetectorAdapter(model, 'backbone').trace(data)
-    heatmaps = ODAM()(trace.select(slice(DETECTIONS)))
+    _, expected = naive_odam(
+        model, batch_of(model, random_image(*SIZE)), DETECTIONS, 'backbone')
+    heatmaps = ODAM()(trace_of(family, 'backbone'))
     torch.testing.assert_close(heatmaps, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -57,7 +58,7 @@ def normalized(maps):
     return (maps - maps.min()) / (maps.max() - maps.min())
 
 
-def expected_map(gradient, feature, each=lambda one: one):
+def expected_map(gradient, feature, each=lambda output_map: output_map):
     """Eq. 2 and 3 in numpy."""
     product = (gradient.numpy() * feature.numpy()).sum(axis=1)
     return normalized(np.max([each(m) for m in np.maximum(product, 0)], 0))

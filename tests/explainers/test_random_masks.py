@@ -43,8 +43,9 @@ def test_grid_is_enlarged_and_moved(shift):
     masks = RandomMasks(16, .5, 0)
     cells = torch.rand(1, 16, 16, dtype=torch.float64)
     rows, columns = (
-        masks.weights(torch.tensor([one / 2], dtype=torch.float64), 32)
-        for one in shift)  # a cell less is 2 pixels
+        masks.weights(torch.tensor([cells_moved / 2], dtype=torch.float64),
+                      32)
+        for cells_moved in shift)  # a cell less is 2 pixels
     large = F.interpolate(cells[None], (34, 34), mode='bilinear')[0]
     top, left = shift
     torch.testing.assert_close(
@@ -64,7 +65,7 @@ def test_padding_stays_as_it_is():
     frame = ImageFrame((10, 12), (5, 6), (5, 6), corner=(2, 3))
     masked = MaskedImage(SimpleNamespace(image=image, black=black), frame)
     mask = torch.rand(5, 6, dtype=torch.float64)
-    (found, ) = masked.behind(mask[None])
+    (image_behind, ) = masked.behind(mask[None])
     expected = image.clone()
     for row in range(5):
         for column in range(6):
@@ -72,7 +73,7 @@ def test_padding_stays_as_it_is():
             share = mask[row, column]
             expected[:, 2 + row, 3 + column] = \
                 share * pixel + (1 - share) * black[:, 0, 0]
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(image_behind, expected, rtol=0, atol=1e-12)
 
 
 def test_behind_a_mask_of_zeros_the_image_is_black():
@@ -81,8 +82,8 @@ def test_behind_a_mask_of_zeros_the_image_is_black():
     image = np.random.default_rng(0).integers(0, 256, (33, 50, 3), np.uint8)
     (network, frame), (black, _) = (
         (trace.input, trace.frame) for trace in (
-            DetectorAdapter(model, None).trace(input_batch(one, (33, 50)))
-            for one in (image, np.zeros_like(image))))
+            DetectorAdapter(model, None).trace(input_batch(pixels, (33, 50)))
+            for pixels in (image, np.zeros_like(image))))
     masked = MaskedImage(network, frame)
     assert masked.content.shape == (3, 33, 50)
     hidden, shown = masked.behind(
@@ -101,10 +102,10 @@ def test_sums_and_means():
     other.add(torch.from_numpy(scores[:, 4:]), torch.from_numpy(masks[4:]))
     sums.merge(other)
     for i in range(2):
-        found = sum(s * m for s, m in zip(scores[i], masks))
-        np.testing.assert_allclose(sums.found[i], found, atol=1e-12)
-        mean = sums.mean(sums.found[i]).numpy()
+        weighted = sum(s * m for s, m in zip(scores[i], masks))
+        np.testing.assert_allclose(sums.weighted[i], weighted, atol=1e-12)
+        mean = sums.mean(i).numpy()
         assert mean[0, 0] == 0
         np.testing.assert_allclose(
-            mean.ravel()[1:], (found / np.maximum(masks.sum(0), 1e-9)
+            mean.ravel()[1:], (weighted / np.maximum(masks.sum(0), 1e-9)
                                ).ravel()[1:], atol=1e-12)

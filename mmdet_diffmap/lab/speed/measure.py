@@ -64,8 +64,9 @@ class Speed:
         return self.explain / self.forward
 
     def as_dict(self) -> dict[str, Any]:
-        """All of this for a JSON file; None for what was not measured."""
-        found = dict(
+        """Return all of this for a JSON file; None for what was not
+        measured."""
+        figures = dict(
             asdict(self),
             against_naive=self.against_naive,
             against_forward=self.against_forward,
@@ -73,13 +74,13 @@ class Speed:
         return {
             name: None if isinstance(value, float) and math.isnan(value) else
             value
-            for name, value in found.items()
+            for name, value in figures.items()
         }
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Measures one detector on one image with planted objects.
+    """The measurement of a detector on an image with planted objects.
 
     The naive loop gives the true gradient, whatever the explainer's
     ``statistics``.
@@ -132,7 +133,7 @@ class Bench:
 
     def _naive(self, adapter: DetectorAdapter, explainer: Explainer,
                count: int) -> tuple[float, list[float]]:
-        """The time of the naive loop, and for each object the largest
+        """Return the time of the naive loop, and for each object the largest
         difference between its map and ours."""
         trace = self._trace(adapter, count, naive=True)
         time, exact = self._timed(explainer, trace)
@@ -166,7 +167,7 @@ class Bench:
         return next(self.model.parameters()).device
 
     def _timed(self, work: Callable, *args: Any) -> tuple[float, Any]:
-        """The median time of some work, and its last result."""
+        """Return the median time of some work, and its last result."""
         times = []
         for _ in range(self.repeat):
             started = clock(self._device)
@@ -175,21 +176,26 @@ class Bench:
         return statistics.median(times), result
 
     def _peak(self, work: Callable, *args: Any) -> int:
-        """Bytes of all tensors, the weights too, while some work is done."""
+        """Return the bytes of all tensors, the weights too, while some work
+        is done."""
         weights = sum(
-            one.numel() * one.element_size()
-            for one in [*self.model.parameters(), *self.model.buffers()])
+            weight.numel() * weight.element_size()
+            for weight in [*self.model.parameters(), *self.model.buffers()])
         with peak_memory(self._device) as peak:
             work(*args)
         return weights + peak.bytes
 
 
 def input_batch(image: np.ndarray, input_size: tuple[int, int]) -> dict:
-    """A batch of one image, resized to a size whatever its aspect ratio.
+    """Make a batch of one image, resized to a size whatever its aspect ratio.
 
     Args:
         image (np.ndarray): uint8 BGR, shape (H, W, 3).
         input_size (tuple): Height and width.
+
+    >>> data = input_batch(np.zeros((30, 40, 3), np.uint8), (90, 80))
+    >>> data['inputs'][0].shape
+    torch.Size([3, 90, 80])
     """
     height, width = input_size
     sample = DetDataSample(
@@ -206,6 +212,6 @@ def input_batch(image: np.ndarray, input_size: tuple[int, int]) -> dict:
 
 
 def input_shape(data: dict) -> tuple[int, int]:
-    """Height and width of the image in a batch of one."""
+    """Return height and width of the image in a batch of one."""
     height, width = data['inputs'][0].shape[-2:]
     return height, width

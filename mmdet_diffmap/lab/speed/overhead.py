@@ -43,7 +43,7 @@ class Overhead:
     reliability: float
 
     def as_dict(self) -> dict[str, Any]:
-        """All of this for a JSON file."""
+        """Return all of this for a JSON file."""
         return asdict(self)
 
 
@@ -97,8 +97,8 @@ def measure_overhead(model: BaseDetector,
 
 def bare_forwards(model: BaseDetector, data: dict, trace: Trace,
                   explainer: DRISE, count: int) -> float:
-    """Seconds that mmdet takes to predict the objects of ``count`` masked
-    images; making these is not counted."""
+    """Return the seconds that mmdet takes to predict the objects of ``count``
+    masked images; making these is not counted."""
     image = MaskedImage(trace.input, trace.frame)
     masks = RandomMasks(explainer.grid, explainer.probability, explainer.seed)
     _, sample = DetectorAdapter(model, None).preprocess(data, 0)

@@ -24,25 +24,29 @@ WIDTH = 8  # strides that an object of a level is wide
 
 
 def coco_boxes(path: str | os.PathLike, seed: int = 0) -> np.ndarray:
-    """The boxes of COCO annotations in random order, shape (N, 4), last dim
-    (x1, y1, x2, y2), each as a share of its image's width and height."""
+    """Read the boxes of COCO annotations in random order, shape (N, 4), last
+    dim (x1, y1, x2, y2), each as a share of its image's width and height."""
     with open(path) as file:
         data = json.load(file)
-    sizes = {one['id']: (one['width'], one['height'])
-             for one in data['images']}
+    sizes = {image['id']: (image['width'], image['height'])
+             for image in data['images']}
     boxes = []
-    for one in data['annotations']:
-        width, height = sizes[one['image_id']]
-        x, y, w, h = one['bbox']
-        if not one.get('iscrowd') and w >= 1 and h >= 1:
+    for annotation in data['annotations']:
+        width, height = sizes[annotation['image_id']]
+        x, y, w, h = annotation['bbox']
+        if not annotation.get('iscrowd') and w >= 1 and h >= 1:
             boxes.append([x / width, y / height, (x + w) / width,
                           (y + h) / height])
     return np.random.default_rng(seed).permutation(np.array(boxes))
 
 
 def random_boxes(count: int, seed: int = 0) -> np.ndarray:
-    """Boxes anywhere, their sides from 3 % to 90 % of the image's, small ones
-    as often as large ones; as :func:`coco_boxes` gives them."""
+    """Draw boxes anywhere, their sides from 3 % to 90 % of the image's, small
+    ones as often as large ones; as :func:`coco_boxes` gives them.
+
+    >>> random_boxes(5).shape
+    (5, 4)
+    """
     rng = np.random.default_rng(seed)
     sides = np.exp(rng.uniform(math.log(0.03), math.log(0.9), (count, 2)))
     corners = rng.uniform(0, 1 - sides)
@@ -73,12 +77,12 @@ def planted(model: BaseDetector, boxes: np.ndarray,
 
     def hook(module: Any, args: Any, output: Any) -> Any:
         raw = flat_tensors(output)
-        if all(one.dim() == 4 and len(one) == 1 and min(one.shape[2:]) > 0
-               for one in raw) and len(raw) > 2:
+        if all(tensor.dim() == 4 and len(tensor) == 1 and
+               min(tensor.shape[2:]) > 0 for tensor in raw) and len(raw) > 2:
             changed = iter(plant_in_levels(raw, pixels, input_shape, module))
         else:
             changed = iter([plant_in_rows(raw[0], len(pixels)), *raw[1:]])
-        return map_tensors(lambda one: next(changed), output)
+        return map_tensors(lambda tensor: next(changed), output)
 
     with ExitStack() as stack:
         stack.callback(head.register_forward_hook(hook).remove)
@@ -89,15 +93,16 @@ def planted(model: BaseDetector, boxes: np.ndarray,
 
 def plant_in_levels(raw: list[Tensor], pixels: np.ndarray,
                     input_shape: tuple[int, int], head: Any) -> list[Tensor]:
-    """Class maps of all levels come first, maps of one value for each place
-    (centerness, objectness) last."""
+    """Raise class scores, and what weights them, in the maps of all levels:
+    class maps come first, maps of one value for each place (centerness,
+    objectness) last."""
     levels = 1  # the class maps get smaller, and the next output begins large
     while raw[levels].shape[1] == raw[0].shape[1] and \
             raw[levels].shape[2:].numel() <= raw[levels - 1].shape[2:].numel():
         levels += 1
     outputs = [raw[start:start + levels]
                for start in range(0, len(raw), levels)]
-    strides = [input_shape[0] / one.shape[2] for one in outputs[0]]
+    strides = [input_shape[0] / level.shape[2] for level in outputs[0]]
     classes = head.cls_out_channels
     for number, (x1, y1, x2, y2) in enumerate(pixels):
         side = math.sqrt((x2 - x1) * (y2 - y1)) / WIDTH
@@ -115,25 +120,33 @@ def plant_in_levels(raw: list[Tensor], pixels: np.ndarray,
             channel = anchor
             if maps is outputs[0]:
                 channel = anchor * classes + number % classes
-            maps[level] = raised(maps[level], (0, channel, row, column),
+            maps[level] = raise_to(maps[level], (0, channel, row, column),
                                  SIGMOID - number * STEP)
-    return [one for maps in outputs for one in maps]
+    return [level for maps in outputs for level in maps]
 
 
 def plant_in_rows(scores: Tensor, count: int) -> Tensor:
-    """Class scores (..., K, classes + 1) of proposals or queries."""
+    """Raise class scores (..., K, classes + 1) of proposals or queries.
+
+    Raises:
+        ValueError: If there are fewer than ``count`` of them.
+    """
     if count > scores.shape[-2]:
         raise ValueError(f'{count} objects do not fit into '
                          f'{scores.shape[-2]} queries or proposals')
     for number in range(count):
         place = (*[0] * (scores.dim() - 2), number,
                  number % (scores.shape[-1] - 1))
-        scores = raised(scores, place, SOFTMAX - number * STEP)
+        scores = raise_to(scores, place, SOFTMAX - number * STEP)
     return scores
 
 
-def raised(raw: Tensor, place: tuple[int, ...], value: float) -> Tensor:
-    """``raw`` with a constant added so that it is ``value`` at ``place``."""
+def raise_to(raw: Tensor, place: tuple[int, ...], value: float) -> Tensor:
+    """Add a constant to ``raw`` so that it is ``value`` at ``place``.
+
+    >>> raise_to(torch.tensor([1., 2.]), (0, ), 8.)
+    tensor([8., 2.])
+    """
     constant = torch.zeros_like(raw)
     constant[place] = value - raw[place].detach()
     return raw + constant

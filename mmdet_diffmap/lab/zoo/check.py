@@ -98,13 +98,13 @@ def check_config(path: Path,
             warnings.simplefilter('ignore')
             check(checked, path, sizes)
     except Exception as error:  # foreign code of a hundred models
-        checked.status, checked.reason = judged(error)
+        checked.status, checked.reason = judge(error)
     return checked
 
 
-def judged(error: Exception) -> tuple[str, str]:
-    """Status and reason where an error was raised. What could not be imported
-    is found behind mmengine's own errors."""
+def judge(error: Exception) -> tuple[str, str]:
+    """Return status and reason where an error was raised. What could not be
+    imported is behind mmengine's own errors."""
     if 'needs a compiled mmcv' in str(error):
         return 'needs', 'a compiled mmcv'
     cause: BaseException | None = error
@@ -123,7 +123,7 @@ def judged(error: Exception) -> tuple[str, str]:
 
 def check(checked: Checked, path: Path,
           sizes: Sequence[tuple[int, int]]) -> None:
-    """Fill in what is found out, as far as it goes.
+    """Fill in what becomes of a config, as far as it goes.
 
     Raises:
         Exception: Whatever is raised in the config's modules.
@@ -132,7 +132,8 @@ def check(checked: Checked, path: Path,
     """
     model, data, plain, checked.size = first_that_predicts(path, sizes)
     adapter = DetectorAdapter(model)
-    chosen = with_gradients(adapter.trace(data, run=WholeRun(adapter.model)))
+    chosen = explainable_detections(
+        adapter.trace(data, run=WholeRun(adapter.model)))
     trace = adapter.trace(data)
     check_detections(trace, plain)
     trace = trace.select(chosen)
@@ -156,24 +157,24 @@ def check(checked: Checked, path: Path,
                          f'by {checked.difference:.1g}')
 
 
-def with_gradients(naive: Trace) -> list[int]:
-    """The first detections whose score depends on the features at all: a score
-    of random weights can be 1 but for rounding, or that of a proposal outside
-    of the image.
+def explainable_detections(naive: Trace) -> list[int]:
+    """Return the first detections whose score depends on the features at all:
+    a score of random weights can be 1 but for rounding, or that of a proposal
+    outside of the image.
 
     Raises:
         WrongError: If there are none.
     """
-    found: list[int] = []
+    chosen: list[int] = []
     for detection in range(len(naive)):
         (gradient, ) = naive.select([detection]).gradients(['score'])
         if any(level.gradient.any() for level in gradient.levels):
-            found.append(detection)
-        if len(found) == DETECTIONS:
+            chosen.append(detection)
+        if len(chosen) == DETECTIONS:
             break
-    if not found:
+    if not chosen:
         raise WrongError('no score has a gradient')
-    return found
+    return chosen
 
 
 @contextmanager
@@ -211,8 +212,8 @@ def runs_in_double(adapter: DetectorAdapter, data: dict[str, Any],
 def first_that_predicts(
     path: Path, sizes: Sequence[tuple[int, int]]
 ) -> tuple[nn.Module, dict[str, Any], InstanceData, Sequence[int]]:
-    """A detector, a batch, what it finds there, unexplained, and the first
-    size of the image at which it finds something.
+    """Return a detector, a batch, what it finds there, unexplained, and the
+    first size of the image at which it finds something.
 
     Raises:
         HostError: If it does not at any size.
@@ -225,9 +226,9 @@ def first_that_predicts(
         data = random_batch(model, size)
         try:
             calibrate(model, data)
-            found = DetectorAdapter(model, None).trace(data).detections
-            if len(found):
-                return model, data, found, size
+            detections = DetectorAdapter(model, None).trace(data).detections
+            if len(detections):
+                return model, data, detections, size
             reason = 'random weights find nothing'
         except Exception as error:  # as above
             reason = 'the detector itself raises ' \
@@ -236,7 +237,7 @@ def first_that_predicts(
 
 
 def strategy_of(trace: Trace) -> str:
-    """The name of the way in which a trace finds gradients."""
+    """Return the name of the way in which a trace finds gradients."""
     source: Any = trace.source
     if isinstance(source, Upstream):
         source = source.source
@@ -245,8 +246,8 @@ def strategy_of(trace: Trace) -> str:
 
 def check_detections(trace: Trace, plain: InstanceData) -> None:
     """Raise a WrongError unless a trace has those detections, to the bit."""
-    found = trace.detections
-    if not all(torch.equal(found[name], plain[name])
+    detections = trace.detections
+    if not all(torch.equal(detections[name], plain[name])
                for name in ('bboxes', 'scores', 'labels')):
         raise WrongError('the detections are not those of the detector')
 
@@ -268,19 +269,20 @@ def check_heatmaps(heatmaps: Tensor, trace: Trace) -> None:
 
 def largest_difference(trace: Trace, naive: Trace,
                        outputs: Sequence[str]) -> float:
-    """The largest difference of the gradients of two traces of one image, as
-    a share of the largest element of each gradient.
+    """Return the largest difference of the gradients of two traces of one
+    image, as a share of the largest element of each gradient.
 
     Raises:
         WrongError: If they do not have the same detections, or a score has no
             gradient.
     """
     check_detections(trace, naive.detections)
-    ours, theirs = (gradients(one, outputs) for one in (trace, naive))
+    ours, theirs = (gradients_of(each, outputs) for each in (trace, naive))
     worst = 0.0
     for key, expected in theirs.items():
-        scale = max((float(one.abs().max()) for one in expected.values()),
-                    default=0.0)
+        scale = max(
+            (float(gradient.abs().max()) for gradient in expected.values()),
+            default=0.0)
         if key[1] == 'score' and not scale:
             raise WrongError('a score has no gradient')
         for level in {**expected, **ours[key]}:
@@ -291,9 +293,10 @@ def largest_difference(trace: Trace, naive: Trace,
     return worst
 
 
-def gradients(trace: Trace, outputs: Sequence[str]
-              ) -> dict[tuple[int, str], dict[int, Tensor]]:
-    """Gradients of whole levels, by detection and output, and level."""
-    return {(one.detection, one.output):
-            {level.level: level.whole() for level in one.levels}
-            for one in trace.gradients(outputs)}
+def gradients_of(trace: Trace, outputs: Sequence[str]
+                 ) -> dict[tuple[int, str], dict[int, Tensor]]:
+    """Return gradients of whole levels, by detection and output, and
+    level."""
+    return {(gradient.detection, gradient.output):
+            {level.level: level.whole() for level in gradient.levels}
+            for gradient in trace.gradients(outputs)}

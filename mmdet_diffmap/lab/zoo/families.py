@@ -36,7 +36,7 @@ EXCLUDED = {
 
 
 def zoo_folder() -> Path:
-    """Where the wheel of mmdet has its configs.
+    """Return the folder in which the wheel of mmdet has its configs.
 
     Raises:
         FileNotFoundError: If it was installed without.
@@ -49,25 +49,29 @@ def zoo_folder() -> Path:
 
 
 def family_of(config: Path) -> str:
-    """The folder of a config."""
+    """Return the name of a config's folder.
+
+    >>> family_of(Path('configs/fcos/fcos_r50_1x_coco.py'))
+    'fcos'
+    """
     return config.parent.name
 
 
 def zoo_configs() -> dict[str, Path]:
-    """One config of each folder that is not excluded, by its name: the first
-    that the folder's metafile lists, else the first by its name."""
-    found = {}
+    """Return one config of each folder that is not excluded, by the folder's
+    name: the first that its metafile lists, else the first by its name."""
+    configs = {}
     for folder in sorted(zoo_folder().iterdir()):
         if not folder.is_dir() or folder.name in EXCLUDED:
             continue
         config = first_config(folder)
         if config is not None:
-            found[folder.name] = config
-    return found
+            configs[folder.name] = config
+    return configs
 
 
 def first_config(folder: Path) -> Path | None:
-    """The config that stands for a folder; None if there is none."""
+    """Return the config that stands for a folder; None if there is none."""
     metafile = folder / 'metafile.yml'
     if metafile.is_file():
         models = yaml.safe_load(metafile.read_text())

@@ -45,8 +45,8 @@ def check_each(configs: Iterable[Path], jobs: int,
             first = min(limit for _, _, limit in running.values())
             ready: list[Any] = wait(list(running),
                                     timeout=max(0.0, first - now))
-            late = [one for one, (_, _, limit) in running.items()
-                    if limit <= time.monotonic() and one not in ready]
+            late = [receiver for receiver, (_, _, limit) in running.items()
+                    if limit <= time.monotonic() and receiver not in ready]
             for receiver in [*ready, *late]:
                 path, process, _ = running.pop(receiver)
                 if receiver in late:
@@ -54,7 +54,7 @@ def check_each(configs: Iterable[Path], jobs: int,
                     yield Checked(str(path), 'fails',
                                   f'no result within {seconds:.0f} s')
                 else:
-                    yield received(receiver, path)
+                    yield receive(receiver, path)
                 process.join()
                 receiver.close()
     finally:
@@ -64,12 +64,13 @@ def check_each(configs: Iterable[Path], jobs: int,
 
 
 def send_result(path: Path, sender: Connection) -> None:
+    """Check a config, in a process of its own."""
     torch.set_num_threads(1)
     sender.send(check_config(path))
 
 
-def received(receiver: Any, path: Path) -> Checked:
-    """What a process has sent."""
+def receive(receiver: Any, path: Path) -> Checked:
+    """Return what a process has sent."""
     try:
         return receiver.recv()
     except EOFError:

@@ -1,6 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """A small random detector of any config, and a batch for it."""
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,7 +15,8 @@ from mmengine.structures import InstanceData
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...apis.loading import build_detector, inner_dicts
+from ...apis.loading import build_detector
+from ...io.configs import inner_dicts
 from ...tracing.heads import without_masks
 from .families import zoo_folder
 
@@ -30,9 +32,6 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
     """Let a config be that of a quick detector: no weights to download, few
     proposals, every score passes, small images.
 
-    The teacher of a distilled detector, which takes part in training only,
-    is built as well, and its weights are not loaded.
-
     An input that a network takes in one size alone (SSD's), which its
     pipeline shows by leaving out ``keep_ratio``, stays as it is.
 
@@ -40,24 +39,10 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
         cfg (Config): Changed in place.
         size (tuple): Height and width of the image.
     """
+    leave_out_weights(cfg.model)
     for part in inner_dicts(cfg.model):
-        if 'checkpoint' in (part.get('init_cfg') or {}):
-            part['init_cfg'] = None
-        if 'pretrained' in part:
-            part['pretrained'] = False \
-                if isinstance(part['pretrained'], bool) else None
         for test_cfg in inner_dicts(part.get('test_cfg')):
-            test_cfg.update({name: value for name, value in OPEN.items()
-                             if name in test_cfg})
-            for name, most in ('nms_pre', 2 * PROPOSALS), (
-                    'max_per_img', PROPOSALS):
-                if 'nms_pre' in test_cfg and name in test_cfg:
-                    test_cfg[name] = min(test_cfg[name], most)
-        if 'teacher_ckpt' in part:
-            part['teacher_ckpt'] = None
-        if 'teacher_config' in part:
-            part['teacher_config'] = str(
-                zoo_folder().parent / part['teacher_config'])
+            let_all_pass(test_cfg)
     longest = max(size)
     for transform in inner_dicts(cfg.test_dataloader):
         if transform.get('keep_ratio') and 'scale' in transform:
@@ -66,8 +51,47 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
             transform['size'] = (longest, longest)
 
 
-def random_detector(cfg: Config) -> nn.Module:
-    """The detector of a config with random weights, the same at every call."""
+def leave_out_weights(model: Any) -> None:
+    """Let a config's model be built without any download, in place.
+
+    The teacher of a distilled detector, which takes part in training only,
+    is built as well, and its weights are not loaded.
+    """
+    for part in inner_dicts(model):
+        if 'checkpoint' in (part.get('init_cfg') or {}):
+            part['init_cfg'] = None
+        if 'pretrained' in part:
+            part['pretrained'] = False \
+                if isinstance(part['pretrained'], bool) else None
+        if 'teacher_ckpt' in part:
+            part['teacher_ckpt'] = None
+        if 'teacher_config' in part:
+            part['teacher_config'] = str(
+                zoo_folder().parent / part['teacher_config'])
+
+
+def let_all_pass(test_cfg: Any) -> None:
+    """Let a ``test_cfg`` keep few detections, whatever their scores, in
+    place."""
+    test_cfg.update({name: value for name, value in OPEN.items()
+                     if name in test_cfg})
+    if 'nms_pre' in test_cfg:
+        for name, most in ('nms_pre', 2 * PROPOSALS), (
+                'max_per_img', PROPOSALS):
+            if name in test_cfg:
+                test_cfg[name] = min(test_cfg[name], most)
+
+
+def random_detector(cfg: Config, spread: float = 0.5) -> nn.Module:
+    """Build the detector of a config with random weights, the same at every
+    call, in evaluation mode.
+
+    Args:
+        cfg (Config): The config.
+        spread (float): Of what is added to the weights of heads, which is
+            normal, the standard deviation times the square root of the number
+            of a layer's inputs. Scores are farther apart the larger it is.
+    """
     torch.manual_seed(0)
     model: Any = build_detector(cfg)
     logging.disable(logging.INFO)  # a line for every parameter
@@ -81,7 +105,7 @@ def random_detector(cfg: Config) -> nn.Module:
             noise = torch.randn_like(parameter).flatten(1)
             if noise.shape[1] > 1:  # else one class would be first everywhere
                 noise -= noise.mean(dim=1, keepdim=True)
-            parameter.data += 0.5 / noise.shape[1]**0.5 * noise.view_as(
+            parameter.data += spread / noise.shape[1]**0.5 * noise.view_as(
                 parameter)
     model.eval()  # returns nothing in some detectors
     return model
@@ -106,7 +130,11 @@ def calibrate(model: Any, data: dict[str, Any]) -> None:
 
 
 def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """A uint8 BGR image (H, W, 3) with coarse and fine structure."""
+    """Draw a uint8 BGR image (H, W, 3) with coarse and fine structure.
+
+    >>> random_image((20, 30)).shape
+    (20, 30, 3)
+    """
     height, width = size
     rng = np.random.default_rng(seed)
     coarse = np.kron(
@@ -117,24 +145,38 @@ def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 def random_batch(model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
-    """A random image as the config's test pipeline gives it, and random
-    proposals for a detector that makes none."""
+    """Make a batch of one random image; see :func:`image_batch`."""
+    return image_batch(model, [random_image(size)])
+
+
+def image_batch(model: nn.Module,
+                images: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Make a batch as the config's test pipeline and the test loop's data
+    loader do, with random proposals for a detector that makes none.
+
+    Args:
+        model (nn.Module): The detector, with its ``cfg``.
+        images (Sequence[np.ndarray]): Each uint8 BGR, shape (H, W, 3).
+    """
     cfg: Any = model.cfg
     pipeline = next(
         part['pipeline'] for part in inner_dicts(cfg.test_dataloader)
         if 'pipeline' in part)
     transforms = [
-        dict(one) for transform in pipeline
+        dict(transform) for outer in pipeline
         # some are only told to change proposals as well
-        for one in transform.get('transforms', [transform])
-        if not any(name in one['type'] for name in ABOUT_DATA)
+        for transform in outer.get('transforms', [outer])
+        if not any(name in transform['type'] for name in ABOUT_DATA)
     ]
     transforms[0].pop('backend_args', None)
     transforms[0]['type'] = 'LoadImageFromNDArray'
-    example = Compose(transforms)(dict(img=random_image(size), img_id=0))
+    compose = Compose(transforms)
+    examples = [compose(dict(img=image, img_id=number))
+                for number, image in enumerate(images)]
     if isinstance(model, TwoStageDetector) and not model.with_rpn:
-        add_proposals(example['data_samples'])
-    return pseudo_collate([example])
+        for example in examples:
+            add_proposals(example['data_samples'])
+    return pseudo_collate(examples)
 
 
 def add_proposals(sample: DetDataSample) -> None:

@@ -57,9 +57,9 @@ def test_places_and_levels_of_planted_objects():
     for box, level in [([.7, .1, .9, .3], 0), ([.1, .2, .9, .9], 1)]:
         with planted(model, np.array([box]), (height, width)):
             trace = DetectorAdapter(model).trace(data).select(slice(1))
-        (found, ) = next(trace.gradients(['score'])).levels
-        assert found.level == level
-        mass = found.whole().abs().sum(dim=0)
+        (gradient, ) = next(trace.gradients(['score'])).levels
+        assert gradient.level == level
+        mass = gradient.whole().abs().sum(dim=0)
         weights = mass / mass.sum()
         stride = 8 << level
         row = (weights.sum(1) * torch.arange(len(mass))).sum() * stride

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import batch_of, random_detector, random_image
+from families import trace_of
 
 from mmdet_diffmap.lab.zoo import (
     EXCLUDED,
@@ -18,41 +18,40 @@ from mmdet_diffmap.lab.zoo.check import (
     largest_difference,
 )
 from mmdet_diffmap.lab.zoo.families import zoo_folder
-from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.trace import OUTPUTS
 
 #: Folders of detectors that have little in common, and how their gradients
 #: are found.
 UNLIKE = {
     'atss': 'dense',  # group normalisation
-    'cascade_rcnn': 'roi',  # stages that vote
     'centernet': 'window',  # a heat map of centres
-    'conditional_detr': 'dense',  # queries
     'dcnv2': 'roi',  # deformable convolution
     'mask_rcnn': 'roi',  # masks
     'rtmdet': 'window',  # heads of their own for each level
-    'sabl': 'roi',  # sides of boxes in buckets
-    'ssd': 'window',  # whose head mmdet 3.3.0 has broken
     'yolof': 'window',  # one level
 }
 SLOW = {
+    'cascade_rcnn': 'roi',  # stages that vote
+    'conditional_detr': 'dense',  # queries
     'deformable_detr': 'dense',  # deformable attention
+    'faster_rcnn': 'roi',  # no neck
     'htc': 'whole',  # stages that hand on features
     'paa': 'dense',  # boxes that vote
+    'sabl': 'roi',  # sides of boxes in buckets
     'soft_teacher': 'roi',  # a detector in a detector
-    'faster_rcnn': 'roi',  # no neck
+    'ssd': 'window',  # whose head mmdet 3.3.0 has broken
     'yolo': 'window',  # objectness, and classes above a threshold
 }
 SMALL = ((96, 128), )
 
 
 def check_family(name, strategy):
-    found = check_config(zoo_configs()[name], SMALL)
-    assert (found.status, found.reason) == ('works', '')
-    assert found.strategy == strategy
-    assert tuple(found.outputs) == OUTPUTS
-    assert found.difference <= TOLERANCES[found.double]
-    assert found.seconds > 0
+    checked = check_config(zoo_configs()[name], SMALL)
+    assert (checked.status, checked.reason) == ('works', '')
+    assert checked.strategy == strategy
+    assert tuple(checked.outputs) == OUTPUTS
+    assert checked.difference <= TOLERANCES[checked.double]
+    assert checked.seconds > 0
 
 
 @pytest.mark.parametrize('name, strategy', UNLIKE.items())
@@ -67,7 +66,7 @@ def test_unlike_families_that_take_long(name, strategy):
 
 
 def test_every_folder_is_checked_or_left_out_with_a_reason():
-    folders = {one.name for one in zoo_folder().iterdir() if one.is_dir()}
+    folders = {path.name for path in zoo_folder().iterdir() if path.is_dir()}
     configs = zoo_configs()
     assert set(configs) | set(EXCLUDED) == folders
     assert not set(configs) & set(EXCLUDED)
@@ -94,39 +93,38 @@ def config_with(tmp_path, text, base='rtmdet'):
      'random weights find nothing'),
 ])
 def test_what_does_not_work_has_a_reason(tmp_path, text, status, reason):
-    found = check_config(config_with(tmp_path, text), SMALL)
-    assert found.status == status
-    assert found.reason.startswith(reason)
+    checked = check_config(config_with(tmp_path, text), SMALL)
+    assert checked.status == status
+    assert checked.reason.startswith(reason)
 
 
 def test_processes_that_end_without_a_result(tmp_path):
     sleeping, killed = tmp_path / 'sleeping.py', tmp_path / 'killed.py'
     sleeping.write_text("__import__('time').sleep(600)\n")
     killed.write_text("__import__('os')._exit(9)\n")
-    found = {one.config: one for one in check_each(
+    results = {checked.config: checked for checked in check_each(
         [sleeping, killed, tmp_path / 'none.py'], jobs=2, seconds=3)}
-    assert found[str(sleeping)].reason == 'no result within 3 s'
-    assert found[str(killed)].reason.startswith('its process was killed')
-    assert 'FileNotFoundError' in found[str(tmp_path / 'none.py')].reason
-    assert {one.status for one in found.values()} == {'fails'}
+    assert results[str(sleeping)].reason == 'no result within 3 s'
+    assert results[str(killed)].reason.startswith('its process was killed')
+    assert 'FileNotFoundError' in results[str(tmp_path / 'none.py')].reason
+    assert {checked.status for checked in results.values()} == {'fails'}
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture
 def trace():
-    model = random_detector('fcos')
-    return DetectorAdapter(model).trace(
-        batch_of(model, random_image(75, 130))).select(slice(2))
+    return trace_of('fcos').select(slice(2))
 
 
 def changed(trace, factor, output='score'):
-    """A trace whose second detection has other gradients of one output."""
+    """Return a trace whose second detection has other gradients of one
+    output."""
     def source(outputs, columns):
-        for one in trace.source(outputs, columns):
-            if one.detection == 1 and one.output == output:
-                one = replace(one, levels=[
+        for gradient in trace.source(outputs, columns):
+            if gradient.detection == 1 and gradient.output == output:
+                gradient = replace(gradient, levels=[
                     replace(level, gradient=level.gradient * factor)
-                    for level in one.levels])
-            yield one
+                    for level in gradient.levels])
+            yield gradient
     return replace(trace, source=source)
 
 
@@ -136,7 +134,8 @@ def test_wrong_gradients_are_found(trace, output):
     assert largest_difference(changed(trace, 1.25, output), trace, OUTPUTS) \
         == pytest.approx(0.25, rel=1e-3)
     missing = replace(trace, source=lambda outputs, columns: (
-        replace(one, levels=[]) for one in trace.source(outputs, columns)))
+        replace(gradient, levels=[])
+        for gradient in trace.source(outputs, columns)))
     assert largest_difference(missing, trace, OUTPUTS) == pytest.approx(1)
     with pytest.raises(WrongError, match='a score has no gradient'):
         largest_difference(trace, changed(trace, 0), OUTPUTS)

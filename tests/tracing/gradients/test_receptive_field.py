@@ -146,9 +146,8 @@ def test_inputs_that_are_no_levels():
     ('yolox', False, 2)])
 def test_heads_of_the_host(family, frozen, radius):
     head = copy.deepcopy(random_detector(family).bbox_head)
-    channels = 96 if family == 'yolox' else 256
     count = 3 if family == 'yolox' else 5
-    levels = [torch.rand(1, channels, 8, 8)] * count
+    levels = [torch.rand(1, head.in_channels, 8, 8)] * count
     before = [(name, type(module), getattr(module, 'padding', None))
               for name, module in head.named_modules()]
     found = receptive_field(head, levels, frozen)
