@@ -176,8 +176,9 @@ class DRISE(Explainer):
             if not any(raw_map.any() for raw_map in maps):
                 yield 1.
                 continue
-            centred = [raw_map - raw_map.mean() for raw_map in maps]
-            r = float(F.cosine_similarity(*centred, dim=0))
+            first_map, second_map = (
+                raw_map - raw_map.mean() for raw_map in maps)
+            r = float(F.cosine_similarity(first_map, second_map, dim=0))
             yield 2 * r / (1 + r) if r > 0 else r
 
 

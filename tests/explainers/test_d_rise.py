@@ -136,7 +136,7 @@ def test_same_seed_same_maps_for_any_batch_size(squares):
 
 
 def test_same_seed_same_maps_for_any_batch_size_of_a_network():
-    trace = trace_of('pvt', None)
+    trace = trace_of('detr', None)
     first, second = (
         DRISE(masks=24, batch_size=size, progress=False)(trace)
         for size in (1, 9))

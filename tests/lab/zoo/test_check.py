@@ -28,7 +28,6 @@ UNLIKE = {
     'dcnv2': 'roi',  # deformable convolution
     'mask_rcnn': 'roi',  # masks
     'rtmdet': 'window',  # heads of their own for each level
-    'yolof': 'window',  # one level
 }
 SLOW = {
     'cascade_rcnn': 'roi',  # stages that vote
@@ -41,6 +40,7 @@ SLOW = {
     'soft_teacher': 'roi',  # a detector in a detector
     'ssd': 'window',  # whose head mmdet 3.3.0 has broken
     'yolo': 'window',  # objectness, and classes above a threshold
+    'yolof': 'window',  # one level
 }
 SMALL = ((96, 128), )
 
