@@ -4,25 +4,34 @@
 Importing the package makes mmdet importable where mmcv has no compiled ops,
 and registers explainers, hooks and data sets.
 """
-from .ops import install_standins
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-install_standins()  # before anything imports mmcv.ops
-
-from .io.checkpoint import mark_safe_globals  # noqa: E402
-
-mark_safe_globals()
-
-from . import datasets, evaluation, explainers, hooks  # noqa: E402, F401
-from .apis import (  # noqa: E402
-    DiffMapInferencer,
-    explain,
-    explain_video,
-    load_detector,
-)
-from .maps.difference import difference_map  # noqa: E402
-from .version import __version__  # noqa: E402
+from .version import __version__
 
 __all__ = [
     'DiffMapInferencer', '__version__', 'difference_map', 'explain',
     'explain_video', 'load_detector'
 ]
+
+#: The command reads its arguments before it imports torch and mmdet, which
+#: takes seconds. In every other program, configs rely on this import.
+COMMAND = Path(sys.argv[0] if sys.argv else '').stem == 'mmdet-diffmap'
+
+if TYPE_CHECKING or not COMMAND:
+    from .plugin import (
+        DiffMapInferencer,
+        difference_map,
+        explain,
+        explain_video,
+        load_detector,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Import what users call, where that was put off."""
+    if name in __all__:
+        from . import plugin
+        return getattr(plugin, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

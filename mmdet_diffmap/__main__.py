@@ -1,28 +1,25 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""``mmdet-diffmap``, which runs the tools wherever the package is installed.
-
-``mmdet-diffmap explain …`` is ``python tools/explain.py …``.
-"""
-import runpy
+"""``mmdet-diffmap``, which runs the commands of ``cli/``."""
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
-from .io.package_files import TOOLS
 from .version import __version__
 
-#: For each command its tool, options that go before the user's, and what it
-#: does.
-COMMANDS = {
-    'explain': ('explain.py', [],
+#: For each command its module, options that go before the user's, and what
+#: it does.
+COMMANDS: dict[str, tuple[str, list[str], str]] = {
+    'explain': ('explain', [],
                 'heat maps and difference maps of all objects in images'),
-    'report': ('explain.py', ['--report'],
+    'report': ('explain', ['--report'],
                'the same, and a page that shows them interactively'),
-    'benchmark': ('benchmark_del_ins.py', [],
+    'benchmark': ('benchmark', [],
                   'Deletion and Insertion over a data set'),
-    'sanity-check': ('sanity_check.py', [],
+    'sanity-check': ('sanity_check', [],
                      'whether maps depend on what the detector learned'),
-    'check-zoo': ('check_zoo.py', [],
+    'check-zoo': ('check_zoo', [],
                   'whether a detector can be explained'),
-    'test': ('test.py', [],
+    'test': ('test', [],
              'mmdet\'s own test, also without compiled ops'),
 }
 USAGE = '\n'.join([
@@ -32,23 +29,32 @@ USAGE = '\n'.join([
 ])
 
 
-def main() -> None:
-    """Run the command that the arguments name, with those that follow."""
-    name, arguments = (sys.argv[1:] or ['--help'])[0], sys.argv[2:]
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names, with those that follow.
+
+    Args:
+        argv (Sequence[str], optional): The arguments; defaults to the
+            program's.
+
+    Returns:
+        int: The exit status.
+    """
+    name, *arguments = (sys.argv[1:] if argv is None else argv) or ['--help']
     if name in ('-h', '--help'):
         print(USAGE)
-        return
+        return 0
     if name == '--version':
         print(__version__)
-        return
+        return 0
     if name not in COMMANDS:
-        print(f'{USAGE}\n\nerror: there is no command {name}', file=sys.stderr)
-        sys.exit(2)
-    tool, options, _ = COMMANDS[name]
-    program = runpy.run_path(str(TOOLS / tool))
-    sys.argv = [f'mmdet-diffmap {name}', *options, *arguments]
-    sys.exit(program['main']())
+        print(f'{USAGE}\n\nerror: there is no command {name}',
+              file=sys.stderr)
+        return 2
+    module, options, _ = COMMANDS[name]
+    command = import_module(f'mmdet_diffmap.cli.{module}')
+    status: int = command.main([*options, *arguments])
+    return status
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

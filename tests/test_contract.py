@@ -23,7 +23,7 @@ from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.heads import cut_heads
 
 #: Options that make slow methods fast.
-OPTIONS = dict(DRISE=dict(masks=8, progress=False))
+OPTIONS = {'d-rise': dict(masks=8, progress=False)}
 
 every_pair = pytest.mark.parametrize(
     'family, name',

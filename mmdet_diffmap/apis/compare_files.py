@@ -11,6 +11,7 @@ from torchvision.ops import box_iou
 
 from ..explainers import ExplainerLike, build_explainer
 from ..explainers.engine import (
+    DEFAULT_SELECTION,
     Selection,
     check_explainable,
     explain_image,
@@ -58,8 +59,7 @@ def compare_files(models: Mapping[str, nn.Module],
                   object_index: int,
                   out_dir: str | os.PathLike = 'outputs',
                   explainers: Mapping[str, ExplainerLike] | None = None,
-                  score_thr: float = 0.3,
-                  max_objects: int | None = None) -> dict[str, str]:
+                  selection: Selection = DEFAULT_SELECTION) -> dict[str, str]:
     """Compare what several methods, or several detectors, say about one
     object of each image (the paper's Fig. 4 and Fig. 2).
 
@@ -77,7 +77,7 @@ def compare_files(models: Mapping[str, nn.Module],
         out_dir (str | PathLike): Folder of the results.
         explainers (Mapping, optional): The methods by their names. Defaults
             to ODAM.
-        score_thr, max_objects: See :func:`explain`.
+        selection (Selection): Which detections are explained.
 
     Returns:
         dict: For each image that failed, the reason.
@@ -89,10 +89,9 @@ def compare_files(models: Mapping[str, nn.Module],
     """
     if not models:
         raise ValueError('there is no detector to compare')
-    selection = Selection(score_thr, max_objects)
     methods = {
         name: build_explainer(explainer)
-        for name, explainer in (explainers or dict(ODAM='ODAM')).items()
+        for name, explainer in (explainers or dict(odam='odam')).items()
     }
     for model in models.values():  # before the work
         check_explainable(model, list(methods.values()))

@@ -9,10 +9,12 @@ from torch import nn
 
 from ..explainers import Explainer, ExplainerLike, build_explainer
 from ..explainers.engine import (
+    DEFAULT_SELECTION,
     Selection,
     check_explainable,
     explain_image,
 )
+from ..explainers.explainer import method_name
 from ..io.files import save_maps, save_picture
 from ..report import Photo, Report
 from ..visualization import draw_explanations
@@ -26,8 +28,7 @@ def explain_files(model: nn.Module,
                   out_dir: str | os.PathLike = 'outputs',
                   explainers: ExplainerLike
                   | Mapping[str, ExplainerLike] = 'ODAM',
-                  score_thr: float = 0.3,
-                  max_objects: int | None = None,
+                  selection: Selection = DEFAULT_SELECTION,
                   save_npz: bool = False,
                   report: Report | None = None) -> dict[str, str]:
     """Explain image files one after the other.
@@ -44,7 +45,7 @@ def explain_files(model: nn.Module,
         out_dir (str | PathLike): Folder of the results.
         explainers (ExplainerLike | Mapping): The method, see
             :func:`explain`; or several by their names.
-        score_thr, max_objects: See :func:`explain`.
+        selection (Selection): Which detections are explained.
         save_npz (bool): Whether to write the maps themselves.
         report (Report, optional): The page that shows all of it; it is
             written when the run ends, in whatever way.
@@ -56,7 +57,6 @@ def explain_files(model: nn.Module,
         OSError: If nothing can be written into ``out_dir``.
         ValueError: If the explainer or its target layer does not exist.
     """
-    selection = Selection(score_thr, max_objects)
     methods = {
         name: build_explainer(explainer)
         for name, explainer in by_name(explainers).items()
@@ -105,10 +105,10 @@ def explain_files(model: nn.Module,
 
 def by_name(explainers: ExplainerLike
             | Mapping[str, ExplainerLike]) -> Mapping[str, ExplainerLike]:
-    """Several methods by their names, of which one is called after its
+    """Return several methods by their names; one alone is called after its
     type."""
     if isinstance(explainers, (str, Explainer)) or 'type' in explainers:
         explainer: Any = explainers
         built = build_explainer(explainer)
-        return {type(built).__name__: built}
+        return {method_name(type(built)): built}
     return explainers

@@ -19,7 +19,11 @@ from mmengine.visualization import Visualizer
 from torch import nn
 
 from ..explainers import DifferenceMap, ExplainerLike, build_explainer
-from ..explainers.engine import Selection, check_explainable
+from ..explainers.engine import (
+    DEFAULT_SELECTION,
+    Selection,
+    check_explainable,
+)
 from ..io.configs import config_in_weights
 from ..io.files import replacing, save_maps, save_picture
 from ..io.progress import progress_display
@@ -36,7 +40,6 @@ from .image_pipeline import (
 from .loading import available_device, class_names, load_detector
 from .video import explain_video, is_video
 
-DEFAULT_SELECTION = Selection()
 #: An argument of a call that is as the constructor got it.
 AS_BUILT: Any = ...
 #: The columns of a figure for each kind of difference maps.

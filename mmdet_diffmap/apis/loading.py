@@ -115,18 +115,13 @@ def load_config(
     return cfg, weights
 
 
-def is_detector_name(name: str) -> bool:
-    """Whether a path is not that of an image: a config file, a config of
-    mmdet's wheel or a name of its model zoo."""
-    if Path(name).suffix == '.py' or '::' in name:
-        return True
-    if Path(name).exists() or '/' in name:
-        return False
+def is_in_zoo(name: str) -> bool:
+    """Whether mmdet's model zoo has a detector of that name."""
     try:
         find_in_zoo(name)
     except UnknownModelError:
         return False
-    except ValueError:  # known, and not complete
+    except ValueError:  # it has, but not complete
         return True
     return True
 

@@ -58,6 +58,8 @@ class DRISE(Explainer):
         **kwargs: See :class:`Explainer`.
     """
 
+    name = 'd-rise'
+
     def __init__(self,
                  masks: int = 5000,
                  grid: int = 16,

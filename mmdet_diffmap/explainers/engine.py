@@ -54,6 +54,10 @@ class Selection:
             order[scores[order] > self.score_thr][:self.max_objects])
 
 
+#: What is explained unless a caller says otherwise.
+DEFAULT_SELECTION = Selection()
+
+
 @dataclass(frozen=True)
 class Explanation:
     """What a method says about the objects of an image.

@@ -1,8 +1,9 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class Explainer(ABC):
     Args:
         half (bool): Maps in float16, for half of their memory.
     """
+    #: The name of the method; None for one that follows from the class's.
+    name: ClassVar[str | None] = None
     #: The module whose feature maps are explained; None if the method needs
     #: no gradients, and so can explain any detector.
     target_layer: str | None = None
@@ -75,7 +78,7 @@ ExplainerLike = Explainer | dict[str, Any] | str
 
 
 def build_explainer(explainer: ExplainerLike, **options: Any) -> Explainer:
-    """An explainer from its config, or from its name alone.
+    """Build an explainer from its config, or from its name alone.
 
     Args:
         explainer (Explainer | dict | str): An explainer, which is returned;
@@ -102,7 +105,7 @@ def build_explainer(explainer: ExplainerLike, **options: Any) -> Explainer:
 
 def build_explainers(explainers: Mapping[str, dict[str, Any] | str],
                      **options: Any) -> dict[str, Explainer]:
-    """Several explainers. An option goes to each that has it.
+    """Build several explainers. An option goes to each that has it.
 
     Args:
         explainers (Mapping): Configs or names; see :func:`build_explainer`.
@@ -112,32 +115,32 @@ def build_explainers(explainers: Mapping[str, dict[str, Any] | str],
         ValueError: As :func:`build_explainer`, or if none has an option.
     """
     configs = {
-        name: explainer_config(one)
-        for name, one in explainers.items()
+        name: explainer_config(explainer)
+        for name, explainer in explainers.items()
     }
-    known = {name: option_names(one) for name, one in configs.items()}
+    taken = {name: option_names(config) for name, config in configs.items()}
     for option in options:
-        if not any(option in names for names in known.values()):
+        if not any(option in names for names in taken.values()):
             raise ValueError(f'{" and ".join(explainers)} cannot be built '
                              f'with {option}: there is no such option')
     return {
         name: build_explainer(
-            one, **{k: v for k, v in options.items() if k in known[name]})
-        for name, one in configs.items()
+            config, **{k: v for k, v in options.items() if k in taken[name]})
+        for name, config in configs.items()
     }
 
 
-def described(explainer: Explainer) -> dict[str, Any]:
-    """A method with all its options."""
+def as_config(explainer: Explainer) -> dict[str, Any]:
+    """Return a method as a config with all its options."""
     options = {
-        name: described(value) if isinstance(value, Explainer) else value
+        name: as_config(value) if isinstance(value, Explainer) else value
         for name, value in vars(explainer).items() if name != 'progress'
     }
     return dict(type=type(explainer).__name__, **options)
 
 
 def option_names(config: dict[str, Any]) -> set[str]:
-    """The options that an explainer takes, or passes on to another."""
+    """Return the options that an explainer takes, or passes on to another."""
     kind: Any = config['type']
     if isinstance(kind, str):
         kind = EXPLAINERS.get(kind)
@@ -153,7 +156,7 @@ def option_names(config: dict[str, Any]) -> set[str]:
 
 
 def explainer_config(explainer: dict[str, Any] | str) -> dict[str, Any]:
-    """The config of an explainer, with the type's own name.
+    """Return the config of an explainer, with the type's own name.
 
     Raises:
         ValueError: If there is no such type.
@@ -165,12 +168,16 @@ def explainer_config(explainer: dict[str, Any] | str) -> dict[str, Any]:
                          f'{", ".join(registered_explainers())}')
     if not isinstance(explainer['type'], str):
         return dict(explainer)
-    return dict(explainer, **named(explainer['type'], explainer))
+    return dict(explainer, **resolve(explainer['type'], explainer))
 
 
-def named(name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """What an explainer's name stands for, in a config."""
-    types = {plain_name(key): key for key in registered_explainers()}
+def resolve(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Find what an explainer's name stands for, in a config."""
+    EXPLAINERS.import_from_location()
+    types = {
+        plain: kind for kind, built in EXPLAINERS.module_dict.items()
+        for plain in (plain_name(kind), plain_name(method_name(built)))
+    }
     plain = plain_name(name)
     if plain in types:
         return dict(type=types[plain])
@@ -182,12 +189,29 @@ def named(name: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def registered_explainers() -> list[str]:
-    """The names of all explainers, in alphabetic order."""
+    """Return the names of all explainers, in alphabetic order."""
     EXPLAINERS.import_from_location()
-    return sorted(EXPLAINERS.module_dict)
+    return sorted(map(method_name, EXPLAINERS.module_dict.values()))
+
+
+def method_name(kind: type[Explainer]) -> str:
+    """Return the name of a method: that of its class in lower case, with
+    hyphens between its words, unless the class says another.
+
+    Example:
+        >>> from mmdet_diffmap.explainers import DRISE, GradCAMPlusPlus
+        >>> method_name(GradCAMPlusPlus), method_name(DRISE)
+        ('grad-cam++', 'd-rise')
+    """
+    if kind.name is not None:
+        return kind.name
+    words = re.sub('(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])', '-',
+                   kind.__name__)
+    return words.lower().replace('-plus-plus', '++')
 
 
 def plain_name(name: str) -> str:
+    """Return a name in the spelling in which names are compared."""
     for char, plain in ('-', ''), ('_', ''), ('+', 'plus'):
         name = name.replace(char, plain)
     return name.lower()

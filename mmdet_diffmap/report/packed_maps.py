@@ -38,9 +38,9 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
         that order.
     """
     cells: list[bytes] = []
-    described: dict[str, list[dict[str, Any]]] = {}
+    descriptions: dict[str, list[dict[str, Any]]] = {}
     for name, objects in groups.items():
-        described[name] = []
+        descriptions[name] = []
         for levels in objects:
             whole = all(tuple(grid_map.values.shape) == grid_map.grid
                         for grid_map in levels.values())
@@ -63,14 +63,14 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
                     parts.append([*grid_map.grid, row + top, column + left,
                                   *part.shape])
                     cells.append(part.tobytes())
-            described[name].append(dict(peak=peak, parts=parts))
+            descriptions[name].append(dict(peak=peak, parts=parts))
     description = dict(
         frame=dict(
             input=frame.input_shape,
             content=frame.content_shape,
             image=shown,
             corner=frame.corner),
-        groups=described)
+        groups=descriptions)
     return description, zlib.compress(b''.join(cells), 9)
 
 

@@ -11,7 +11,7 @@ import torch
 from mmdet.models.detectors import BaseDetector
 
 from ...explainers import DRISE
-from ...explainers.engine import Selection
+from ...explainers.engine import DEFAULT_SELECTION, Selection
 from ...explainers.random_masks import MaskedImage, RandomMasks
 from ...tracing.detector import DetectorAdapter
 from ...tracing.measuring import clock, peak_memory
@@ -50,8 +50,7 @@ class Overhead:
 def measure_overhead(model: BaseDetector,
                      data: dict,
                      explainer: DRISE,
-                     score_thr: float = 0.3,
-                     max_objects: int | None = None,
+                     selection: Selection = DEFAULT_SELECTION,
                      repeat: int = 3) -> Overhead:
     """Time D-RISE and the bare forward passes of the same masked images in
     turn.
@@ -60,7 +59,7 @@ def measure_overhead(model: BaseDetector,
         model (BaseDetector): The detector.
         data (dict): A batch of one image.
         explainer (DRISE): The method, without ``max_masks``.
-        score_thr, max_objects: See :func:`~mmdet_diffmap.explain`.
+        selection (Selection): Which detections are explained.
         repeat (int): How often.
 
     Raises:
@@ -69,11 +68,10 @@ def measure_overhead(model: BaseDetector,
     if explainer.max_masks is not None:
         raise ValueError('the number of masks must be fixed: leave out '
                          'max_masks')
-    trace = Selection(score_thr, max_objects)(
-        DetectorAdapter(model, None).trace(data))
+    trace = selection(DetectorAdapter(model, None).trace(data))
     if not len(trace):
         raise ValueError('the detector finds no object above the score '
-                         f'threshold of {score_thr}')
+                         f'threshold of {selection.score_thr}')
     device = trace.outputs.device
     bare_forwards(model, data, trace, explainer, explainer.batch_size)
     pairs = []

@@ -1,0 +1,214 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Deletion and Insertion over a data set: the paper's Table 1 and Fig. 5."""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from . import options
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from ..evaluation.summary import RunRecord
+
+#: What can be measured, and what starts several processes; as in
+#: ``evaluation`` and ``distributed``.
+METRICS = ('del_ins', 'localization', 'shape', 'parts')
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the arguments."""
+    parser = argparse.ArgumentParser(
+        prog='mmdet-diffmap benchmark',
+        description='Measure by Deletion and Insertion how well explanations '
+        'find what a detector looks at, over the test set of a config. Writes '
+        'del_ins.json, table.md, curves.png, curves.pdf and objects.parquet.')
+    parser.add_argument(
+        'config',
+        help='any config of a detector with an annotated test set: a file, '
+        'a config of mmdet\'s wheel (mmdet::...), or a name of its model zoo')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='its weights, a file or URL; default: those that the config or '
+        'the model zoo names')
+    parser.add_argument(
+        '--explainers',
+        nargs='+',
+        metavar='NAME',
+        help='methods: odam, grad-cam …, NAME-diff for a difference map, or '
+        'names of the config\'s own `explainers`; default: the eight of the '
+        'paper\'s Table 1')
+    parser.add_argument(
+        '--against',
+        metavar='NAME',
+        help='a method that all others are compared with, object by object; '
+        'difference maps are compared with their own method in any case')
+    parser.add_argument(
+        '--metrics',
+        nargs='+',
+        choices=METRICS,
+        help='default: del_ins; the others need instance masks')
+    parser.add_argument(
+        '--work-dir', help='default: work_dirs/ and the config\'s name')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with what is in the work dir, with any number of '
+        'processes')
+    parser.add_argument(
+        '--num-images', type=int, help='only the first so many images')
+    parser.add_argument(
+        '--steps', type=int, help='of deletion and of insertion; default: 10')
+    parser.add_argument('--seed', type=int, help='of the noise; default: 0')
+    parser.add_argument(
+        '--forward-batch-size',
+        type=int,
+        help='so many changed images go through the detector at once; '
+        'halved when memory runs out; default: 16')
+    parser.add_argument(
+        '--amp', action='store_true', help='detect in mixed precision')
+    parser.add_argument(
+        '--profile',
+        action='store_true',
+        help='run the bare forward passes as well, and print how the run '
+        'compares with them and what its stages take')
+    parser.add_argument(
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='what started several processes; default: none')
+    options.add_options(parser, '--cfg-options',
+                             'override settings of the config')
+    # torch.distributed.launch of old passes it
+    parser.add_argument('--local_rank', '--local-rank', type=int,
+                        help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def prepare(args: argparse.Namespace) -> Config:
+    """Return the config with the loop and the metric, and what the arguments
+    say."""
+    from ..apis.loading import load_config, overridden
+    from ..evaluation import TABLE_1
+    from ..evaluation.runner import LOOP, METRIC, own_settings
+    cfg, zoo_weights = load_config(args.config)
+    if args.cfg_options:
+        cfg = overridden(cfg, args.cfg_options)
+    args.checkpoint = args.checkpoint or cfg.get('load_from') or zoo_weights
+    if not args.checkpoint:
+        raise ValueError(f'no weights for {args.config}: neither given, nor '
+                         'named by the config (load_from)')
+    if not cfg.get('test_dataloader'):
+        raise ValueError(f'config {args.config} has no test_dataloader, whose '
+                         'images could be measured')
+    loop = own_settings(cfg.get('test_cfg'), LOOP)
+    metric = own_settings(cfg.get('test_evaluator'), METRIC)
+    configs = options.explainer_configs(cfg)
+    names = loop.get('explainers') or TABLE_1
+    if isinstance(names, dict):
+        configs.update(names)
+    loop['explainers'] = {name: configs.get(name, name)
+                          for name in args.explainers or names}
+    for name in ('metrics', 'num_images', 'steps', 'seed',
+                 'forward_batch_size', 'amp', 'profile'):
+        value = getattr(args, name)
+        if value is not None and value is not False:
+            loop[name] = value
+    metric = dict(metric, resume=args.resume)
+    if args.against:
+        metric['against'] = args.against
+    cfg.test_cfg, cfg.test_evaluator = loop, metric
+    cfg.default_hooks = dict(
+        cfg.get('default_hooks') or {},
+        logger=dict(type='LoggerHook', interval=10))
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or \
+        f'work_dirs/{Path(args.config).stem}'
+    return cfg
+
+
+def print_tables(record: RunRecord, console: Console) -> None:
+    """Print all tables of a run."""
+    from ..evaluation.tables import tables
+    for title, head, rows in tables(record):
+        table = Table(title=title, title_justify='left')
+        for column in head:
+            table.add_column(column)
+        for row in rows:
+            table.add_row(*map(terminal_marks, row))
+        console.print(table)
+
+
+def terminal_marks(text: str) -> str:
+    """Write bold and underlined text as a terminal shows it."""
+    for mark, style in ('**', 'bold'), ('u', 'underline'):
+        begin, end = (mark, mark) if mark == '**' else (f'<{mark}>',
+                                                        f'</{mark}>')
+        if text.startswith(begin):
+            inner, _, rest = text[len(begin):].partition(end)
+            return f'[{style}]{inner}[/{style}]{rest}'
+    return text
+
+
+def print_profile(profile: dict[str, Any], console: Console) -> None:
+    """Print what the stages of a run took."""
+    table = Table(title='Profile of the first process', title_justify='left')
+    for column in 'stage', 'seconds', 'share':
+        table.add_column(column, justify='right')
+    for name, seconds in sorted(profile['stages'].items(),
+                                key=lambda item: -item[1]):
+        table.add_row(name, f'{seconds:.2f}',
+                      f'{seconds / profile["whole_run"]:.1%}')
+    console.print(table)
+    ratio = profile['ratio']
+    console.print(
+        f'{profile["forwards"]} forward passes: whole run '
+        f'{profile["whole_run"]:.2f} s, bare forward passes '
+        f'{profile["bare_forwards"]:.2f} s' +
+        (f', ratio {ratio:.3f}' if ratio else ''))
+
+
+def benchmark(args: argparse.Namespace) -> int:
+    """Measure, and print what was measured."""
+    from mmengine.dist import is_main_process
+
+    from ..evaluation.runner import build_runner
+    from .distributed import distributed
+    cfg = prepare(args)
+    with distributed(args.launcher):
+        runner = build_runner(cfg, args.checkpoint)
+        runner.test()
+        if not is_main_process():
+            return 0
+    record = runner.test_loop.metric.record
+    figures = record.figures
+    console = Console(
+        width=None if sys.stdout.isatty() else 160, highlight=False)
+    print_tables(record, console)
+    if args.profile:
+        print_profile(
+            json.loads(Path(cfg.work_dir, 'profile.json').read_text()),
+            console)
+    console.print(
+        f'{figures.num_objects} objects on {figures.num_images} images, '
+        f'{figures.num_skipped} images with too few objects; results in '
+        f'{Path(cfg.work_dir).resolve()}', soft_wrap=True)
+    for image, reason in record.failed.items():
+        print(f'failed: image {image}: {reason}', file=sys.stderr)
+    return 1 if record.failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see ``--help``."""
+    args = parse_args(argv)
+    return options.run(lambda: benchmark(args))
+

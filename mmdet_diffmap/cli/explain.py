@@ -1,0 +1,284 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Explain every object that a detector finds in images and videos.
+
+Without arguments it explains a few bundled scenes with the bundled detector.
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import options
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+    from ..explainers import Explainer
+    from ..explainers.engine import Selection
+    from ..report import Report
+
+DEMO = 'mmdet_diffmap::demo/fcos_scenes.py'
+DEMO_IMAGES = ['scene://0/2', 'scene://0/17', 'scene://0/35']
+#: What a video can show.
+MAPS = ('heatmap', 'difference', 'positive')
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the arguments."""
+    parser = argparse.ArgumentParser(
+        prog='mmdet-diffmap explain',
+        description='Explain every object that a detector finds in images '
+        'and videos. Without arguments: the bundled scenes and detector.',
+        usage='%(prog)s [INPUTS ... MODEL [MODEL ...]] [options]')
+    parser.add_argument(
+        'paths',
+        nargs='*',
+        metavar='INPUTS ... MODEL',
+        help='images (files, folders, glob patterns or URLs) and videos '
+        '(files that end in .mp4, .avi, .mov …), and last the '
+        'detector: a config, a config of mmdet\'s wheel (mmdet::...), or a '
+        'name of its model zoo; or several detectors')
+    parser.add_argument(
+        '--weights',
+        nargs='+',
+        metavar='WEIGHTS',
+        help='checkpoint file or URL, one for each MODEL; default: those that '
+        'the configs or the model zoo name')
+    parser.add_argument(
+        '--explainer',
+        nargs='+',
+        default=['odam'],
+        metavar='NAME',
+        help='methods: odam, grad-cam, d-rise …; NAME-diff for a difference '
+        'map; names in the `explainers` of the (first) detector\'s config; '
+        'or all; default: odam')
+    options.add_options(
+        parser, '--explainer-options',
+        'options, such as extents=True, of the explainers that have them; '
+        'docs/methods.md lists them')
+    parser.add_argument(
+        '--target-layer',
+        help='module whose features are explained, such as backbone.layer4; '
+        'default: neck')
+    parser.add_argument(
+        '--object',
+        type=options.whole_number,
+        metavar='I',
+        help='compare explainers, or detectors, on the object of this number '
+        'in one picture, OUT_DIR/compare/NAME.png; in videos, show the maps '
+        'of that object of the first frame alone, and follow it')
+    options.add_selection(parser)
+    parser.add_argument(
+        '--out-dir', default='outputs', help='default: outputs')
+    parser.add_argument(
+        '--save-maps',
+        action='store_true',
+        help='write the maps too, as OUT_DIR/maps/NAME.npz')
+    parser.add_argument(
+        '--report',
+        action='store_true',
+        help='write an interactive page too, OUT_DIR/report.html: one file '
+        'that needs no network')
+    parser.add_argument(
+        '--map',
+        choices=MAPS,
+        default='difference',
+        help='what a video, OUT_DIR/vis/NAME.mp4, shows; default: difference')
+    parser.add_argument(
+        '--every',
+        type=int,
+        default=1,
+        metavar='N',
+        help='explain every N-th frame of a video, and leave out the others; '
+        'default: 1')
+    options.add_detector_options(parser)
+    args = parser.parse_args(argv)
+    if args.every < 1:
+        parser.error(f'--every {args.every} is less than 1')
+    options.check_inputs(parser, args.paths)
+    for name in 'save_maps', 'report':
+        if args.object is not None and getattr(args, name):
+            parser.error(f'--{name.replace("_", "-")} does not go with '
+                         '--object')
+    args.inputs, args.models = split_paths(args.paths)
+    if args.weights and len(args.weights) != len(args.models):
+        parser.error(f'{len(args.weights)} --weights for {len(args.models)} '
+                     'MODELs')
+    return args
+
+
+def split_paths(paths: list[str]) -> tuple[list[str], list[str]]:
+    """Tell the images from the detectors. The last path is a detector's, and
+    those before it as far as they are names of detectors."""
+    if not paths:
+        return DEMO_IMAGES, [DEMO]
+    first = len(paths) - 1
+    while first > 1 and is_detector_name(paths[first - 1]):
+        first -= 1
+    return paths[:first], paths[first:]
+
+
+def is_detector_name(name: str) -> bool:
+    """Whether a path is not that of an image: a config file, a config of
+    mmdet's wheel or a name of its model zoo."""
+    if Path(name).suffix == '.py' or '::' in name:
+        return True
+    if Path(name).exists() or '/' in name:
+        return False
+    from ..apis.loading import is_in_zoo
+    return is_in_zoo(name)
+
+
+def detector_names(models: list[str]) -> list[str]:
+    """Return names for results; those of the zoo may have dots."""
+    from ..apis.each_image import result_names
+    return result_names(
+        [name if name.endswith('.py') else f'{name}.py' for name in models])
+
+
+def load_detectors(args: argparse.Namespace) -> dict[str, nn.Module]:
+    """Load the detectors, by their names."""
+    from ..apis import load_detector
+    all_weights = args.weights or [None] * len(args.models)
+    return {
+        name: load_detector(model, weights, args.device, args.cfg_options)
+        for name, model, weights in zip(
+            detector_names(args.models), args.models, all_weights)
+    }
+
+
+def build_methods(args: argparse.Namespace,
+                  config: Config) -> dict[str, Explainer]:
+    """Build the methods, by their names."""
+    from ..apis.each_image import check_folder_names
+    from ..explainers import build_explainers
+    from ..explainers.explainer import explainer_config, registered_explainers
+    configs = options.explainer_configs(config)
+    names: list[str] = list(args.explainer)
+    if 'all' in names:
+        types = {name: explainer_config(config)['type']
+                 for name, config in configs.items()}
+        every = [name for name in configs if types[name] != 'DifferenceMap']
+        every += [name for name in registered_explainers()
+                  if explainer_config(name)['type'] not in types.values()]
+        names = every + [name for name in names
+                         if name != 'all' and name not in every]
+    method_options = dict(args.explainer_options)
+    if args.target_layer:
+        method_options['target_layer'] = args.target_layer
+    check_folder_names(names)
+    return build_explainers({name: configs.get(name, name) for name in names},
+                            **method_options)
+
+
+def make_report(args: argparse.Namespace, number: int, detector: nn.Module,
+                methods: dict[str, Explainer]) -> Report:
+    """Make the page about one detector, without images."""
+    from ..apis import class_names
+    from ..explainers.explainer import as_config
+    from ..report import Report
+    settings = {
+        'detector': args.models[number],
+        'weights': args.weights[number] if args.weights else
+                   'those that the config or the model zoo names',
+        'cfg-options': str(args.cfg_options or 'none'),
+        'score threshold': str(args.score_thr),
+        'objects of an image': 'all' if args.max_objects is None else
+                               f'the best {args.max_objects}',
+        **{f'method {name}': options_text(as_config(method))
+           for name, method in methods.items()}
+    }
+    return Report(f'Why this object? {detector_names(args.models)[number]}',
+                  class_names(detector), settings)
+
+
+def options_text(config: dict[str, Any]) -> str:
+    """Write a method and its options as in Python."""
+    inner = ', '.join(
+        f'{name}={options_text(value) if isinstance(value, dict) else value!r}'
+        for name, value in config.items() if name != 'type')
+    return f'{config["type"]}({inner})'
+
+
+def explain_videos(args: argparse.Namespace, videos: list[str],
+                   detector: nn.Module, method: Explainer,
+                   folder: Path) -> dict[str, str]:
+    """Write a video of explanations for each video; return those that failed,
+    with the reason."""
+    from ..apis import explain_video
+    from ..apis.each_image import result_names
+    failures = {}
+    for path, name in zip(videos, result_names(videos)):
+        out = folder / f'vis/{name}.mp4'
+        try:
+            frames = explain_video(
+                detector, path, out, method, args.score_thr,
+                args.max_objects, args.object, args.map, args.every)
+        except (OSError, ValueError, ArithmeticError, RuntimeError,
+                MemoryError) as error:
+            failures[path] = str(error)
+        else:
+            print(f'{path}: {frames} frames, {out}')
+    return failures
+
+
+def explain_images(args: argparse.Namespace, images: list[str], number: int,
+                   detector: nn.Module, methods: dict[str, Explainer],
+                   selection: Selection, folder: Path) -> dict[str, str]:
+    """Write the pictures, and what else is asked for, of one detector; return
+    the images that failed, with the reason."""
+    from ..apis import explain_files
+    report = make_report(args, number, detector, methods) \
+        if args.report else None
+    failures = explain_files(detector, images, folder, methods, selection,
+                             args.save_maps, report)
+    if report is not None:
+        print(f'report: {(folder / "report.html").resolve()}')
+    return failures
+
+
+def explain(args: argparse.Namespace) -> int:
+    """Explain all images and videos, and say what became of them."""
+    from ..apis import compare_files, find_images, is_video
+    from ..explainers.engine import Selection
+    paths = find_images(args.inputs)
+    videos = [path for path in paths if is_video(path)]
+    images = [path for path in paths if not is_video(path)]
+    for name in 'report', 'save_maps':
+        if videos and getattr(args, name):
+            raise ValueError(f'--{name.replace("_", "-")} is for images: '
+                             f'explain {videos[0]} without it')
+    detectors = load_detectors(args)
+    methods = build_methods(args, next(iter(detectors.values())).cfg)
+    selection = Selection(args.score_thr, args.max_objects)
+    failures: dict[str, str] = {}
+    if images and args.object is not None:
+        failures = compare_files(detectors, images, args.object, args.out_dir,
+                                 methods, selection)
+    for number, (title, detector) in enumerate(detectors.items()):
+        folder = Path(args.out_dir, title * (len(detectors) > 1))
+        if images and args.object is None:
+            failures |= explain_images(args, images, number, detector, methods,
+                                       selection, folder)
+        for name, method in methods.items():
+            failures |= explain_videos(args, videos, detector, method,
+                                       folder / (name * (len(methods) > 1)))
+    done = len(paths) - len(failures)
+    counted = ' and '.join(
+        f'{len(some)} {kind}{"s" * (len(some) != 1)}'
+        for some, kind in ((images, 'image'), (videos, 'video')) if some)
+    print(f'{done} of {counted} explained' +
+          (f', results in {Path(args.out_dir).resolve()}' if done else ''))
+    for path, reason in failures.items():
+        print(f'failed: {path}: {reason}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see ``--help``."""
+    args = parse_args(argv)
+    return options.run(lambda: explain(args))

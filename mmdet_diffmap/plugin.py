@@ -1,0 +1,26 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""All that the package registers with the host, and what users call.
+
+Stand-ins for mmcv's ops come first: whatever imports mmdet needs them.
+"""
+from .ops import install_standins
+
+install_standins()
+
+from .io.checkpoint import mark_safe_globals  # noqa: E402
+
+mark_safe_globals()
+
+from . import datasets, evaluation, explainers, hooks  # noqa: E402
+from .apis import (  # noqa: E402
+    DiffMapInferencer,
+    explain,
+    explain_video,
+    load_detector,
+)
+from .maps.difference import difference_map  # noqa: E402
+
+__all__ = [
+    'DiffMapInferencer', 'datasets', 'difference_map', 'evaluation', 'explain',
+    'explain_video', 'explainers', 'hooks', 'load_detector'
+]
