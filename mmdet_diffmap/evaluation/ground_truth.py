@@ -32,31 +32,41 @@ class GroundTruth:
 
     @classmethod
     def of_instances(cls, instances: Sequence[dict]) -> GroundTruth:
-        """From the ``instances`` of mmdet's data sets."""
-        known = [one for one in instances if not one.get('ignore_flag')]
+        """Read the ``instances`` of mmdet's data sets.
+
+        >>> truth = GroundTruth.of_instances([
+        ...     dict(bbox=[0, 0, 9, 9], bbox_label=2),
+        ...     dict(bbox=[3, 3, 5, 5], bbox_label=0, ignore_flag=1)])
+        >>> len(truth)
+        1
+        """
+        objects = [instance for instance in instances
+                   if not instance.get('ignore_flag')]
         return cls(
-            torch.tensor([one['bbox'] for one in known],
+            torch.tensor([instance['bbox'] for instance in objects],
                          dtype=torch.float).view(-1, 4),
-            torch.tensor([one['bbox_label'] for one in known],
+            torch.tensor([instance['bbox_label'] for instance in objects],
                          dtype=torch.long),
-            [one.get('mask') for one in known],
-            [one.get('part') for one in known])
+            [instance.get('mask') for instance in objects],
+            [instance.get('part') for instance in objects])
 
     def __len__(self) -> int:
+        """Return the number of objects."""
         return len(self.labels)
 
     def mask_arrays(self, shape: Sequence[int]) -> np.ndarray | None:
-        """The masks as bool (M, H, W); None if an object has none."""
+        """Draw the masks as bool (M, H, W); None if an object has none."""
         return region_arrays(self.masks, shape)
 
     def part_arrays(self, shape: Sequence[int]) -> np.ndarray | None:
-        """The same for the parts that tell objects apart."""
+        """Draw the parts that tell objects apart in the same way."""
         return region_arrays(self.parts, shape)
 
 
 def region_arrays(regions: Sequence[Any],
                   shape: Sequence[int]) -> np.ndarray | None:
-    """Polygons or run lengths as bool (M, H, W); None if one is missing."""
+    """Draw polygons or run lengths as bool (M, H, W); None if one is
+    missing."""
     if not all(regions):
         return None
     height, width = shape

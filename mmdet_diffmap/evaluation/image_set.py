@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.utils.data import Dataset, Sampler
 
-from ..apis.image_pipeline import ImagePipeline
+from ..apis.image_pipeline import DatasetPipelines
 from .ground_truth import GroundTruth
 
 
@@ -51,13 +51,13 @@ class ImageSet(Dataset):
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
         self.metainfo = dataset.metainfo
-        self.pipeline = ImagePipeline(dataset.pipeline.transforms)
+        self.pipelines = DatasetPipelines(dataset)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def image_id(self, index: int) -> int | str:
-        """The id of an image, as JSON can hold it."""
+        """Return the id of an image, as JSON can hold it."""
         return plain_id(self.dataset.get_data_info(index), index)
 
     def __getitem__(self, index: int) -> TestImage | FailedImage:
@@ -65,7 +65,7 @@ class ImageSet(Dataset):
         image_id = plain_id(info, index)
         try:
             truth = GroundTruth.of_instances(info.get('instances', []))
-            image = self.pipeline(info)
+            image = self.pipelines.at(index)(info)
         except Exception as error:  # each transform fails in its own way
             return FailedImage(image_id, f'{type(error).__name__}: {error}')
         return TestImage(image_id, image.batch, truth)
@@ -99,12 +99,16 @@ class RemainingImages(Sampler):
 
 
 def plain_id(info: dict, index: int) -> int | str:
-    """An image's id; its number where the data set gives none."""
+    """Return an image's id; its number where the data set gives none.
+
+    >>> plain_id(dict(img_id='a'), 0), plain_id({}, 3)
+    ('a', 3)
+    """
     image_id = info.get('img_id', index)
     return int(image_id) if isinstance(image_id, Integral) else str(image_id)
 
 
 def only(items: list[Any]) -> Any:
-    """The item of a batch of one."""
+    """Return the item of a batch of one."""
     (item, ) = items
     return item

@@ -70,11 +70,11 @@ class Journal:
             raise ValueError(f'{self.folder.parent} holds an earlier run: go '
                              'on with it (--resume), or give another work dir')
         try:
-            known = json.loads(self.settings_file.read_text())
+            stored = json.loads(self.settings_file.read_text())
         except ValueError as error:
             raise ValueError(f'{self.settings_file} cannot be read: '
                              f'{error}') from error
-        different = list(differences(known, json.loads(json.dumps(settings))))
+        different = list(differences(stored, json.loads(json.dumps(settings))))
         if different:
             raise ValueError(
                 f'{self.folder.parent} was measured with other settings: '
@@ -106,7 +106,7 @@ class Journal:
                 'from there') from error
 
     def open(self) -> FileIO:
-        """The file of this process, without a torn last line.
+        """Open the file of this process, without a torn last line.
 
         Raises:
             OSError: If another run writes into it.
@@ -125,14 +125,15 @@ class Journal:
         return self._open
 
     def close(self) -> None:
+        """Let others write into the file of this process."""
         if self._open is not None:
             self._open.close()
             self._open = None
 
     def places(self) -> dict[Hashable, EntryPlace]:
-        """Where each image's entry stands. An image that failed once and was
-        measured later is there as measured."""
-        found: dict[Hashable, EntryPlace] = {}
+        """Find out where each image's entry stands. An image that failed once
+        and was measured later is there as measured."""
+        places: dict[Hashable, EntryPlace] = {}
         for file in sorted(self.folder.glob('*.jsonl')):
             offset = 0
             with open(file, 'rb') as lines:
@@ -141,10 +142,10 @@ class Journal:
                     if begin and line.endswith(b'}\n'):
                         image_id = json.loads(begin[1])
                         place = EntryPlace(file, offset, bool(begin[2]))
-                        if image_id not in found or not place.failed:
-                            found[image_id] = place
+                        if image_id not in places or not place.failed:
+                            places[image_id] = place
                     offset += len(line)
-        return found
+        return places
 
     def entries(
             self, places: Iterable[EntryPlace]) -> Iterator[dict[str, Any]]:
@@ -162,7 +163,7 @@ class Journal:
 
 
 def whole_size(file: Path) -> int:
-    """Bytes up to the end of the last whole line."""
+    """Return the number of bytes up to the end of the last whole line."""
     size = file.stat().st_size
     with open(file, 'rb') as content:
         while size:
@@ -176,7 +177,11 @@ def whole_size(file: Path) -> int:
 
 
 def differences(before: Any, now: Any, name: str = '') -> Iterator[str]:
-    """How two values differ, by the names of what is different."""
+    """Yield how two values differ, by the names of what is different.
+
+    >>> list(differences(dict(seed=0, masks=[1]), dict(seed=3, masks=[1])))
+    ['seed was 0 and is 3']
+    """
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(key for key in now if key not in before)]:
             inner = f'{name}.{key}' if name else key
@@ -188,17 +193,22 @@ def differences(before: Any, now: Any, name: str = '') -> Iterator[str]:
                 yield from differences(before[key], now[key], inner)
     elif isinstance(before, list) and isinstance(now, list) \
             and len(before) == len(now):
-        for i, (one, other) in enumerate(zip(before, now)):
-            yield from differences(one, other, f'{name}[{i}]')
+        for i, items in enumerate(zip(before, now)):
+            yield from differences(*items, f'{name}[{i}]')
     elif before != now:
         yield f'{name} was {short(before)} and is {short(now)}'
 
 
 def short(value: Any) -> str:
+    """Return a value as JSON of at most 60 characters."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f'{text[:57]}…'
 
 
 def sort_key(image_id: Hashable) -> tuple[bool, Any]:
-    """Orders image ids, numbers before texts."""
+    """Return what image ids are sorted by: numbers come before texts.
+
+    >>> sorted(['b', 3, 1, 'a'], key=sort_key)
+    [1, 3, 'a', 'b']
+    """
     return isinstance(image_id, str), image_id

@@ -16,7 +16,7 @@ LOCALIZATION = {
 
 
 def pointing_game(heatmap: Tensor, region: Tensor) -> float:
-    """Whether the map's largest value lies in a region (Zhang et al.,
+    """Compute whether the map's largest value lies in a region (Zhang et al.,
     IJCV 2018, without tolerance).
 
     Args:
@@ -26,6 +26,12 @@ def pointing_game(heatmap: Tensor, region: Tensor) -> float:
     Returns:
         float: 0 or 1; where the largest value is reached at several pixels,
         the share of them in the region. 0 for a map of zeros.
+
+    >>> heatmap = torch.tensor([[0.2, 1.0, 1.0]])
+    >>> pointing_game(heatmap, heatmap[0] < 1)
+    0.0
+    >>> pointing_game(heatmap, torch.tensor([[False, False, True]]))
+    0.5
     """
     largest = heatmap.amax()
     if not largest > 0:
@@ -35,8 +41,8 @@ def pointing_game(heatmap: Tensor, region: Tensor) -> float:
 
 
 def energy_share(heatmap: Tensor, region: Tensor) -> float:
-    """The share of a map's sum that lies in a region, in [0, 1]; 0 for a map
-    of zeros. Arguments as of :func:`pointing_game`."""
+    """Compute the share of a map's sum that lies in a region, in [0, 1]; 0 for
+    a map of zeros. Arguments as of :func:`pointing_game`."""
     total = heatmap.sum(dtype=torch.double)
     if not total > 0:
         return 0.
@@ -45,9 +51,9 @@ def energy_share(heatmap: Tensor, region: Tensor) -> float:
 
 def discrimination_index(heatmap: Tensor, others: Tensor,
                          every: Tensor) -> float:
-    """ODI (object discrimination index, Zhao & Chan, "ODAM", ICLR 2023): of
-    the energy inside all objects, the share inside the others. Lower is
-    better.
+    """Compute the ODI (object discrimination index, Zhao & Chan, "ODAM", ICLR
+    2023): of the energy inside all objects, the share inside the others.
+    Lower is better.
 
     Args:
         heatmap (Tensor): Not negative, shape (H, W).
@@ -64,7 +70,18 @@ def discrimination_index(heatmap: Tensor, others: Tensor,
 
 
 def box_regions(bboxes: Tensor, height: int, width: int) -> Tensor:
-    """The pixels whose centres lie in boxes (M, 4), bool (M, H, W)."""
+    """Return the pixels whose centres lie in boxes.
+
+    Args:
+        bboxes (Tensor): Shape (M, 4), last dim (x1, y1, x2, y2), in pixels.
+        height, width (int): Of the image.
+
+    Returns:
+        Tensor: bool, shape (M, H, W).
+
+    >>> box_regions(torch.tensor([[0., 0., 1.4, 1.]]), 1, 3)
+    tensor([[[ True, False, False]]])
+    """
     x = torch.arange(width, device=bboxes.device) + .5
     y = torch.arange(height, device=bboxes.device) + .5
     left, top, right, bottom = bboxes[..., None].unbind(dim=1)
@@ -75,7 +92,7 @@ def box_regions(bboxes: Tensor, height: int, width: int) -> Tensor:
 
 def localization(heatmap: Tensor, own: int, boxes: Tensor,
                  masks: Tensor) -> dict[str, float]:
-    """All of ``LOCALIZATION`` for one map.
+    """Measure all of ``LOCALIZATION`` for one map.
 
     Args:
         heatmap (Tensor): In the original image, not negative, shape (H, W).

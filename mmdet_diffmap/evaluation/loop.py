@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.evaluator import Evaluator
+from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, LOOPS
 from mmengine.runner import Runner, TestLoop
 from torch.utils.data import DataLoader
@@ -24,7 +25,9 @@ from .image_scorer import ImageScorer
 from .image_set import FailedImage, ImageSet, RemainingImages, TestImage, only
 from .metric import ExplanationMetric
 from .protocol import Methods, Protocol
+from .run import BenchmarkRun
 from .settings import run_environment, run_settings
+from .stopwatch import Stopwatch
 
 #: The methods of the paper's Table 1.
 TABLE_1 = tuple(
@@ -79,9 +82,8 @@ class ExplanationTestLoop(TestLoop):
             raise ValueError(f'num_images must be 1 or more, not {num_images}')
         if not isinstance(explainers, Mapping):
             explainers = {name: name for name in explainers}
-        self.explainers = dict(explainers)
         self.protocol = Protocol(**protocol)
-        self.methods = Methods(self.explainers)
+        self.methods = Methods(explainers)
         self.forward_batch_size = forward_batch_size
         self.profile = profile
         images = ImageSet(dataset_of(dataloader))
@@ -116,19 +118,21 @@ class ExplanationTestLoop(TestLoop):
             torch.backends.cudnn.allow_tf32 = before
 
     def measure(self) -> dict:
-        """See :meth:`run`."""
+        """Measure the images; see :meth:`run`."""
         started = time.perf_counter()
-        model = self.runner.model
-        model = unwrapped(model)
+        model: BaseModel = unwrapped(self.runner.model)
         check_explainable(model, self.methods.explainers)  # before the work
-        self.scorer = ImageScorer(model, self.methods, self.protocol,
-                                  self.forward_batch_size, self.profile)
-        self.open_metric()
+        scorer = ImageScorer(model, self.methods, self.protocol,
+                             self.forward_batch_size, self.profile)
+        self.remaining.done = self.metric.begin(self.benchmark_run(model))
+        if self.remaining.done:
+            self.runner.logger.info(
+                f'{len(self.remaining.done)} images are done already')
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
-        for index, image in enumerate(self.loaded()):
-            self.run_iter(index, image)
-        with self.scorer.watch.stage('results'):
+        for index, image in enumerate(self.loaded(scorer.watch)):
+            self.run_iter(index, image, scorer)
+        with scorer.watch.stage('results'):
             metrics = self.evaluator.evaluate(self.count)
             # in the main process only; mmengine's logger writes those of a
             # test to a file and to no backend. It adds the step to them.
@@ -137,37 +141,34 @@ class ExplanationTestLoop(TestLoop):
                 if value is not None
             })
         if self.profile and is_main_process():
-            self.write_profile(time.perf_counter() - started)
+            write_profile(
+                Path(self.runner.work_dir, 'profile.json'), scorer,
+                time.perf_counter() - started)
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
         return metrics
 
-    def open_metric(self) -> None:
-        """Find out what is to do."""
-        settings = run_settings(self.runner.cfg, self.scorer.model,
-                                self.remaining.images.dataset,
-                                self.methods.by_name, self.protocol)
+    def benchmark_run(self, model: BaseModel) -> BenchmarkRun:
+        """Describe the run in the work dir."""
         images = self.remaining.images
-        self.metric.environment = run_environment(
-            self.scorer.model.data_preprocessor.device,
-            self.forward_batch_size)
+        wanted = None
         if self.count < len(images) and is_main_process():
-            self.metric.wanted = {images.image_id(index)
-                                  for index in range(self.count)}
-        self.remaining.done = self.metric.open(
-            Path(self.runner.work_dir), settings, list(self.explainers),
-            self.methods)
-        if self.remaining.done:
-            self.runner.logger.info(
-                f'{len(self.remaining.done)} images are done already')
+            wanted = {images.image_id(index) for index in range(self.count)}
+        return BenchmarkRun(
+            Path(self.runner.work_dir),
+            run_settings(self.runner.cfg, model, images.dataset,
+                         self.methods.methods, self.protocol),
+            self.methods,
+            run_environment(model.data_preprocessor.device,
+                            self.forward_batch_size), wanted)
 
-    def loaded(self) -> Iterator[TestImage | FailedImage]:
-        """The images of this process as they come from the workers."""
+    def loaded(self, watch: Stopwatch) -> Iterator[TestImage | FailedImage]:
+        """Yield the images of this process as they come from the workers."""
         images = iter(self.dataloader)
         with progress_bar('images', len(self.dataloader)) as advance:
             while True:
                 try:
-                    with self.scorer.watch.stage('load'):
+                    with watch.stage('load'):
                         image = next(images, None)
                 except RuntimeError as error:  # what torch says of it
                     raise dead_worker(error) from error
@@ -176,64 +177,72 @@ class ExplanationTestLoop(TestLoop):
                 yield image
                 advance(1)
 
-    def run_iter(self, idx: int, image: TestImage | FailedImage) -> None:
+    def run_iter(self, idx: int, image: TestImage | FailedImage,
+                 scorer: ImageScorer) -> None:
         """Measure one image. One that fails does not stop the others."""
-        entry: dict[str, Any] = dict(image_id=image.image_id)
         if isinstance(image, FailedImage):
-            entry['failed'] = image.reason
-        else:
-            self.runner.call_hook(
-                'before_test_iter', batch_idx=idx, data_batch=image.data)
-            try:
-                objects, found = self.scorer(image.data, image.truth,
-                                             image.image_id)
-            except Exception as error:  # a detector fails in its own way
-                if 'DataLoader worker (pid' in str(error):
-                    raise dead_worker(error) from error
-                if torch.cuda.is_initialized():
-                    torch.cuda.synchronize()  # or all others would fail too
-                found = dict(failed=f'{type(error).__name__}: {error}')
-            entry.update(found)
-        if 'failed' in entry:
-            self.runner.logger.warning(
-                f'image {image.image_id} failed: {entry["failed"]}')
-        with self.scorer.watch.stage('journal'):
-            self.evaluator.process([dict(measured=entry)])
-        if isinstance(image, TestImage) and 'failed' not in entry:
-            sample = DetDataSample(
-                metainfo=image.data['data_samples'][0].metainfo,
-                pred_instances=objects)
-            self.runner.call_hook(
-                'after_test_iter',
-                batch_idx=idx,
-                data_batch=image.data,
-                outputs=[sample])
+            self.note(image.image_id, dict(failed=image.reason), scorer)
+            return
+        self.runner.call_hook(
+            'before_test_iter', batch_idx=idx, data_batch=image.data)
+        try:
+            objects, figures = scorer(image.data, image.truth, image.image_id)
+        except Exception as error:  # a detector fails in its own way
+            if 'DataLoader worker (pid' in str(error):
+                raise dead_worker(error) from error
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()  # or all others would fail too
+            reason = f'{type(error).__name__}: {error}'
+            self.note(image.image_id, dict(failed=reason), scorer)
+            return
+        self.note(image.image_id, figures, scorer)
+        sample = DetDataSample(
+            metainfo=image.data['data_samples'][0].metainfo,
+            pred_instances=objects)
+        self.runner.call_hook(
+            'after_test_iter',
+            batch_idx=idx,
+            data_batch=image.data,
+            outputs=[sample])
 
-    def write_profile(self, seconds: float) -> None:
-        """Write how long the stages of this process took."""
-        stages = dict(self.scorer.watch.seconds)
-        bare = stages.pop('bare forward', 0.)
-        total = seconds - bare - stages.pop('profile', 0.)
-        stages['rest'] = total - sum(stages.values())
-        profile = dict(
-            forwards=self.scorer.forwards,
-            bare_forwards=bare,
-            whole_run=total,
-            ratio=total / bare if bare else None,
-            stages=stages)
-        with replacing(Path(self.runner.work_dir, 'profile.json')) as file:
-            file.write(json.dumps(profile, indent=1).encode())
+    def note(self, image_id: Hashable, figures: dict[str, Any],
+             scorer: ImageScorer) -> None:
+        """Put an image into the journal."""
+        if 'failed' in figures:
+            self.runner.logger.warning(
+                f'image {image_id} failed: {figures["failed"]}')
+        with scorer.watch.stage('journal'):
+            self.evaluator.process(
+                [dict(measured=dict(image_id=image_id, **figures))])
+
+
+def write_profile(path: Path, scorer: ImageScorer, seconds: float) -> None:
+    """Write how long the stages of this process took, of so many seconds in
+    all."""
+    stages = dict(scorer.watch.seconds)
+    bare = stages.pop('bare forward', 0.)
+    total = seconds - bare - stages.pop('profile', 0.)
+    stages['rest'] = total - sum(stages.values())
+    profile = dict(
+        forwards=scorer.forward.count,
+        bare_forwards=bare,
+        whole_run=total,
+        ratio=total / bare if bare else None,
+        stages=stages)
+    with replacing(path) as file:
+        file.write(json.dumps(profile, indent=1).encode())
 
 
 def dead_worker(error: Exception) -> ChildProcessError:
-    """What to say when torch says that a loading process is gone."""
+    """Make the error for when torch says that a loading process is gone."""
     return ChildProcessError(
         'a worker that loads images died; finished images are kept, and '
         f'--resume goes on from there: {error}')
 
 
 def dataset_of(dataloader: DataLoader | dict) -> Any:
-    """The data set of a data loader or of its config, ready for use."""
+    """Return the data set of a data loader or of its config, ready for
+    use."""
     if isinstance(dataloader, DataLoader):
         return dataloader.dataset
     dataset = dataloader['dataset']
@@ -245,7 +254,8 @@ def dataset_of(dataloader: DataLoader | dict) -> Any:
 
 
 def loader_options(dataloader: DataLoader | dict) -> dict[str, Any]:
-    """Those of ``LOADER_OPTIONS`` that a data loader, or its config, has."""
+    """Return those of ``LOADER_OPTIONS`` that a data loader, or its config,
+    has."""
     if isinstance(dataloader, DataLoader):
         return {name: getattr(dataloader, name) for name in LOADER_OPTIONS}
     return {name: dataloader[name] for name in LOADER_OPTIONS

@@ -31,7 +31,7 @@ PARTS = {
 
 def parts(heatmap: Tensor, own: int, masks: Tensor,
           distinguishing: Tensor) -> dict[str, float]:
-    """Whether a map finds what tells its object from the others.
+    """Measure whether a map finds what tells its object from the others.
 
     Args:
         heatmap (Tensor): In the original image, not negative, shape (H, W).
@@ -104,9 +104,10 @@ class MapMetric:
 
     def __call__(self, heatmap: Tensor, own: int, regions: Regions,
                  box: Tensor, digits: int) -> dict[str, float | None]:
-        """The rounded quantities, None where they have no value."""
-        found = self.measure(heatmap, own, regions, box) or {}
-        values = {name: found.get(name, math.nan) for name in self.quantities}
+        """Return the rounded quantities, None where they have no value."""
+        measured = self.measure(heatmap, own, regions, box) or {}
+        values = {name: measured.get(name, math.nan)
+                  for name in self.quantities}
         return {name: None if math.isnan(value) else round(value, digits)
                 for name, value in values.items()}
 

@@ -2,22 +2,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from mmengine.dist import (
-    barrier,
-    broadcast_object_list,
-    get_rank,
-    is_main_process,
-)
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from .journal import Journal, sort_key
+from .journal import EntryPlace, sort_key
+from .measured_image import CURVES
 from .protocol import Methods
 from .results import write_results
-from .summary import QUANTITIES, Summary
+from .run import BenchmarkRun
+from .summary import Figures, RunRecord, Summary
 
 
 @METRICS.register_module()
@@ -47,57 +43,39 @@ class ExplanationMetric(BaseMetric):
         super().__init__()
         self.resume = resume
         self.against = against
-        self.published = published
-        #: The images that count; None for all of the journal.
-        self.wanted: Collection[Hashable] | None = None
-        #: What is written beside the figures: versions and the like.
-        self.environment: dict[str, Any] = {}
+        self.published = published or {}
+        self._run: BenchmarkRun | None = None
         #: All figures, after :meth:`evaluate`, in the main process.
-        self.record: dict[str, Any] = {}
+        self.record: RunRecord | None = None
 
-    def open(self, folder: Path, settings: dict[str, Any], names: list[str],
-             methods: Methods) -> Collection[Hashable]:
+    @property
+    def run(self) -> BenchmarkRun:
+        """The run whose images are measured.
+
+        Raises:
+            RuntimeError: If none has begun.
+        """
+        if self._run is None:
+            raise RuntimeError('ExplanationMetric has no run to sum up: it is '
+                               'for an ExplanationTestLoop, which begins one')
+        return self._run
+
+    def begin(self, run: BenchmarkRun) -> Collection[Hashable]:
         """Begin, or go on with, a run.
 
         Args:
-            folder (Path): Its work dir.
-            settings (dict): All that changes results.
-            names (list[str]): Of the methods, in the order of the tables.
-            methods (Methods): The methods.
+            run (BenchmarkRun): The run.
 
         Returns:
             Collection: The ids of images that are finished.
 
         Raises:
-            ValueError: If the folder holds a run that this one does not go on
-                with.
+            ValueError: If there is no method to compare ``against``, or as
+                :meth:`BenchmarkRun.open`.
         """
-        self.names = names
-        self.pairs = list(methods.pairs)
-        if self.against is not None:
-            if self.against not in names:
-                raise ValueError(f'there is no explainer {self.against!r} to '
-                                 f'compare with, only {", ".join(names)}')
-            known = {frozenset(pair) for pair in self.pairs}
-            self.pairs += [
-                (name, self.against) for name in names if name != self.against
-                and frozenset((name, self.against)) not in known
-            ]
-        self.folder = folder
-        self.settings = settings
-        self.journal = Journal(folder, get_rank())
-        self.journal.check(settings, self.resume)
-        barrier()  # all have looked
-        done: list[Any] = [None]
-        if is_main_process():
-            self.journal.start(settings)
-        barrier()  # the folder is there
-        self.journal.open()
-        if is_main_process():
-            done = [{one for one, place in self.journal.places().items()
-                     if not place.failed}]
-        broadcast_object_list(done)
-        return done[0]
+        compared_pairs(run.methods, self.against)  # raises before the work
+        self._run = run
+        return run.open(self.resume)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Put down what was measured.
@@ -108,7 +86,7 @@ class ExplanationMetric(BaseMetric):
                 the journal.
         """
         for sample in data_samples:
-            self.journal.append(sample['measured'])
+            self.run.journal.append(sample['measured'])
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Sum up when all processes have finished.
@@ -124,7 +102,7 @@ class ExplanationMetric(BaseMetric):
             ValueError: If nothing could be measured.
             OSError: If images are missing, or files cannot be written.
         """
-        self.journal.close()
+        self.run.journal.close()
         barrier()
         outcome: list[Any] = [None]
         if is_main_process():
@@ -148,41 +126,82 @@ class ExplanationMetric(BaseMetric):
             results (list): Not used.
             size (int, optional): How many images there must be.
         """
-        places = self.journal.places()
-        wanted = sorted(
-            (one for one in places if self.wanted is None or one in
-             self.wanted), key=sort_key)
-        if size is not None and len(wanted) < size:
-            raise FileNotFoundError(
-                f'{size - len(wanted)} of {size} images are missing in '
-                f'{self.journal.folder}: all machines must see the same work '
-                'dir, and no two images of the data set may have one id')
-        good = [places[one] for one in wanted if not places[one].failed]
+        run = self.run
+        places = self._wanted_places(size)
+        measured = [place for place in places if not place.failed]
         failed = {
             str(entry['image_id']): entry['failed']
-            for entry in self.journal.entries(
-                places[one] for one in wanted if places[one].failed)
+            for entry in run.journal.entries(
+                place for place in places if place.failed)
         }
-        summary = Summary(self.names, self.pairs)
-        for entry in self.journal.entries(good):
+        summary = Summary(run.methods.names,
+                          compared_pairs(run.methods, self.against))
+        for entry in run.journal.entries(measured):
             summary.add(entry)
-        if not summary.images:
-            raise ValueError(
-                f'nothing could be measured: {summary.skipped} images have '
-                f'too few objects, and {len(failed)} failed' + (
-                    f', the first because of {next(iter(failed.values()))}'
-                    if failed else ''))
-        self.record = dict(
-            settings=self.settings,
-            environment=self.environment,
-            failed=failed,
-            **summary.as_dict())
-        if self.published:
-            self.record['published'] = dict(self.published)
-        write_results(self.folder, self.record, self.journal.entries(good),
+        check_measured(summary, failed)
+        self.record = RunRecord(run.settings, run.environment, failed,
+                                summary.figures(), self.published)
+        write_results(run.folder, self.record, run.journal.entries(measured),
+                      run.methods.pairs,
                       (self.dataset_meta or {}).get('classes', ()))
-        return {
-            f'{method}/{outer}_{inner}': found[outer][inner]
-            for method, found in self.record['explainers'].items()
-            for outer, inner in QUANTITIES if outer in found
+        return areas(self.record.figures)
+
+    def _wanted_places(self, size: int | None) -> list[EntryPlace]:
+        """Return where the entries of the images that count stand, in the
+        order of the images' ids.
+
+        Raises:
+            FileNotFoundError: If there are fewer than ``size``.
+        """
+        journal, wanted = self.run.journal, self.run.wanted
+        places = {
+            image_id: place for image_id, place in journal.places().items()
+            if wanted is None or image_id in wanted
         }
+        if size is not None and len(places) < size:
+            raise FileNotFoundError(
+                f'{size - len(places)} of {size} images are missing in '
+                f'{journal.folder}: all machines must see the same work '
+                'dir, and no two images of the data set may have one id')
+        return [places[image_id] for image_id in sorted(places, key=sort_key)]
+
+
+def compared_pairs(methods: Methods,
+                   against: str | None) -> list[tuple[str, str]]:
+    """Return the pairs of methods whose difference is wanted, by name: each
+    difference map with its own method, and all others with ``against``.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    names, pairs = methods.names, methods.pairs
+    if against is None:
+        return pairs
+    if against not in names:
+        raise ValueError(f'there is no explainer {against!r} to compare with, '
+                         f'only {", ".join(names)}')
+    given = {frozenset(pair) for pair in pairs}
+    return pairs + [
+        (name, against) for name in names
+        if name != against and frozenset((name, against)) not in given
+    ]
+
+
+def check_measured(summary: Summary, failed: Mapping[str, str]) -> None:
+    """Raise a ValueError if no image has figures."""
+    if not summary.images:
+        raise ValueError(
+            f'nothing could be measured: {summary.skipped} images have '
+            f'too few objects, and {len(failed)} failed' + (
+                f', the first because of {next(iter(failed.values()))}'
+                if failed else ''))
+
+
+def areas(figures: Figures) -> dict[str, Any]:
+    """Return the areas under the curves, in per cent, by their names."""
+    return {
+        f'{method}/{"_".join(quantity)}': estimate.mean
+        for method, method_figures in figures.methods.items()
+        for quantity, estimate in method_figures.estimates.items()
+        if quantity in CURVES
+    }

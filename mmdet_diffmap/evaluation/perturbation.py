@@ -9,7 +9,10 @@ from torch import Tensor
 
 
 def step_counts(area: float, steps: int, pixels: int) -> list[int]:
-    """How many pixels are replaced after each step.
+    """Compute how many pixels are replaced after each step.
+
+    >>> step_counts(area=99, steps=4, pixels=60)
+    [0, 25, 50, 60, 60]
 
     Args:
         area (float): Pixels of the object's box, which are replaced in all.
@@ -25,7 +28,7 @@ def step_counts(area: float, steps: int, pixels: int) -> list[int]:
 
 
 def rank_pixels(importance: Tensor, count: int) -> Tensor:
-    """The most important pixels, in descending order.
+    """Find the most important pixels, in descending order.
 
     Pixels of equal importance follow each other as a text is read, on every
     device. Only what is asked for is sorted.
@@ -39,6 +42,9 @@ def rank_pixels(importance: Tensor, count: int) -> Tensor:
 
     Raises:
         FloatingPointError: If a value is NaN, which has no rank.
+
+    >>> rank_pixels(torch.tensor([[1., 3.], [2., 3.]]), 3)
+    tensor([1, 3, 2])
     """
     values = importance.flatten()
     if values.isnan().any():
@@ -80,7 +86,11 @@ def perturb(start: Tensor, end: Tensor, order: Tensor,
 
 
 def area_under_curve(curve: Sequence[float]) -> float:
-    """The area under a curve whose points are evenly spaced over [0, 1], by
-    the trapezoid rule."""
+    """Compute the area under a curve whose points are evenly spaced over [0,
+    1], by the trapezoid rule.
+
+    >>> area_under_curve([1., 0.5, 0.])
+    0.5
+    """
     inner = sum(curve) - (curve[0] + curve[-1]) / 2
     return inner / (len(curve) - 1)

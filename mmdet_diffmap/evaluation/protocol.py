@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ..explainers import (
     DifferenceMap,
     Explainer,
@@ -40,6 +42,11 @@ class Protocol:
     seed: int = 0
     amp: bool = False
 
+    @property
+    def map_metrics(self) -> list[str]:
+        """Those of ``metrics`` that are groups of ``MAP_METRICS``."""
+        return [name for name in MAP_METRICS if name in self.metrics]
+
     def __post_init__(self) -> None:
         if not self.metrics or set(self.metrics) - set(METRICS):
             raise ValueError(f'metrics must be some of {", ".join(METRICS)}, '
@@ -55,37 +62,108 @@ class Protocol:
                                  f'{least}, not {value}')
 
 
+@dataclass(frozen=True)
+class Method:
+    """An explanation method of a run.
+
+    Args:
+        name (str): Any name.
+        explainer (Explainer): As it was built, with all its options.
+    """
+    name: str
+    explainer: Explainer
+
+    @property
+    def difference(self) -> DifferenceMap | None:
+        """The method itself, if it makes difference maps."""
+        return self.explainer if isinstance(self.explainer, DifferenceMap) \
+            else None
+
+    @property
+    def heatmap_explainer(self) -> Explainer:
+        """What makes the heat maps."""
+        return self.difference.explainer if self.difference else \
+            self.explainer
+
+    def maps(self, heatmaps: Tensor) -> Tensor:
+        """Make the method's maps of its heat maps (N, H, W)."""
+        return self.difference.compare(heatmaps) if self.difference else \
+            heatmaps
+
+
+@dataclass
+class MethodGroup:
+    """Methods that share heat maps, which are made once.
+
+    Args:
+        explainer (Explainer): Makes the heat maps.
+        methods (list[Method]): The methods.
+    """
+    explainer: Explainer
+    methods: list[Method]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Each difference map with each method whose heat maps it
+        compares."""
+        return [(method.name, base.name) for method in self.methods
+                if method.difference for base in self.methods
+                if not base.difference]
+
+
 class Methods:
-    """Explainers by their names, in groups that share heat maps: those of a
-    method and of its difference map are made once.
+    """The methods of a run, in groups that share heat maps.
+
+    What a method makes is told by its explainer alone, so that it may have
+    any name:
+
+    >>> methods = Methods({
+    ...     'mine': 'odam', 'shape-diff': dict(type='DifferenceMap')})
+    >>> methods.pairs
+    [('shape-diff', 'mine')]
 
     Args:
         explainers (Mapping): Configs or names, by names; see
             :func:`~mmdet_diffmap.explainers.build_explainer`.
+
+    Raises:
+        ValueError: If there is none, or one cannot be built.
     """
 
     def __init__(self, explainers: Mapping[str, ExplainerLike]) -> None:
         if not explainers:
             raise ValueError('there is no explainer to measure')
-        #: Each as it was built, with all its options.
-        self.by_name: dict[str, Explainer] = {}
-        self.explainers: list[Explainer] = []
-        self.named: list[dict[str, DifferenceMap | None]] = []
-        for name, config in explainers.items():
-            self.by_name[name] = built = build_explainer(config)
-            difference = built if isinstance(built, DifferenceMap) else None
-            inner = difference.explainer if difference else built
-            for known, group in zip(self.explainers, self.named):
-                if type(known) is type(inner) and vars(known) == vars(inner):
-                    group[name] = difference
+        #: In the order of the tables.
+        self.methods = [Method(name, build_explainer(explainer))
+                        for name, explainer in explainers.items()]
+        #: In the order in which they are measured.
+        self.groups: list[MethodGroup] = []
+        for method in self.methods:
+            explainer = method.heatmap_explainer
+            for group in self.groups:
+                if same_explainers(group.explainer, explainer):
+                    group.methods.append(method)
                     break
             else:
-                self.explainers.append(inner)
-                self.named.append({name: difference})
+                self.groups.append(MethodGroup(explainer, [method]))
+
+    @property
+    def names(self) -> list[str]:
+        """The names in the order of the tables."""
+        return [method.name for method in self.methods]
+
+    @property
+    def explainers(self) -> list[Explainer]:
+        """What makes the heat maps of each group."""
+        return [group.explainer for group in self.groups]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Each difference map with the method whose heat maps it compares."""
-        return [(name, base) for group in self.named
-                for name, difference in group.items() if difference
-                for base, plain in group.items() if not plain]
+        """Each difference map with each method whose heat maps it
+        compares."""
+        return [pair for group in self.groups for pair in group.pairs]
+
+
+def same_explainers(explainer: Explainer, other: Explainer) -> bool:
+    """Whether two explainers are of one type and have the same options."""
+    return type(explainer) is type(other) and vars(explainer) == vars(other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,75 +11,75 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ..io.files import replacing, save_figure
-from ..io.markdown import markdown
 from ..visualization import label_name
 from ..visualization.curves import draw_curves
 from .map_metrics import MAP_METRICS
+from .measured_image import CURVES, MeasuredImage
 from .perturbation import area_under_curve
-from .summary import QUANTITIES, is_measured, percent_curves
+from .summary import RunRecord
+from .tables import markdown_tables
 
-Columns = Sequence[tuple[str, str, str, bool | None]]
-#: The columns of the paper's Table 1: title, direction, of whom, and whether
-#: more is better.
-TABLE: Columns = (
-    ('Deletion target ↓', 'deletion', 'target', False),
-    ('Insertion target ↑', 'insertion', 'target', True),
-    ('Deletion others ↑', 'deletion', 'others', True),
-    ('Insertion others ↓', 'insertion', 'others', False),
-)
-ARROWS = {True: ' ↑', False: ' ↓', None: ''}
-#: All tables: title, columns, and digits of their numbers.
-TABLES: list[tuple[str, Columns, int]] = [
-    ('Deletion and Insertion, areas under the curves in per cent', TABLE, 2)
-]
-TABLES += [
-    (group.capitalize(),
-     [(f'{name.replace("_", " ")}{ARROWS[more]}', group, name, more)
-      for name, more in metric.quantities.items()], 3)
-    for group, metric in MAP_METRICS.items()
-]
 SIZES = (32**2, 96**2)  # COCO's bounds of small and medium boxes
-Rows = list[list[str]]
 
 
-def write_results(folder: Path, record: dict[str, Any],
+def write_results(folder: Path, record: RunRecord,
                   entries: Iterable[dict[str, Any]],
+                  pairs: Sequence[tuple[str, str]],
                   classes: Sequence[str]) -> None:
     """Write ``del_ins.json``, ``table.md``, ``objects.parquet`` and, of
     curves, ``curves.png`` and ``curves.pdf``; each whole or not at all.
+
+    Args:
+        folder (Path): The work dir.
+        record (RunRecord): The figures.
+        entries (Iterable): Those of the journal that count.
+        pairs (Sequence): Difference maps with the methods whose heat maps
+            they compare, by name.
+        classes (Sequence[str]): Names of the labels.
 
     Raises:
         OSError: If one cannot be written.
     """
     try:
-        write_files(folder, record, entries, classes)
+        write_record(folder, record)
+        write_objects(folder / 'objects.parquet', entries,
+                      list(record.figures.methods), classes)
+        write_curves(folder, record, pairs)
     except OSError as error:
         raise OSError(f'results cannot be written into {folder}: '
                       f'{error.strerror or error}; what was measured is kept, '
                       'and --resume writes them again') from error
 
 
-def write_files(folder: Path, record: dict[str, Any],
-                entries: Iterable[dict[str, Any]],
-                classes: Sequence[str]) -> None:
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write the figures as ``del_ins.json`` and ``table.md``."""
     with replacing(folder / 'del_ins.json') as file:
-        file.write(json.dumps(record, indent=1, ensure_ascii=False).encode())
+        file.write(
+            json.dumps(record.as_dict(), indent=1,
+                       ensure_ascii=False).encode())
     with replacing(folder / 'table.md') as file:
         file.write(markdown_tables(record).encode())
-    write_objects(folder / 'objects.parquet', entries,
-                  list(record['explainers']), classes)
+
+
+def write_curves(folder: Path, record: RunRecord,
+                 pairs: Sequence[tuple[str, str]]) -> None:
+    """Draw the mean curves, if there are any."""
     curves = {
-        name: found['curves']
-        for name, found in record['explainers'].items() if 'curves' in found
+        name: figures.curves
+        for name, figures in record.figures.methods.items() if figures.curves
     }
     if curves:
-        figure = draw_curves(curves)
+        figure = draw_curves(curves, dict(pairs))
         for ending in 'png', 'pdf':
             save_figure(figure, folder / f'curves.{ending}')
 
 
 def size_bucket(area: float) -> str:
-    """COCO's name for the size of a box."""
+    """Return COCO's name for the size of a box, whose area is in pixels.
+
+    >>> size_bucket(32 * 32 - 1), size_bucket(96 * 96)
+    ('small', 'large')
+    """
     return 'small' if area < SIZES[0] else \
         'medium' if area < SIZES[1] else 'large'
 
@@ -99,155 +99,66 @@ def write_objects(path: Path, entries: Iterable[dict[str, Any]],
     quantities of all ``MAP_METRICS``.
     """
     with replacing(path) as file:
-        writer: parquet.ParquetWriter | None = None
         rows: list[dict[str, Any]] = []
-        names = schema(methods)
-        writer = parquet.ParquetWriter(file, names)
+        columns = schema()
+        writer = parquet.ParquetWriter(file, columns)
         for entry in entries:
-            rows += object_rows(entry, methods, classes)
+            image = MeasuredImage.of_entry(entry)
+            if image is not None:
+                rows += object_rows(image, methods, classes)
             if len(rows) > 10000:  # so that memory does not grow
-                writer.write_table(pa.Table.from_pylist(rows, names))
+                writer.write_table(pa.Table.from_pylist(rows, columns))
                 rows = []
-        writer.write_table(pa.Table.from_pylist(rows, names))
+        writer.write_table(pa.Table.from_pylist(rows, columns))
         writer.close()
 
 
-def schema(methods: Sequence[str]) -> pa.Schema:
-    """The columns of the objects' file; see :func:`write_objects`."""
+def schema() -> pa.Schema:
+    """Return the columns of the objects' file; see :func:`write_objects`."""
     text, number = pa.string(), pa.float64()
     columns: dict[str, pa.DataType] = dict(
         image_id=text, object=pa.int32(), explainer=text, score=number)
     columns['class'] = text
     columns |= dict.fromkeys(('x1', 'y1', 'x2', 'y2', 'area'), number)
     columns['size'] = text
-    for direction, kind in QUANTITIES:
-        columns[f'{direction}_{kind}'] = number
-        columns[f'{direction}_{kind}_scores'] = pa.list_(number)
+    for quantity in CURVES:
+        name = '_'.join(quantity)
+        columns |= {name: number, f'{name}_scores': pa.list_(number)}
     for metric in MAP_METRICS.values():
         columns |= dict.fromkeys(metric.quantities, number)
     return pa.schema(list(columns.items()))
 
 
-def object_rows(entry: dict[str, Any], methods: Sequence[str],
+def object_rows(image: MeasuredImage, methods: Sequence[str],
                 classes: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of one image; none where it has too few objects."""
-    if not is_measured(entry):
-        return []
+    """Return the rows of one image."""
     rows = []
     for method in methods:
-        curves = percent_curves(entry, method) if 'scores' in entry else {}
-        for i, one in enumerate(entry['objects']):
-            x1, y1, x2, y2 = one['truth']
+        figures = figure_columns(image, method)
+        for i, record in enumerate(image.objects):
+            x1, y1, x2, y2 = record.truth
             row = dict(
-                zip(('x1', 'y1', 'x2', 'y2'), one['bbox']),
-                image_id=str(entry['image_id']),
+                zip(('x1', 'y1', 'x2', 'y2'), record.bbox),
+                image_id=str(image.image_id),
                 object=i,
                 explainer=method,
-                score=one['score'],
-                area=one['area'],
+                score=record.score,
+                area=record.area,
                 size=size_bucket((x2 - x1) * (y2 - y1)))
-            row['class'] = label_name(classes, one['label'])
-            for (direction, kind), found in curves.items():
-                name = f'{direction}_{kind}'
-                row[name] = float(area_under_curve(found[i]))
-                row[f'{name}_scores'] = \
-                    entry['scores'][method][direction][kind][i]
-            for group in MAP_METRICS:
-                for name, values in entry.get(group, {}).get(method,
-                                                             {}).items():
-                    row[name] = values[i]
+            row['class'] = label_name(classes, record.label)
+            row |= {name: values[i] for name, values in figures.items()}
             rows.append(row)
     return rows
 
 
-def emphasized(values: Sequence[float | None], more_is_better: bool | None,
-               digits: int) -> list[str]:
-    """How the best and the second best value are set off: ``**`` and ``u``;
-    what is equal in print shares its place. Not at all if neither more nor
-    less is better."""
-    if more_is_better is None:
-        return [''] * len(values)
-    known = sorted({round(one, digits) for one in values if one is not None},
-                   reverse=more_is_better)
-    places = dict(zip(known, ('**', 'u')))
-    return [places.get(round(one, digits), '') if one is not None else ''
-            for one in values]
-
-
-def result_rows(explainers: Mapping[str, Any], published: Mapping[str, Any],
-                columns: Columns, digits: int) -> Rows:
-    """A row for each method: its name, and in each column its mean, the
-    interval, and what was published."""
-    rows = [[name] for name in explainers]
-    for _, outer, inner, more in columns:
-        values = [one[outer][inner] for one in explainers.values()]
-        marks = emphasized(values, more, digits)
-        for row, value, mark in zip(rows, values, marks):
-            name = row[0]
-            limits = explainers[name]['ci95'][outer][inner]
-            text = '-' if value is None else f'{value:.{digits}f}'
-            if mark:
-                text = f'**{text}**' if mark == '**' else f'<u>{text}</u>'
-            if limits is not None:
-                text += f' ({limits[0]:.{digits}f} – {limits[1]:.{digits}f})'
-            known = published.get(name, {}).get(outer, {}).get(inner)
-            if known is not None:
-                text += f', published {known:.{digits}f}'
-            row.append(text)
-    return rows
-
-
-def difference_rows(differences: Mapping[str, Any], columns: Columns,
-                    digits: int) -> Rows:
-    """A row for each pair of methods: the mean difference and its
-    interval, bold where that leaves zero out."""
-    rows = []
-    for name, found in differences.items():
-        row = [name]
-        for _, outer, inner, _ in columns:
-            mean, limits = found[outer][inner].values()
-            text = '-' if mean is None else signed(mean, digits)
-            if limits is not None:
-                if limits[0] > 0 or limits[1] < 0:
-                    text = f'**{text}**'
-                low, high = (signed(one, digits) for one in limits)
-                text += f' ({low} – {high})'
-            row.append(text)
-        rows.append(row)
-    return rows
-
-
-def signed(value: float, digits: int) -> str:
-    """A number with its sign, of which zero has none."""
-    rounded = round(value, digits)
-    return f'{rounded:+.{digits}f}' if rounded else f'{0:.{digits}f}'
-
-
-def tables(record: dict[str, Any]) -> list[tuple[str, list[str], Rows]]:
-    """The tables of a run: title, head and rows."""
-    explainers = record['explainers']
-    some = next(iter(explainers.values()))
-    found = []
-    for title, columns, digits in TABLES:
-        if columns[0][1] not in some:
-            continue
-        head = [name for name, *_ in columns]
-        found.append((title, ['explainer', *head],
-                      result_rows(explainers, record.get('published', {}),
-                                  columns, digits)))
-        if record['differences']:
-            found.append((f'{title}: differences', ['pair', *head],
-                          difference_rows(record['differences'], columns,
-                                          digits)))
-    return found
-
-
-def markdown_tables(record: dict[str, Any]) -> str:
-    """All tables as Markdown."""
-    parts = [f'{record["num_objects"]} objects on {record["num_images"]} '
-             'images; the best value of a column is bold, the second '
-             'underlined; in brackets 95 % intervals over resampled images. '
-             'A difference is bold where its interval leaves out zero.\n']
-    for title, head, rows in tables(record):
-        parts += [f'## {title}\n', markdown(head, rows), '']
-    return '\n'.join(parts)
+def figure_columns(image: MeasuredImage,
+                   method: str) -> dict[str, Sequence[Any]]:
+    """Return, by column, what was measured of each object by a method."""
+    columns: dict[str, Sequence[Any]] = {}
+    for quantity, curves in image.percent_curves(method).items():
+        name = '_'.join(quantity)
+        columns[name] = [float(area_under_curve(curve)) for curve in curves]
+        columns[f'{name}_scores'] = image.scores[method][quantity].tolist()
+    for quantity, values in image.values.get(method, {}).items():
+        columns[quantity.name] = values
+    return columns

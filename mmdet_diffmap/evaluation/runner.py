@@ -17,7 +17,12 @@ RUNNER_FIELDS = ('default_hooks', 'env_cfg', 'log_processor', 'log_level',
 
 
 def own_settings(given: Any, name: str) -> dict[str, Any]:
-    """The config's settings of our loop or metric, if it is one of ours."""
+    """Return the config's settings of our loop or metric, if it is one of
+    ours; else its type alone.
+
+    >>> own_settings(dict(type='CocoMetric'), METRIC)
+    {'type': 'ExplanationMetric'}
+    """
     if isinstance(given, (list, tuple)) and len(given) == 1:
         given = given[0]
     kind = given.get('type') if isinstance(given, dict) else None
@@ -26,7 +31,12 @@ def own_settings(given: Any, name: str) -> dict[str, Any]:
 
 
 def build_runner(cfg: Config, checkpoint: str) -> Runner:
-    """A runner for the test alone."""
+    """Build a runner for the test alone.
+
+    Args:
+        cfg (Config): With a test data loader, and with our loop and metric.
+        checkpoint (str): The weights, a file or URL.
+    """
     try:
         if is_url(checkpoint) and is_main_process():
             read_checkpoint(checkpoint)  # one download for all

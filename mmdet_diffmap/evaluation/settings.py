@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,26 +14,25 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
-from ..explainers import Explainer
-from ..explainers.explainer import described
+from ..explainers.explainer import as_config
 from ..version import __version__
-from .protocol import Protocol
+from .protocol import Method, Protocol
 
 #: Where data lie does not change results.
 PLACES = ('data_root', 'data_prefix', 'backend_args', 'lazy_init')
 
 
 def run_settings(cfg: Mapping[str, Any], model: nn.Module, dataset: Any,
-                 explainers: Mapping[str, Explainer],
+                 methods: Sequence[Method],
                  protocol: Protocol) -> dict[str, Any]:
-    """All that changes the figures of a run, ready for JSON. A run can only
-    go on with the same.
+    """Return all that changes the figures of a run, ready for JSON. A run can
+    only go on with the same.
 
     Args:
         cfg (Mapping): The config of the detector and the data set.
         model (nn.Module): The detector with its weights.
         dataset (Any): The data set.
-        explainers (Mapping): Methods by their names.
+        methods (Sequence[Method]): The methods.
         protocol (Protocol): What is measured.
     """
     loader = cfg.get('test_dataloader')
@@ -45,31 +44,35 @@ def run_settings(cfg: Mapping[str, Any], model: nn.Module, dataset: Any,
         dataset={key: value for key, value in data.items()
                  if key not in PLACES},
         annotations=file_hash(getattr(dataset, 'ann_file', '')),
-        explainers={name: described(one)
-                    for name, one in explainers.items()},
+        explainers={method.name: as_config(method.explainer)
+                    for method in methods},
         protocol=dict(asdict(protocol), metrics=sorted(protocol.metrics)))
     return json.loads(json.dumps(without(settings, 'init_cfg'), default=str))
 
 
 def without(tree: Any, name: str) -> Any:
-    """A copy of nested dicts and lists without the keys of one name."""
+    """Copy nested dicts and lists without the keys of one name.
+
+    >>> without(dict(a=1, b=[dict(a=2, c=3)]), 'a')
+    {'b': [{'c': 3}]}
+    """
     if isinstance(tree, Mapping):
         return {key: without(value, name)
                 for key, value in tree.items() if key != name}
     if isinstance(tree, (list, tuple)):
-        return [without(one, name) for one in tree]
+        return [without(value, name) for value in tree]
     return tree
 
 
 def file_hash(path: str) -> str | None:
-    """SHA-256 of a file; None if it is none of this machine's."""
+    """Compute the SHA-256 of a file; None if it is none of this machine's."""
     if not path or not Path(path).is_file():
         return None
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def run_environment(device: torch.device, batch_size: int) -> dict[str, Any]:
-    """What changes the figures by rounding only."""
+    """Return what changes the figures by rounding only."""
     return dict(
         device=torch.cuda.get_device_name(device)
         if device.type == 'cuda' else platform.processor() or 'CPU',
@@ -82,17 +85,10 @@ def run_environment(device: torch.device, batch_size: int) -> dict[str, Any]:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """SHA-256 of all weights.
-
-    Raises:
-        ValueError: If one of them is not finite.
-    """
+    """Compute the SHA-256 of all weights with their names and shapes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         tensor = tensor.detach().cpu().contiguous()
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f'the weights {name} hold values that are not '
-                             'finite')
         digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
         digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -25,7 +25,7 @@ BAND = 0.1  # of the square root of a mask's area
 
 
 def contour_band(mask: Tensor) -> Tensor:
-    """The pixels near a mask's contour: no farther from it, inside or
+    """Return the pixels near a mask's contour: no farther from it, inside or
     outside, than ``BAND`` times the square root of the mask's area.
 
     Args:
@@ -36,8 +36,8 @@ def contour_band(mask: Tensor) -> Tensor:
     """
     array = np.pad(mask.cpu().numpy().astype(np.uint8), 1)  # edges are contour
     inside, outside = (
-        cv2.distanceTransform(one, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        for one in (array, 1 - array))
+        cv2.distanceTransform(side, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        for side in (array, 1 - array))
     # a pixel's distance is that to the nearest pixel on the other side, which
     # is half a pixel beyond the contour
     distance = np.maximum(inside, outside)[1:-1, 1:-1] - 0.5
@@ -47,7 +47,7 @@ def contour_band(mask: Tensor) -> Tensor:
 
 def shape(heatmap: Tensor, box: Tensor, mask: Tensor,
           band: Tensor) -> dict[str, float]:
-    """All of ``SHAPE`` for one map.
+    """Measure all of ``SHAPE`` for one map.
 
     Args:
         heatmap (Tensor): In the original image, in [0, 1], shape (H, W).
@@ -84,7 +84,11 @@ def shape(heatmap: Tensor, box: Tensor, mask: Tensor,
 
 
 def rectangle_around(region: Tensor) -> int:
-    """The area of the upright rectangle around the pixels of a region."""
+    """Compute the area of the upright rectangle around the pixels of a region.
+
+    >>> rectangle_around(torch.eye(3, 5) > 0)
+    9
+    """
     rows = region.any(dim=1).nonzero()
     columns = region.any(dim=0).nonzero()
     return int((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))

@@ -1,121 +1,115 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""The figures of a whole run, from the entries of its images."""
+"""The figures of a whole run, from those of its images."""
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .curves import DIRECTIONS
-from .map_metrics import MAP_METRICS
+from .intervals import Estimate, Means
+from .measured_image import MeasuredImage, Quantity
 from .perturbation import area_under_curve
 
-KINDS = ('target', 'others')
-QUANTITIES = tuple(product(DIRECTIONS, KINDS))
-RESAMPLES = 2000
 
-
-class Means:
-    """Means over objects, with intervals from resampled images.
-
-    Objects of an image are not independent, so whole images are drawn with
-    replacement, and the interval holds 95 % of the means (percentile
-    bootstrap, Efron 1979). All quantities are resampled with the same draws,
-    so that differences of two are paired.
-    """
-
-    def __init__(self) -> None:
-        self.sums: dict[Any, array] = {}
-        self.counts: dict[Any, array] = {}
-
-    def add(self, key: Any, values: Sequence[float | None]) -> None:
-        """The values of an image's objects; None does not count. Every key
-        gets one call an image, in the same order."""
-        known = [value for value in values if value is not None]
-        self.sums.setdefault(key, array('d')).append(sum(known))
-        self.counts.setdefault(key, array('d')).append(len(known))
-
-    def mean(self, key: Any) -> float | None:
-        """None where nothing counts."""
-        count = sum(self.counts[key])
-        return sum(self.sums[key]) / count if count else None
-
-    def intervals(
-        self, keys: Sequence[Any], pairs: Sequence[tuple[Any, Any]] = ()
-    ) -> dict[Any, list[float] | None]:
-        """The 95 % intervals of means, and of differences of two means."""
-        draws: dict[Any, list[np.ndarray]] = {}
-        for weights in resampled(len(self.sums[keys[0]])):
-            means = {key: self._resampled_means(key, weights)
-                     for key in keys}
-            for key, values in means.items():
-                draws.setdefault(key, []).append(values)
-            for one, other in pairs:
-                draws.setdefault((one, other),
-                                 []).append(means[one] - means[other])
-        return {key: interval(np.concatenate(values))
-                for key, values in draws.items()}
-
-    def _resampled_means(self, key: Any, weights: np.ndarray) -> np.ndarray:
-        counts = weights @ np.asarray(self.counts[key])
-        with np.errstate(invalid='ignore'):
-            return weights @ np.asarray(self.sums[key]) / counts
-
-
-def resampled(images: int) -> Iterator[np.ndarray]:
-    """How often each image is in each of ``RESAMPLES`` samples, a few
-    samples at a time: shape (few, images)."""
-    random = np.random.default_rng(0)
-    few = max(1, min(RESAMPLES, 10**7 // max(1, images)))
-    for first in range(0, RESAMPLES, few):
-        size = min(few, RESAMPLES - first)
-        drawn = random.integers(0, images, (size, images))
-        yield np.stack([
-            np.bincount(one, minlength=images) for one in drawn
-        ]).astype(float)
-
-
-def interval(values: np.ndarray) -> list[float] | None:
-    """What holds the middle 95 % of values, those that are numbers."""
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return None
-    return [float(one) for one in np.percentile(known, (2.5, 97.5))]
-
-
-def percent_curves(entry: dict[str, Any],
-                   method: str) -> dict[tuple[str, str], np.ndarray]:
-    """The curves of an image's objects, each shape (N, steps + 1), in per
-    cent of the scores on the untouched image (paper, Sec. 4.3).
+@dataclass
+class MethodFigures:
+    """The figures of a method.
 
     Args:
-        entry (dict): Of the journal.
-        method (str): An explainer's name.
-
-    Returns:
-        dict: By direction and by ``target`` or ``others``.
+        estimates (dict): By quantity; areas under curves in per cent.
+        curves (dict): By quantity the mean curve in per cent, ``steps + 1``
+            numbers.
     """
-    own = np.array(entry['untouched'])
-    others = (own.sum() - own) / (len(own) - 1)
-    original = dict(target=own, others=others)
-    scores = entry['scores'][method]
-    return {
-        (direction, kind):
-        100 * np.array(scores[direction][kind]) / original[kind][:, None]
-        for direction, kind in QUANTITIES
-    }
+    estimates: dict[Quantity, Estimate] = field(default_factory=dict)
+    curves: dict[Quantity, list[float]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return dicts of dicts, ready for JSON: by group and name the means,
+        and in the same way below ``ci95`` and ``curves``."""
+        tree: dict[str, Any] = {}
+        for quantity, estimate in self.estimates.items():
+            put(tree, quantity, estimate.mean)
+            put(tree, ('ci95', *quantity), estimate.limits)
+            if quantity in self.curves:
+                put(tree, ('curves', *quantity), self.curves[quantity])
+        return tree
 
 
-def is_measured(entry: dict[str, Any]) -> bool:
-    """Whether an entry has figures; one with too few objects has none."""
-    return any(name in entry for name in ('scores', *MAP_METRICS))
+class Pair(NamedTuple):
+    """Two methods of which the first is compared with the second."""
+    name: str
+    base: str
+
+    def __str__(self) -> str:
+        return f'{self.name} - {self.base}'
+
+
+@dataclass
+class Figures:
+    """The figures of a run.
+
+    Args:
+        num_images, num_objects (int): How many were measured.
+        num_skipped (int): How many images have too few objects.
+        methods (dict): By name.
+        differences (dict): By pair of methods and quantity, object by object.
+    """
+    num_images: int
+    num_objects: int
+    num_skipped: int
+    methods: dict[str, MethodFigures]
+    differences: dict[Pair, dict[Quantity, Estimate]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        differences: dict[str, Any] = {}
+        for pair, estimates in self.differences.items():
+            for quantity, estimate in estimates.items():
+                put(differences, (str(pair), *quantity), estimate.as_dict())
+        return dict(
+            num_images=self.num_images,
+            num_objects=self.num_objects,
+            num_skipped=self.num_skipped,
+            explainers={name: figures.as_dict()
+                        for name, figures in self.methods.items()},
+            differences=differences)
+
+
+@dataclass
+class RunRecord:
+    """All that is known of a finished run; ``del_ins.json`` holds it.
+
+    Args:
+        settings (dict): All that changes results.
+        environment (dict): What changes them by rounding only.
+        failed (dict): By image id the reason.
+        figures (Figures): The figures.
+        published (Mapping): Figures to print beside them: by method,
+            ``deletion`` and ``insertion``, ``target`` and ``others``, in per
+            cent.
+    """
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    failed: dict[str, str]
+    figures: Figures
+    published: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        record = dict(
+            settings=self.settings,
+            environment=self.environment,
+            failed=self.failed,
+            **self.figures.as_dict())
+        if self.published:
+            record['published'] = dict(self.published)
+        return record
 
 
 class Summary:
-    """Collects the entries of images, in the order of their ids.
+    """Sums up the images of a run, one after the other.
 
     Args:
         methods (Sequence[str]): Names of explainers.
@@ -125,76 +119,59 @@ class Summary:
     def __init__(self, methods: Sequence[str],
                  pairs: Sequence[tuple[str, str]]) -> None:
         self.methods = methods
-        self.pairs = pairs
+        self.pairs = [Pair(*pair) for pair in pairs]
         self.images = self.skipped = self.objects = 0
+        #: Of (method, quantity).
         self.means = Means()
-        self.curves: dict[tuple[str, str, str], np.ndarray] = {}
+        self.curves: dict[tuple[str, Quantity], np.ndarray] = {}
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Another image; one with too few objects is only counted."""
-        if not is_measured(entry):
+        """Add an entry of the journal, in the order of the images' ids; one
+        with too few objects is only counted."""
+        image = MeasuredImage.of_entry(entry)
+        if image is None:
             self.skipped += 1
             return
         self.images += 1
-        self.objects += len(entry['objects'])
+        self.objects += len(image.objects)
         for method in self.methods:
-            if 'scores' in entry:
-                for quantity, curves in percent_curves(entry, method).items():
-                    key = method, *quantity
-                    self.curves[key] = \
-                        self.curves.get(key, 0) + curves.sum(axis=0)
-                    self.means.add(key,
-                                   [area_under_curve(one) for one in curves])
-            for group in MAP_METRICS:
-                for name, values in entry.get(group, {}).get(method,
-                                                             {}).items():
-                    self.means.add((method, group, name), values)
+            for quantity, curves in image.percent_curves(method).items():
+                key = method, quantity
+                self.curves[key] = self.curves.get(key, 0) + curves.sum(axis=0)
+                self.means.add(key,
+                               [area_under_curve(curve) for curve in curves])
+            for quantity, values in image.values.get(method, {}).items():
+                self.means.add((method, quantity), values)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON; areas and curves in per cent."""
-        keys = list(self.means.sums)
-        means = {key: self.means.mean(key) for key in keys}
-        pairs = [((one, *quantity), (other, *quantity))
-                 for one, other in self.pairs
-                 for method, *quantity in keys if method == one]
-        limits = self.means.intervals(keys, pairs) if keys else {}
-        explainers: dict[str, Any] = {name: {} for name in self.methods}
-        for method, outer, inner in keys:
-            key, found = (method, outer, inner), explainers[method]
-            put(found, (outer, inner), means[key])
-            put(found, ('ci95', outer, inner), limits[key])
-            if key in self.curves:
-                put(found, ('curves', outer, inner),
-                    (self.curves[key] / self.objects).tolist())
-        differences: dict[str, Any] = {}
-        for pair in pairs:
-            (one, outer, inner), (other, *_) = pair
-            mean, base = (means[key] for key in pair)
-            put(differences, (f'{one} - {other}', outer, inner),
-                dict(
-                    mean=None if mean is None or base is None else
-                    mean - base,
-                    ci95=limits[pair]))
-        return dict(
-            num_images=self.images,
-            num_objects=self.objects,
-            num_skipped=self.skipped,
-            explainers=explainers,
-            differences=differences)
+    def figures(self) -> Figures:
+        """Compute means, intervals and mean curves."""
+        keys = [(pair, quantity) for pair in self.pairs
+                for method, quantity in self.means.sums if method == pair.name]
+        estimates = self.means.estimates([
+            ((pair.name, quantity), (pair.base, quantity))
+            for pair, quantity in keys])
+        methods = {name: MethodFigures() for name in self.methods}
+        for method, quantity in self.means.sums:
+            methods[method].estimates[quantity] = estimates[method, quantity]
+        for (method, quantity), total in self.curves.items():
+            methods[method].curves[quantity] = (total / self.objects).tolist()
+        differences: dict[Pair, dict[Quantity, Estimate]] = {}
+        for pair, quantity in keys:
+            differences.setdefault(pair, {})[quantity] = estimates[
+                (pair.name, quantity), (pair.base, quantity)]
+        return Figures(self.images, self.objects, self.skipped, methods,
+                       differences)
 
 
 def put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Set a value in a dict of dicts of ..."""
+    """Set a value in a dict of dicts of ...
+
+    >>> tree = {}
+    >>> put(tree, ['ci95', 'deletion', 'target'], [1, 2])
+    >>> tree
+    {'ci95': {'deletion': {'target': [1, 2]}}}
+    """
     *outer, last = path
     for name in outer:
         tree = tree.setdefault(name, {})
     tree[last] = value
-
-
-def summarize(entries: Iterable[dict[str, Any]], methods: Sequence[str],
-              pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The figures of a run; see :meth:`Summary.as_dict`."""
-    summary = Summary(methods, pairs)
-    for entry in entries:
-        summary.add(entry)
-    return summary.as_dict()

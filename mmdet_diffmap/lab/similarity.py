@@ -8,17 +8,23 @@ from skimage.metrics import structural_similarity
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation of two maps (H, W), in [-1, 1]; NaN where
-    one is flat, or they are single pixels."""
-    one, other = (rankdata(each) for each in (first.ravel(), second.ravel()))
-    if not one.std() or not other.std():
+    """Compute Spearman's rank correlation of two maps (H, W), in [-1, 1]; NaN
+    where one is flat, or they are single pixels.
+
+    >>> heatmap = np.array([[1., 2.], [3., 9.]])
+    >>> round(rank_correlation(heatmap, heatmap**2), 6)
+    1.0
+    """
+    first_ranks, second_ranks = (rankdata(first.ravel()),
+                                 rankdata(second.ravel()))
+    if not first_ranks.std() or not second_ranks.std():
         return math.nan
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.corrcoef(first_ranks, second_ranks)[0, 1])
 
 
 def structural(first: np.ndarray, second: np.ndarray, span: float) -> float:
-    """The mean SSIM of two maps (H, W), at most 1 (Wang et al., TIP 2004, with
-    their Gaussian windows).
+    """Compute the mean SSIM of two maps (H, W), at most 1 (Wang et al., TIP
+    2004, with their Gaussian windows).
 
     Args:
         first, second (np.ndarray): The maps, at least 11 pixels on a side.

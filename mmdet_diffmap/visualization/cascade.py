@@ -1,10 +1,11 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The pictures of the sanity check."""
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 MEASURES = {
@@ -14,41 +15,49 @@ MEASURES = {
 }
 
 
+class Estimate(Protocol):
+    """A mean with its interval; None where nothing has a value."""
+
+    @property
+    def mean(self) -> float | None:
+        """The mean."""
+
+    @property
+    def limits(self) -> Sequence[float] | None:
+        """The ends of the interval."""
+
+
 def draw_similarities(stages: Sequence[str],
-                      figures: Mapping[str, Mapping[str, Any]],
-                      blank: Mapping[str, float]) -> Figure:
+                      figures: Mapping[str, Mapping[str, Sequence[Estimate]]],
+                      blank: Mapping[str, float],
+                      bases: Mapping[str, str]) -> Figure:
     """Draw how alike maps remain while a detector loses its weights.
 
-    A method and its difference map (``NAME`` and ``NAME-diff``) have one
-    colour, the difference map a solid line.
+    A method and its difference map have one colour, the difference map a
+    solid line.
 
     Args:
         stages (Sequence[str]): The parts in the order in which they lost
             their weights; the first is the unchanged detector.
-        figures (Mapping): By map, measure and stage ``mean`` and ``ci95``.
+        figures (Mapping): By map and measure, the similarity at each stage.
         blank (Mapping): By map the SSIM with a map of zeros, marked at the
             right edge.
+        bases (Mapping): By the name of each difference map, the method whose
+            heat maps it compares.
     """
     figure = Figure(figsize=(17, 5.5), layout='constrained')
-    bases = list(dict.fromkeys(name.removesuffix('-diff')
-                               for name in figures))
+    methods = list(dict.fromkeys(bases.get(name, name) for name in figures))
     colours = colormaps['tab10']
     for axes, (measure, title) in zip(figure.subplots(1, 3),
                                       MEASURES.items()):
-        for name, found in figures.items():
-            base = name.removesuffix('-diff')
-            colour = colours(bases.index(base) % colours.N)
-            means = [np.nan if one['mean'] is None else one['mean']
-                     for one in found[measure]]
-            axes.plot(means, '--' if name == base else '-', color=colour,
-                      marker='.', label=name)
-            limits = [one['ci95'] or (np.nan, np.nan)
-                      for one in found[measure]]
-            axes.fill_between(range(len(means)), *np.transpose(limits),
-                              color=colour, alpha=0.08, linewidth=0)
+        for name, similarities in figures.items():
+            method = bases.get(name, name)
+            colour = colours(methods.index(method) % colours.N)
+            draw_line(axes, similarities[measure], color=colour, label=name,
+                      linestyle='--' if name == method else '-')
             if measure == 'ssim':
                 axes.plot(len(stages) - 0.5, blank[name], color=colour,
-                          marker='<' if name == base else 'o')
+                          marker='<' if name == method else 'o')
         axes.axhline(0, color='black', linewidth=0.5)
         axes.set(title=title, ylim=(-0.3, 1.05))
         axes.set_xticks(range(len(stages)), stages, rotation=60, ha='right',
@@ -58,16 +67,28 @@ def draw_similarities(stages: Sequence[str],
     return figure
 
 
+def draw_line(axes: Axes, estimates: Sequence[Estimate],
+              **style: Any) -> None:
+    """Draw means as a line, with their intervals behind it."""
+    means = [np.nan if estimate.mean is None else estimate.mean
+             for estimate in estimates]
+    axes.plot(means, marker='.', **style)
+    limits = [estimate.limits or (np.nan, np.nan) for estimate in estimates]
+    axes.fill_between(range(len(means)), *np.transpose(limits),
+                      color=style['color'], alpha=0.08, linewidth=0)
+
+
 def draw_stages(stages: Sequence[str],
                 maps: Sequence[Mapping[str, np.ndarray]],
-                image: np.ndarray) -> Figure:
+                image: np.ndarray, signed: Collection[str]) -> Figure:
     """Draw one object's maps at every stage, a row for each map.
 
     Args:
         stages (Sequence[str]): See :func:`draw_similarities`.
-        maps (Sequence[Mapping]): For each stage the maps (H, W) by name;
-            signed where the name ends in ``-diff``.
+        maps (Sequence[Mapping]): For each stage the maps (H, W) by name.
         image (np.ndarray): RGB, uint8 (H, W, 3).
+        signed (Collection[str]): The names of maps in [-1, 1]; all others are
+            in [0, 1].
     """
     names = list(maps[0])
     height, width = image.shape[:2]
@@ -78,13 +99,12 @@ def draw_stages(stages: Sequence[str],
     panels = figure.subplots(len(names), len(stages), squeeze=False)
     grey = image.mean(axis=2)
     for row, name in zip(panels, names):
-        signed = name.endswith('-diff')
-        for axes, found in zip(row, maps):
+        for axes, stage_maps in zip(row, maps):
             axes.imshow(grey, cmap='gray', vmin=0, vmax=255)
             axes.imshow(
-                found[name],
-                cmap='coolwarm' if signed else 'inferno',
-                vmin=-1 if signed else 0,
+                stage_maps[name],
+                cmap='coolwarm' if name in signed else 'inferno',
+                vmin=-1 if name in signed else 0,
                 vmax=1,
                 alpha=0.75)
             axes.set_xticks([])

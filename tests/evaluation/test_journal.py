@@ -21,17 +21,20 @@ def started(folder, rank=0):
 def read(folder):
     journal = Journal(folder)
     places = journal.places()
-    return list(journal.entries(places[one] for one in sorted(places,
-                                                             key=sort_key)))
+    return list(journal.entries(
+        places[image_id] for image_id in sorted(places, key=sort_key)))
+
+
+def read_ids(folder):
+    return [measured['image_id'] for measured in read(folder)]
 
 
 def test_all_processes_are_read(tmp_path):
     for rank, ids in enumerate([(5, 1), (3, 'b'), ('a"\\', 10)]):
         journal = started(tmp_path, rank)
-        for one in ids:
-            journal.append(entry(one))
-    assert [one['image_id'] for one in read(tmp_path)] == [1, 3, 5, 10,
-                                                           'a"\\', 'b']
+        for image_id in ids:
+            journal.append(entry(image_id))
+    assert read_ids(tmp_path) == [1, 3, 5, 10, 'a"\\', 'b']
 
 
 def test_an_entry_is_on_disk_at_once(tmp_path):
@@ -51,9 +54,9 @@ def test_a_torn_last_line_is_dropped_and_written_over(torn, tmp_path):
     journal.close()
     with open(journal.file, 'ab') as file:
         file.write(torn)
-    assert [one['image_id'] for one in read(tmp_path)] == [1, 2]
+    assert read_ids(tmp_path) == [1, 2]
     started(tmp_path).append(entry(3))
-    assert [one['image_id'] for one in read(tmp_path)] == [1, 2, 3]
+    assert read_ids(tmp_path) == [1, 2, 3]
     lines = journal.file.read_text().splitlines()
     assert len(lines) == 3 and all(json.loads(line) for line in lines)
 
@@ -71,8 +74,8 @@ def test_what_failed_once_counts_when_it_was_measured(tmp_path):
             [entry(1, failed='x'), entry(2), entry(3, failed='y')],
             [entry(1), entry(2, failed='z')]]):
         journal = started(tmp_path, rank)
-        for one in entries:
-            journal.append(one)
+        for measured in entries:
+            journal.append(measured)
     assert read(tmp_path) == [entry(1), entry(2), entry(3, failed='y')]
     assert [place.failed for place in Journal(tmp_path).places().values()] \
         == [False, False, True]

@@ -79,8 +79,8 @@ def test_photographs_have_masks_and_no_parts(real):
     for index in range(12):
         info = dataset.get_data_info(index)
         truth = GroundTruth.of_instances(info['instances'])
-        if not len(truth) or any(one.get('ignore_flag')
-                                 for one in info['instances']):
+        if not len(truth) or any(instance.get('ignore_flag')
+                                 for instance in info['instances']):
             continue
         regions = Regions(truth, (info['height'], info['width']),
                           torch.device('cpu'))

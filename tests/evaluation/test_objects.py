@@ -3,12 +3,18 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
+from squares import SquareDetector
 
 from mmdet_diffmap.evaluation.ground_truth import GroundTruth
 from mmdet_diffmap.evaluation.objects import (
-    found_scores,
+    ObjectChoice,
     match_objects,
+    matched_scores,
 )
+from mmdet_diffmap.evaluation.protocol import Protocol
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+
+from . import pointing
 
 
 def detections(*rows):
@@ -59,10 +65,10 @@ def test_images_without_annotations_or_detections():
 
 
 def test_crowds_are_ignored():
-    known = GroundTruth.of_instances([
+    annotated = GroundTruth.of_instances([
         dict(bbox=[0, 0, 9, 9], bbox_label=1, ignore_flag=1),
         dict(bbox=[1, 0, 9, 9], bbox_label=2, ignore_flag=0)])
-    assert known.labels.tolist() == [2]
+    assert annotated.labels.tolist() == [2]
 
 
 def test_scores_of_objects_that_are_found_again():
@@ -70,12 +76,12 @@ def test_scores_of_objects_that_are_found_again():
                          (40, 0, 50, 10, .9, 0))
     again = detections((0, 0, 10, 8, .3, 0), (0, 0, 10, 9, .7, 0),
                        (0, 0, 10, 10, .8, 1), (20, 0, 30, 5, .6, 1))
-    found = found_scores(objects, [again, detections(), objects, again], .5)
+    found = matched_scores(objects, [again, detections(), objects, again], .5)
     expected = [[.7, 0, 0], [0, 0, 0], [.9, .9, .9], [.7, 0, 0]]
     torch.testing.assert_close(found, torch.tensor(expected))
-    assert found_scores(objects, [detections()], .5).tolist() == [[0, 0, 0]]
+    assert matched_scores(objects, [detections()], .5).tolist() == [[0, 0, 0]]
     again.scores[1] = float('nan')
-    assert found_scores(objects, [again], .5).isnan().tolist() == [
+    assert matched_scores(objects, [again], .5).isnan().tolist() == [
         [True, False, False]]
 
 
@@ -86,11 +92,29 @@ def test_masks_of_every_form():
     plain = dict(size=[6, 8], counts=[2 * 6 + 1, 3, 3, 3, 3, 3, 3, 3, 3, 3,
                                       6 + 2])
     polygon = [[2, 1, 7, 1, 7, 4, 2, 4]]
-    known = GroundTruth.of_instances([
-        dict(bbox=[2, 1, 7, 4], bbox_label=0, mask=one)
-        for one in (encoded, plain, polygon)])
-    assert np.array_equal(known.mask_arrays((6, 8)), [mask == 1] * 3)
+    annotated = GroundTruth.of_instances([
+        dict(bbox=[2, 1, 7, 4], bbox_label=0, mask=form)
+        for form in (encoded, plain, polygon)])
+    assert np.array_equal(annotated.mask_arrays((6, 8)), [mask == 1] * 3)
 
 
 def test_without_masks():
     assert truth((0, 0, 9, 9, 1)).mask_arrays((9, 9)) is None
+
+
+class Moving(SquareDetector):
+    """Finds another box at every run."""
+
+    def predict(self, inputs, samples, **options):
+        x1, y1, x2, y2 = self.squares[0]
+        self.squares = ((x1, y1, x2 + 8, y2), *self.squares[1:])
+        return super().predict(inputs, samples, **options)
+
+
+def test_two_runs_must_find_the_same_objects():
+    model = Moving(*pointing.SQUARES)
+    choice = ObjectChoice(pointing.truth(), Protocol())
+    adapter = DetectorAdapter(model, None)
+    choice(adapter.trace(pointing.data()))
+    with pytest.raises(RuntimeError, match='two runs of the detector find'):
+        choice(adapter.trace(pointing.data()))

@@ -52,7 +52,7 @@ def images():
 def test_every_step_replaces_so_many_of_the_first_pixels(images):
     start, end, order = images
     counts = [0, 5, 10, 15, 63, 63]
-    steps = [one.clone() for one in perturb(start, end, order, counts)]
+    steps = [image.clone() for image in perturb(start, end, order, counts)]
     assert len(steps) == 5
     for count, image in zip(counts[1:], steps):
         replaced = (image == end).all(dim=0).flatten()

@@ -9,7 +9,7 @@ def settings(**model):
     cfg = Config.fromfile(CONFIG)
     cfg.model.update(model)
     return run_settings(cfg, demo_detector(), None,
-                        Methods({'odam': 'odam'}).by_name, Protocol())
+                        Methods({'odam': 'odam'}).methods, Protocol())
 
 
 def test_where_weights_came_from_is_no_setting():

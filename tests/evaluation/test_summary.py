@@ -1,20 +1,19 @@
 import numpy as np
 import pytest
 
-from mmdet_diffmap.evaluation.summary import (
-    Means,
-    interval,
-    percent_curves,
-    summarize,
-)
+from mmdet_diffmap.evaluation.measured_image import MeasuredImage
+from mmdet_diffmap.evaluation.summary import Summary
+
+OBJECT = dict(label=0, score=.9, bbox=[0, 0, 9, 9], truth=[0, 0, 9, 9],
+              area=81)
 
 
 def random_entry(image_id, count, random, methods=('a', 'b'), steps=4):
-    found = random.uniform(.4, 1, count)
+    untouched = random.uniform(.4, 1, count)
     return dict(
         image_id=image_id,
-        objects=[{}] * count,
-        untouched=found.tolist(),
+        objects=[OBJECT] * count,
+        untouched=untouched.tolist(),
         scores={
             method: {
                 direction: {
@@ -36,20 +35,30 @@ def entries():
             for i, count in enumerate([2, 5, 3, 2, 4, 2, 6])]
 
 
+def summarize(entries, methods, pairs):
+    """Return the figures as del_ins.json holds them."""
+    summary = Summary(methods, pairs)
+    for entry in entries:
+        summary.add(entry)
+    return summary.figures().as_dict()
+
+
 def test_curves_are_in_per_cent_of_the_untouched_scores():
     entry = dict(
+        image_id=0,
+        objects=[OBJECT] * 3,
         untouched=[.8, .5, .7],
         scores=dict(m=dict(
             deletion=dict(target=[[.8, .4], [.5, .1], [.7, .7]],
                           others=[[.6, .3], [.75, .75], [.65, 0]]),
             insertion=dict(target=[[0, .4], [0, .1], [0, .7]],
                            others=[[0, .3], [0, .3], [0, 0]]))))
-    found = percent_curves(entry, 'm')
-    assert found['deletion', 'target'].tolist() == [
+    curves = MeasuredImage.of_entry(entry).percent_curves('m')
+    assert curves['deletion', 'target'].tolist() == [
         [100, 50], [100, pytest.approx(20)], [100, 100]]
-    assert found['deletion', 'others'] == pytest.approx(
+    assert curves['deletion', 'others'] == pytest.approx(
         np.array([[100, 50], [100, 100], [100, 0]]))
-    assert found['insertion', 'others'][0].tolist() == [0, 50]
+    assert curves['insertion', 'others'][0].tolist() == [0, 50]
 
 
 def test_means_are_over_all_objects(entries):
@@ -61,10 +70,10 @@ def test_means_are_over_all_objects(entries):
             curve = 100 * np.array(values) / untouched
             areas.append(np.trapezoid(curve, dx=1 / 4))
             curves.append(curve)
-    found = result['explainers']['b']
+    figures = result['explainers']['b']
     assert result['num_objects'] == 24 and result['num_images'] == 7
-    assert found['insertion']['target'] == pytest.approx(np.mean(areas))
-    assert found['curves']['insertion']['target'] == pytest.approx(
+    assert figures['insertion']['target'] == pytest.approx(np.mean(areas))
+    assert figures['curves']['insertion']['target'] == pytest.approx(
         np.mean(curves, axis=0))
     odi = [value for entry in entries
            for value in entry['localization']['a']['odi_box'][1:]]
@@ -72,7 +81,7 @@ def test_means_are_over_all_objects(entries):
         'odi_box'] == pytest.approx(np.mean(odi))
     pair = result['differences']['b - a']['insertion']['target']
     assert pair['mean'] == pytest.approx(
-        found['insertion']['target'] -
+        figures['insertion']['target'] -
         result['explainers']['a']['insertion']['target'])
 
 
@@ -81,40 +90,3 @@ def test_images_without_objects_are_counted_apart(entries):
     assert result['num_skipped'] == 1 and result['num_images'] == 7
     empty = summarize([dict(image_id=-1, objects=[])], ['a'], [])
     assert empty['num_images'] == 0 and empty['explainers'] == dict(a={})
-
-
-def test_intervals_of_the_normal_distribution():
-    random = np.random.default_rng(1)
-    means = Means()
-    for value in random.normal(10, 2, 400):
-        means.add('x', [value])
-    (low, high), = means.intervals(['x']).values()
-    # the closed form: 1.96 standard errors, here 0.196
-    assert high - low == pytest.approx(2 * 1.96 * 2 / 20, rel=.15)
-    assert low < means.mean('x') < high
-
-
-def test_differences_are_paired():
-    random = np.random.default_rng(1)
-    means = Means()
-    for value in random.normal(10, 50, 60):
-        means.add('x', [value, value + 1])
-        means.add('y', [value - 3, value - 2])
-    limits = means.intervals(['x', 'y'], [('x', 'y')])
-    assert limits['x', 'y'] == pytest.approx([3, 3])
-    assert limits['x'][1] - limits['x'][0] > 10
-
-
-def test_images_are_drawn_not_objects():
-    # two images of 100 equal objects: a mean is 0, 1/2 or 1, not about 1/2
-    means = Means()
-    means.add('x', [0.] * 100)
-    means.add('x', [1.] * 100)
-    assert means.intervals(['x'])['x'] == [0, 1]
-
-
-def test_nothing_known_has_no_interval():
-    means = Means()
-    means.add('x', [None])
-    assert means.mean('x') is None and means.intervals(['x'])['x'] is None
-    assert interval(np.array([np.nan])) is None

@@ -24,9 +24,9 @@ def test_rank_correlation_of_a_flat_map_is_not_known():
 
 
 def test_ssim():
-    one = RANDOM.random((40, 30))
-    assert structural(one, one, 1) == pytest.approx(1)
-    assert structural(one, RANDOM.random((40, 30)), 1) < 0.2
+    heatmap = RANDOM.random((40, 30))
+    assert structural(heatmap, heatmap, 1) == pytest.approx(1)
+    assert structural(heatmap, RANDOM.random((40, 30)), 1) < 0.2
 
 
 @pytest.mark.parametrize('span', [1., 2.])

@@ -14,7 +14,7 @@ from ...tracing.detector import DetectorAdapter
 
 
 def parts_from_the_head(model: BaseDetector, image: str) -> list[str]:
-    """The parts of a detector that have weights, in the reverse order of
+    """Find the parts of a detector that have weights, in the reverse order of
     their last calls.
 
     A part is a child of a child of the detector, such as ``backbone.layer4``,
@@ -47,7 +47,11 @@ def parts_from_the_head(model: BaseDetector, image: str) -> list[str]:
 
 
 def part_of(name: str) -> str:
-    """The part to which a module belongs, by their paths."""
+    """Return the part to which a module belongs, by their paths.
+
+    >>> part_of('backbone.layer4.1.conv2')
+    'backbone.layer4'
+    """
     path = name.split('.')
     depth = 3 if path[0] == 'roi_head' else 2
     if len(path) > depth and path[depth - 1] == 'layers':

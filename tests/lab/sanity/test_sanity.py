@@ -10,9 +10,11 @@ from naive import odam
 from mmdet_diffmap.apis import explain
 from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.explainers import Explainer
+from mmdet_diffmap.explainers.engine import Selection
 from mmdet_diffmap.lab.sanity import check_sanity
-from mmdet_diffmap.lab.sanity.check import inside
+from mmdet_diffmap.lab.sanity.cascade import slices_of
 from mmdet_diffmap.lab.sanity.held_detections import HeldDetections
+from mmdet_diffmap.lab.sanity.methods import CheckedMethods
 from mmdet_diffmap.lab.sanity.randomization import (
     part_of,
     parts_from_the_head,
@@ -79,13 +81,13 @@ def test_other_weights_explain_the_same_detections(family):
         not torch.allclose(without.bboxes, first.bboxes)
     with held.held(model):
         (sample, ) = explain(model, data, 'ODAM', score_thr=0)
-    found = sample.pred_instances
+    instances = sample.pred_instances
     for name in 'bboxes', 'scores', 'labels':
-        assert torch.equal(found[name], first[name])
+        assert torch.equal(instances[name], first[name])
     with held.held(model):
-        _, expected = odam(model, data, len(found))
+        _, expected = odam(model, data, len(instances))
     assert expected.amax() == 1
-    assert torch.allclose(found.heatmaps, expected, atol=2e-3)
+    assert torch.allclose(instances.heatmaps, expected, atol=2e-3)
 
 
 class Place(Explainer):
@@ -105,15 +107,15 @@ class Place(Explainer):
 def test_check():
     model = demo_detector()
     before = copy.deepcopy(model.state_dict())
-    found = check_sanity(model, [SCENE], {'odam': 'ODAM', 'place': Place()},
-                         max_objects=2)
+    checked = check_sanity(model, [SCENE], {'odam': 'ODAM', 'place': Place()},
+                           Selection(max_objects=2))
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert found.objects == 2 and found.stages[0] == 'unchanged'
-    assert len(found.maps) == len(found.stages) > 10
+    assert checked.objects == 2 and checked.stages[0] == 'unchanged'
+    assert len(checked.maps) == len(checked.stages) > 10
 
     def means(name, measure):
-        return [one['mean'] for one in found.figures[name][measure]]
+        return [estimate.mean for estimate in checked.figures[name][measure]]
 
     for name in 'odam', 'odam-diff', 'place', 'place-diff':
         for measure in 'rank_correlation', 'rank_correlation_in_box', 'ssim':
@@ -123,12 +125,33 @@ def test_check():
         assert min(means(name, 'ssim')) == pytest.approx(1)
     assert means('odam', 'rank_correlation')[-1] < 0.7
     assert means('odam', 'ssim')[-1] < 0.95
-    assert 0 < found.blank['odam'] < 1
+    assert 0 < checked.blank['odam'] < 1
 
 
 def test_nothing_to_check():
     with pytest.raises(ValueError, match='no object above the score thresh'):
-        check_sanity(demo_detector(), [SCENE], {'odam': 'ODAM'}, score_thr=1)
+        check_sanity(demo_detector(), [SCENE], {'odam': 'ODAM'},
+                     Selection(score_thr=1))
+
+
+def test_names_tell_nothing():
+    """A method is plain whatever it is called, and its difference map is
+    compared on the span of signed maps."""
+    odd, plain = (
+        check_sanity(demo_detector(), [SCENE], {name: 'ODAM'},
+                     Selection(max_objects=2)) for name in ('x-diff', 'odam'))
+    assert odd.bases == {'x-diff-diff': 'x-diff'}
+    assert odd.figures['x-diff'] == plain.figures['odam']
+    assert odd.figures['x-diff-diff'] == plain.figures['odam-diff']
+    assert odd.blank == {'x-diff': plain.blank['odam'],
+                         'x-diff-diff': plain.blank['odam-diff']}
+    first = odd.maps[0]
+    assert first['x-diff'].min() >= 0 > first['x-diff-diff'].min()
+
+
+def test_two_maps_of_one_name():
+    with pytest.raises(ValueError, match='a-diff is the name of a method, '):
+        CheckedMethods({'a': 'ODAM', 'a-diff': 'GradCAM'})
 
 
 def test_difference_maps_are_checked_anyway():
@@ -138,8 +161,9 @@ def test_difference_maps_are_checked_anyway():
 
 
 def test_rows_and_columns_of_a_box():
-    assert inside((2.6, 1.2, 7.9, 4.), (10, 20)) == (slice(1, 4), slice(2, 7))
-    rows, columns = inside((-3., 9.9, -1., 12.), (10, 20))
+    assert slices_of((2.6, 1.2, 7.9, 4.), (10, 20)) == (slice(1, 4),
+                                                        slice(2, 7))
+    rows, columns = slices_of((-3., 9.9, -1., 12.), (10, 20))
     assert (rows.start, columns.start) == (9, 0)
     assert columns.stop > columns.start
 
