@@ -26,6 +26,7 @@ from mmdet_diffmap.evaluation import (
     Protocol,
 )
 from mmdet_diffmap.explainers import DRISE, ODAM, build_explainer
+from mmdet_diffmap.explainers.engine import Selection
 from mmdet_diffmap.lab.sanity import check_sanity
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.measuring import peak_memory
@@ -150,11 +151,11 @@ def test_deletion_and_insertion():
 def test_sanity_check_takes_the_same_weights_away():
     checked, expected = (
         check_sanity(demo('fcos', device), [SCENE], {'odam': 'ODAM'},
-                     max_objects=2) for device in ('cuda', 'cpu'))
+                     Selection(max_objects=2)) for device in ('cuda', 'cpu'))
     assert checked.stages == expected.stages
     for figure, other in zip(checked.figures['odam']['rank_correlation'],
                              expected.figures['odam']['rank_correlation']):
-        assert figure['mean'] == pytest.approx(other['mean'], abs=0.02)
+        assert figure.mean == pytest.approx(other.mean, abs=0.02)
 
 
 def test_nothing_stays_on_the_gpu():

@@ -23,6 +23,8 @@ from .stopwatch import Stopwatch
 
 #: What the journal says of an image, in this order.
 ENTRY = ('objects', 'untouched', *MAP_METRICS, 'scores')
+#: What gets the maps of one method after the other.
+Measurement = MapMeasurement | DeletionInsertion
 
 
 class ImageScorer:
@@ -95,11 +97,10 @@ class ImageScorer:
             waiting = [next(traces)]
         return choice.objects_of(waiting[0]), hand_on(waiting, traces)
 
-    def _measurements(
-            self, objects: ImageObjects, data: dict, image_id: Hashable
-    ) -> list[MapMeasurement | DeletionInsertion]:
+    def _measurements(self, objects: ImageObjects, data: dict,
+                      image_id: Hashable) -> list[Measurement]:
         """Begin what the protocol asks for."""
-        measurements: list[MapMeasurement | DeletionInsertion] = []
+        measurements: list[Measurement] = []
         if self.protocol.map_metrics:
             measurements.append(
                 MapMeasurement(objects, self.protocol.map_metrics,
@@ -110,9 +111,8 @@ class ImageScorer:
                                   self.forward, self.watch, self.profile))
         return measurements
 
-    def _add_maps(
-            self, traces: Iterator[Trace],
-            measurements: list[MapMeasurement | DeletionInsertion]) -> None:
+    def _add_maps(self, traces: Iterator[Trace],
+                  measurements: list[Measurement]) -> None:
         """Make the maps of one method after the other, and measure them."""
         for group in self.methods.groups:
             with self.watch.stage('explain'):

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-from torch.utils.data import Dataset, Sampler
+from mmengine.registry import DATASETS
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..apis.image_pipeline import DatasetPipelines
 from .ground_truth import GroundTruth
+
+#: Of mmdet's config of a data loader, what holds here too.
+LOADER_OPTIONS = ('num_workers', 'persistent_workers', 'pin_memory',
+                  'prefetch_factor', 'timeout')
 
 
 @dataclass(frozen=True)
@@ -112,3 +117,25 @@ def only(items: list[Any]) -> Any:
     """Return the item of a batch of one."""
     (item, ) = items
     return item
+
+
+def dataset_of(dataloader: DataLoader | dict) -> Any:
+    """Return the data set of a data loader or of its config, ready for
+    use."""
+    if isinstance(dataloader, DataLoader):
+        return dataloader.dataset
+    dataset = dataloader['dataset']
+    if isinstance(dataset, dict):
+        dataset = DATASETS.build(dataset)
+    if hasattr(dataset, 'full_init'):
+        dataset.full_init()
+    return dataset
+
+
+def loader_options(dataloader: DataLoader | dict) -> dict[str, Any]:
+    """Return those of ``LOADER_OPTIONS`` that a data loader, or its config,
+    has."""
+    if isinstance(dataloader, DataLoader):
+        return {name: getattr(dataloader, name) for name in LOADER_OPTIONS}
+    return {name: dataloader[name] for name in LOADER_OPTIONS
+            if name in dataloader}

@@ -12,7 +12,7 @@ from mmdet.structures import DetDataSample
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, LOOPS
+from mmengine.registry import LOOPS
 from mmengine.runner import Runner, TestLoop
 from torch.utils.data import DataLoader
 
@@ -22,7 +22,15 @@ from ..io.files import replacing
 from ..io.progress import progress_bar
 from ..tracing.detector import unwrapped
 from .image_scorer import ImageScorer
-from .image_set import FailedImage, ImageSet, RemainingImages, TestImage, only
+from .image_set import (
+    FailedImage,
+    ImageSet,
+    RemainingImages,
+    TestImage,
+    dataset_of,
+    loader_options,
+    only,
+)
 from .metric import ExplanationMetric
 from .protocol import Methods, Protocol
 from .run import BenchmarkRun
@@ -34,9 +42,6 @@ TABLE_1 = tuple(
     f'{name}{ending}'
     for name in ('grad-cam', 'ss-grad-cam', 'ss-grad-cam++', 'odam')
     for ending in ('', '-diff'))
-#: Of mmdet's config of a data loader, what holds here too.
-LOADER_OPTIONS = ('num_workers', 'persistent_workers', 'pin_memory',
-                  'prefetch_factor', 'timeout')
 
 
 @LOOPS.register_module()
@@ -238,25 +243,3 @@ def dead_worker(error: Exception) -> ChildProcessError:
     return ChildProcessError(
         'a worker that loads images died; finished images are kept, and '
         f'--resume goes on from there: {error}')
-
-
-def dataset_of(dataloader: DataLoader | dict) -> Any:
-    """Return the data set of a data loader or of its config, ready for
-    use."""
-    if isinstance(dataloader, DataLoader):
-        return dataloader.dataset
-    dataset = dataloader['dataset']
-    if isinstance(dataset, dict):
-        dataset = DATASETS.build(dataset)
-    if hasattr(dataset, 'full_init'):
-        dataset.full_init()
-    return dataset
-
-
-def loader_options(dataloader: DataLoader | dict) -> dict[str, Any]:
-    """Return those of ``LOADER_OPTIONS`` that a data loader, or its config,
-    has."""
-    if isinstance(dataloader, DataLoader):
-        return {name: getattr(dataloader, name) for name in LOADER_OPTIONS}
-    return {name: dataloader[name] for name in LOADER_OPTIONS
-            if name in dataloader}

@@ -18,7 +18,7 @@ from .journal import Journal
 from .protocol import Methods
 
 
-@dataclass(frozen=True)
+@dataclass
 class BenchmarkRun:
     """A run of the benchmark, as every process knows it.
 
@@ -42,7 +42,7 @@ class BenchmarkRun:
     journal: Journal = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'journal', Journal(self.folder, get_rank()))
+        self.journal = Journal(self.folder, get_rank())
 
     def open(self, resume: bool) -> Collection[Hashable]:
         """Begin, or go on with, the run; all processes do it together.

@@ -66,10 +66,11 @@ def test_against_a_loop_over_pixels():
         sums['other_boxes'] += value * (boxed[0] or boxed[2])
         sums['any_box'] += value * any(boxed)
     top = np.unravel_index(heatmap.argmax(), heatmap.shape)
-    found = localization(torch.from_numpy(heatmap), 1, torch.from_numpy(boxes),
-                         torch.from_numpy(masks))
-    assert found.keys() == LOCALIZATION.keys()
-    assert found == pytest.approx(dict(
+    quantities = localization(torch.from_numpy(heatmap), 1,
+                              torch.from_numpy(boxes),
+                              torch.from_numpy(masks))
+    assert quantities.keys() == LOCALIZATION.keys()
+    assert quantities == pytest.approx(dict(
         pointing_game_box=float(boxes[1][top]),
         pointing_game_mask=float(masks[1][top]),
         energy_inside=sums['own'] / sums['all'],

@@ -58,8 +58,8 @@ def test_what_the_annotations_do_not_tell_is_none():
     bare = GroundTruth(truth.bboxes, truth.labels, truth.masks, [None, None])
     regions = Regions(bare, (192, 192), torch.device('cpu'))
     heatmap, box = torch.ones(192, 192), regions.boxes[0]
-    found = MAP_METRICS['parts'](heatmap, 0, regions, box, 6)
-    assert set(found.values()) == {None}
+    quantities = MAP_METRICS['parts'](heatmap, 0, regions, box, 6)
+    assert set(quantities.values()) == {None}
     assert None not in MAP_METRICS['shape'](heatmap, 0, regions, box,
                                             6).values()
     maskless = GroundTruth(truth.bboxes, truth.labels, [None] * 2, [None] * 2)

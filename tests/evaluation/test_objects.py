@@ -32,19 +32,19 @@ def truth(*rows, **more):
 
 
 def test_the_best_detection_takes_an_object():
-    found = match_objects(
+    matches = match_objects(
         detections((0, 0, 10, 10, .6, 1), (0, 0, 10, 9, .9, 1),
                    (20, 0, 30, 10, .5, 1)),
         truth((20, 0, 30, 10, 1), (0, 0, 10, 10, 1)), .4, .5)
-    assert found == ([1, 2], [1, 0])  # the first finds nothing unclaimed
+    assert matches == ([1, 2], [1, 0])  # the first finds nothing unclaimed
 
 
 def test_a_second_object_is_left_for_the_second_detection():
     # both overlap most with the first object; the second one takes the other
-    found = match_objects(
+    matches = match_objects(
         detections((0, 0, 10, 10, .9, 0), (1, 0, 11, 10, .8, 0)),
         truth((0, 0, 10, 10, 0), (3, 0, 13, 10, 0)), .4, .5)
-    assert found == ([0, 1], [0, 1])
+    assert matches == ([0, 1], [0, 1])
 
 
 @pytest.mark.parametrize('row', [
@@ -76,9 +76,9 @@ def test_scores_of_objects_that_are_found_again():
                          (40, 0, 50, 10, .9, 0))
     again = detections((0, 0, 10, 8, .3, 0), (0, 0, 10, 9, .7, 0),
                        (0, 0, 10, 10, .8, 1), (20, 0, 30, 5, .6, 1))
-    found = matched_scores(objects, [again, detections(), objects, again], .5)
+    scores = matched_scores(objects, [again, detections(), objects, again], .5)
     expected = [[.7, 0, 0], [0, 0, 0], [.9, .9, .9], [.7, 0, 0]]
-    torch.testing.assert_close(found, torch.tensor(expected))
+    torch.testing.assert_close(scores, torch.tensor(expected))
     assert matched_scores(objects, [detections()], .5).tolist() == [[0, 0, 0]]
     again.scores[1] = float('nan')
     assert matched_scores(objects, [again], .5).isnan().tolist() == [

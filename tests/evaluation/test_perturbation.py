@@ -33,8 +33,8 @@ def test_ranking_is_a_stable_sort(height, width, levels, seed, data):
         -levels, levels + 1, (height, width)).astype(np.float32)
     count = data.draw(st.integers(0, height * width))
     expected = np.argsort(-values.flatten(), kind='stable')[:count]
-    found = rank_pixels(torch.from_numpy(values), count)
-    assert found.tolist() == expected.tolist()
+    ranked = rank_pixels(torch.from_numpy(values), count)
+    assert ranked.tolist() == expected.tolist()
 
 
 def test_nan_has_no_rank():

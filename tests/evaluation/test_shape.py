@@ -39,55 +39,56 @@ def test_band_against_a_loop(mask):
 def test_a_map_that_is_its_box():
     mask = rectangle(10, 15, 20, 24)
     band = contour_band(mask)
-    found = shape(mask.float(), mask, mask, band)
-    assert set(found) == set(SHAPE)
-    assert found['half_area'] == found['mean_inside'] == found['in_box'] == 1
-    assert found['rectangularity'] == 1
+    quantities = shape(mask.float(), mask, mask, band)
+    assert set(quantities) == set(SHAPE)
+    for name in 'half_area', 'mean_inside', 'in_box':
+        assert quantities[name] == 1
+    assert quantities['rectangularity'] == 1
     inside = int((band & mask).sum()) / int(mask.sum())
-    assert found['near_contour'] == pytest.approx(inside)
+    assert quantities['near_contour'] == pytest.approx(inside)
     share = int(band.sum()) / int((band | mask).sum())
-    assert found['contour_density'] == pytest.approx(inside / share)
+    assert quantities['contour_density'] == pytest.approx(inside / share)
 
 
 def test_an_ellipse_fills_less_of_its_rectangle():
     mask = rectangle(2, 2, 36, 56)
     ellipse = ((Y - 19.5) / 16)**2 + ((X - 29.5) / 26)**2 <= 1
-    found = shape(ellipse.float(), mask, mask, contour_band(mask))
-    assert found['rectangularity'] == pytest.approx(math.pi / 4, abs=0.02)
-    assert found['half_area'] == pytest.approx(
+    quantities = shape(ellipse.float(), mask, mask, contour_band(mask))
+    assert quantities['rectangularity'] == pytest.approx(math.pi / 4, abs=0.02)
+    assert quantities['half_area'] == pytest.approx(
         math.pi * 16 * 26 / (36 * 56), abs=0.02)
 
 
 def test_a_map_on_the_contour_alone():
     mask = rectangle(10, 15, 20, 24)
     band = contour_band(mask)
-    found = shape(band.float(), mask, mask, band)
-    assert found['near_contour'] == 1
-    assert found['contour_density'] == pytest.approx(
+    quantities = shape(band.float(), mask, mask, band)
+    assert quantities['near_contour'] == 1
+    assert quantities['contour_density'] == pytest.approx(
         int((band | mask).sum()) / int(band.sum()))
-    assert 0 < found['in_box'] < 1  # half of the band is outside
+    assert 0 < quantities['in_box'] < 1  # half of the band is outside
 
 
 def test_even_light_has_a_density_of_one():
     mask = rectangle(10, 15, 20, 24)
-    found = shape(torch.full((H, W), 0.3), mask, mask, contour_band(mask))
-    assert found['contour_density'] == pytest.approx(1)
-    assert found['mean_inside'] == pytest.approx(0.3)
-    assert found['half_area'] == pytest.approx(H * W / int(mask.sum()))
+    quantities = shape(torch.full((H, W), 0.3), mask, mask, contour_band(mask))
+    assert quantities['contour_density'] == pytest.approx(1)
+    assert quantities['mean_inside'] == pytest.approx(0.3)
+    assert quantities['half_area'] == pytest.approx(H * W / int(mask.sum()))
 
 
 def test_values_below_half_do_not_count_as_area():
     mask = rectangle(10, 15, 20, 24)
     heatmap = 0.4 * mask.float()
     heatmap[12:14, 20:30] = 1
-    found = shape(heatmap, mask, mask, contour_band(mask))
-    assert found['half_area'] == pytest.approx(20 / 480)
-    assert found['rectangularity'] == 1
+    quantities = shape(heatmap, mask, mask, contour_band(mask))
+    assert quantities['half_area'] == pytest.approx(20 / 480)
+    assert quantities['rectangularity'] == 1
 
 
 def test_a_map_of_zeros():
     mask = rectangle(10, 15, 20, 24)
-    found = shape(torch.zeros(H, W), mask, mask, contour_band(mask))
-    assert found['half_area'] == found['in_box'] == 0
-    assert math.isnan(found['rectangularity'])
-    assert math.isnan(found['contour_density'])
+    quantities = shape(torch.zeros(H, W), mask, mask, contour_band(mask))
+    assert quantities['half_area'] == quantities['in_box'] == 0
+    assert math.isnan(quantities['rectangularity'])
+    assert math.isnan(quantities['contour_density'])
