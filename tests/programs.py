@@ -1,12 +1,16 @@
-"""Programs as a user starts them."""
+"""Commands and tools as a user starts them."""
 import contextlib
+import importlib
 import io
 import os
-import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 from mmdet_diffmap.__main__ import main
+
+#: Tools whose module has another name.
+MODULES = dict(benchmark_del_ins='benchmark')
 
 
 def added_path(folder):
@@ -16,40 +20,49 @@ def added_path(folder):
 
 
 def run(program, *arguments, cwd=None, expect=0, **environment):
-    """Run a program to its end.
+    """Run a tool, or ``mmdet-diffmap``, to its end.
 
-    One that is to fail (``expect`` is its exit status) runs inside of this
-    process: seconds of imports for a sentence would add up to minutes.
+    It runs inside of this process, since seconds of imports would add up to
+    minutes; in one of its own where it gets environment variables.
+
+    Args:
+        program: The path of a tool, or ``mmdet-diffmap``.
+        cwd: The working folder.
+        expect: The exit status.
     """
     command = [str(program), *map(str, arguments)]
-    if expect and not environment:
-        result = inside(command, cwd)
-    else:
+    if environment:
         env = dict(os.environ, PYTHONWARNINGS='ignore', **environment)
         result = subprocess.run([sys.executable, *command], cwd=cwd, env=env,
                                 capture_output=True, text=True)
+    else:
+        result = inside(command, cwd)
     assert result.returncode == expect, result.stdout + result.stderr
     return result
 
 
 def inside(command, cwd=None):
-    """Run a program, or ``mmdet-diffmap``, in this process, in a folder."""
-    before, folder = sys.argv, os.getcwd()
+    """Run a tool, or ``mmdet-diffmap``, in this process, in a folder."""
+    program, *arguments = map(str, command)
     out, errors = io.StringIO(), io.StringIO()
-    sys.argv = command
+    folder = os.getcwd()
     try:
         os.chdir(cwd or folder)
         with contextlib.redirect_stdout(out), \
                 contextlib.redirect_stderr(errors):
-            if command[0] == 'mmdet-diffmap':
-                main()
-            else:
-                runpy.run_path(command[0], run_name='__main__')
-        code = 0
-    except SystemExit as end:
+            code = main_of(program)(arguments)
+    except SystemExit as end:  # of the argument parser
         code = end.code
     finally:
-        sys.argv = before
         os.chdir(folder)
     return subprocess.CompletedProcess(command, code, out.getvalue(),
                                        errors.getvalue())
+
+
+def main_of(program):
+    """What a tool's script calls."""
+    if program == 'mmdet-diffmap':
+        return main
+    name = Path(program).stem
+    name = MODULES.get(name, name)
+    return importlib.import_module(f'mmdet_diffmap.cli.{name}').main

@@ -29,8 +29,9 @@ MAPS = ('heatmap', 'difference', 'positive')
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
+    report = '--report' in (sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
-        prog='mmdet-diffmap explain',
+        prog=f'mmdet-diffmap {"report" if report else "explain"}',
         description='Explain every object that a detector finds in images '
         'and videos. Without arguments: the bundled scenes and detector.',
         usage='%(prog)s [INPUTS ... MODEL [MODEL ...]] [options]')

@@ -27,7 +27,8 @@ def test_threshold_that_is_no_score(score_thr):
 
 def test_selection_takes_the_best_above_the_threshold():
     data = batch_of(demo_detector(), read_image(SCENE))
-    (every, ) = trace_image(demo_detector(), data, 0, [ODAM()], lambda all: all)
+    (every, ) = trace_image(demo_detector(), data, 0, [ODAM()],
+                            lambda trace: trace)
     chosen = Selection(0.5, 3)(every)
     scores = sorted((score for score in every.detections.scores.tolist()
                      if score > 0.5), reverse=True)

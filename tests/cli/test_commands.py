@@ -60,13 +60,13 @@ def test_all_methods_those_of_a_config_and_of_a_file_of_ones_own(tmp_path):
                      **environment)
     assert '1 of 1 image explained, results in' in result.stdout
     plain = {'grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++',
-             'd-rise', 'odam', 'outward', 'LayerCAM'}
+             'd-rise', 'odam', 'outward', 'layer-cam'}
     folder = tmp_path / 'outputs'
     assert {one.name for one in folder.iterdir()} == plain | {
         'layer-cam-diff'}
     maps = {one.name: np.load(one / 'maps/2.npz')['heatmaps']
             for one in folder.iterdir() if (one / 'vis/2.png').is_file()}
-    assert np.array_equal(maps.pop('layer-cam-diff'), maps['LayerCAM'])
+    assert np.array_equal(maps.pop('layer-cam-diff'), maps['layer-cam'])
     assert maps.keys() == plain
     for name, one in maps.items():
         assert not any(np.array_equal(one, other)
@@ -148,8 +148,8 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
 
 @pytest.mark.parametrize('arguments, message', [
     (['--explainer-options', 'extents'], 'options are given as KEY=VALUE'),
-    (['--max-objects', '-1'], '--max-objects -1 is negative'),
-    (['--object', '-1'], '--object -1 is negative'),
+    (['--max-objects', '-1'], 'argument --max-objects: -1 is negative'),
+    (['--object', '-1'], 'argument --object: -1 is negative'),
     (['--every', '0'], '--every 0 is less than 1'),
     (['--object', '0', '--save-maps'], '--save-maps does not go with'),
     (['--object', '0', '--report'], '--report does not go with --object'),

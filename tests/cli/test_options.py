@@ -1,0 +1,101 @@
+"""What commands have in common, and that they read it at once."""
+import os
+import subprocess
+import sys
+
+import pytest
+from demo import CONFIG, WEIGHTS
+from programs import inside, run
+
+from mmdet_diffmap.apis.video import SHOWN
+from mmdet_diffmap.cli import benchmark, distributed, explain
+from mmdet_diffmap.evaluation import METRICS
+
+HEAVY = ('torch', 'mmcv', 'mmdet', 'mmengine', 'numpy', 'cv2')
+#: Runs the command as its script does, and says what it has imported.
+SCRIPT = f'''
+import sys
+sys.argv = ['/somewhere/bin/mmdet-diffmap', *sys.argv[1:]]
+try:
+    from mmdet_diffmap.__main__ import main
+    status = main()
+except SystemExit as end:
+    status = end.code
+print('imported', *(name for name in {HEAVY} if name in sys.modules))
+sys.exit(status)
+'''
+
+
+def start(script, *arguments, cwd=None):
+    """Run a script in a process of its own."""
+    return subprocess.run(
+        [sys.executable, '-c', script, *map(str, arguments)], cwd=cwd,
+        capture_output=True, text=True,
+        env=dict(os.environ, PYTHONWARNINGS='ignore'))
+
+
+@pytest.mark.parametrize('arguments, status', [
+    (['--help'], 0), (['--version'], 0), ([], 0), (['nothing'], 2),
+    (['explain', '--help'], 0), (['report', '-h'], 0),
+    (['benchmark', '--help'], 0), (['sanity-check', '--help'], 0),
+    (['check-zoo', '--help'], 0), (['explain', 'alone'], 2),
+    (['explain', 'a.jpg', 'b.py', '--score-thr', 'nan'], 2)])
+def test_help_and_mistakes_import_nothing_heavy(arguments, status):
+    result = start(SCRIPT, *arguments)
+    assert result.returncode == status, result.stderr
+    assert result.stdout.splitlines()[-1] == 'imported'
+
+
+def test_the_command_registers_all_when_work_starts(tmp_path):
+    result = start(SCRIPT, 'explain', 'scene://0/2', CONFIG, '--weights',
+                   WEIGHTS, '--max-objects', '1', cwd=tmp_path)
+    assert '1 of 1 image explained' in result.stdout, result.stderr
+
+
+def test_the_api_is_there_in_the_command_too():
+    result = start("import sys; sys.argv = ['mmdet-diffmap']\n"
+                   'import mmdet_diffmap\n'
+                   'assert "torch" not in sys.modules\n'
+                   'from mmdet_diffmap import *\n'
+                   'assert callable(explain) and callable(load_detector)\n'
+                   'assert mmdet_diffmap.difference_map is difference_map\n'
+                   'assert not hasattr(mmdet_diffmap, "nothing")')
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_registers_all():
+    """As configs rely on, by ``custom_imports``."""
+    result = start(
+        'import mmdet_diffmap, mmcv.ops\n'
+        'from mmengine.registry import HOOKS, LOOPS, METRICS\n'
+        'assert HOOKS.get("ExplainHook") and LOOPS.get("ExplanationTestLoop")'
+        ' and METRICS.get("ExplanationMetric")')
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize('command', [
+    'explain', 'report', 'sanity-check'])
+@pytest.mark.parametrize('option, value, message', [
+    ('--score-thr', 'nan', 'nan is not in [0, 1]'),
+    ('--score-thr', '-1', '-1 is not in [0, 1]'),
+    ('--score-thr', '2', '2 is not in [0, 1]'),
+    ('--score-thr', 'high', "invalid score value: 'high'"),
+    ('--max-objects', '-1', '-1 is negative'),
+    ('--max-objects', '1.5', "invalid whole_number value: '1.5'")])
+def test_what_selects_no_detection(command, option, value, message):
+    result = inside(['mmdet-diffmap', command, 'scene://0/2', CONFIG,
+                     f'{option}={value}'])
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_choices_are_those_of_the_package():
+    assert set(explain.MAPS) == set(SHOWN)
+    assert benchmark.METRICS == METRICS
+    assert benchmark.LAUNCHERS == distributed.LAUNCHERS
+
+
+def test_pairs_are_read_as_mmengine_does(tmp_path):
+    result = run('mmdet-diffmap', 'explain', 'scene://0/2', CONFIG,
+                 '--explainer-options', 'extents', cwd=tmp_path, expect=2)
+    assert 'options are given as KEY=VALUE' in result.stderr
