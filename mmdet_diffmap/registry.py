@@ -1,10 +1,14 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""The registry of explanation methods.
+"""The registries of explanation methods and of runs of heads.
 
-It has mmdet's scope: a registry with a scope of its own warns whenever it
+They have mmdet's scope: a registry with a scope of its own warns whenever it
 builds under mmdet's ``default_scope``.
 """
 from mmengine.registry import Registry
 
 EXPLAINERS = Registry(
     'explainer', scope='mmdet', locations=['mmdet_diffmap.explainers'])
+#: Ways to treat a head in one run of a detector; see
+#: :class:`~mmdet_diffmap.tracing.heads.HeadRun`.
+HEAD_RUNS = Registry(
+    'head run', scope='mmdet', locations=['mmdet_diffmap.tracing.heads'])

@@ -85,7 +85,10 @@ def narrow(model: Any) -> None:
 @lru_cache
 def random_detector(family: str) -> nn.Module:
     """Return a detector with random weights, the same at every call."""
-    return build(small_config(CONFIGS[family]), SPREAD)
+    cfg = small_config(CONFIGS[family])
+    if family == 'yolox':  # knows no max_per_img
+        cfg.model.test_cfg.nms.max_num = DETECTIONS
+    return build(cfg, SPREAD)
 
 
 def build(cfg: Config, spread: float = 0.5) -> nn.Module:

@@ -1,10 +1,11 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The detector adapter: the only place that knows mmdet's internals."""
+from __future__ import annotations
+
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
-from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -16,22 +17,14 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..maps.image_frame import ImageFrame
-from .candidates import Candidates, recorded_candidates
-from .heads import (
-    HeadRun,
-    RunsTwiceError,
-    WholeRun,
-    box_head,
-    head_run,
-    proposer_of,
-    without_masks,
-)
+from .changed_inputs import ChangedInputs
+from .heads import HeadRun, RunsTwiceError, WholeRun, head_run, proposer_of
 from .lost_gradients import LossFinder
-from .modes import evaluation_mode, frozen
-from .nested import flat_tensors
+from .modes import frozen
+from .predicting import plain_detections, predicting
+from .recording import recording
 from .target_layer import TargetLayer
-from .trace import NetworkInput, OutputGradient, Trace, recording
-from .turns import one_at_a_time
+from .trace import NetworkInput, OutputGradient, Trace
 
 
 class DetectorAdapter:
@@ -97,15 +90,14 @@ class DetectorAdapter:
 
     def _trace(self, data: dict, index: int, run: HeadRun | None) -> Trace:
         with ExitStack() as stack:
-            stack.enter_context(self._predicting())
+            recorder = stack.enter_context(predicting(self.model))
             inputs, sample = self.preprocess(data, index)
             height, width = inputs.shape[-2:]
             frame = ImageFrame.of_metainfo(sample.metainfo, (height, width))
-            black, white = self._black_and_white(data, index)
+            changed = ChangedInputs(self.model, sample.clone(), frame)
             network_input = NetworkInput(
-                inputs[0], black, white,
-                partial(self._candidates, sample.clone(), frame),
-                partial(self._detections, sample.clone()))
+                inputs[0], *self._black_and_white(data, index),
+                changed.candidates, changed.detections)
             if self.target is None:
                 (sample, ) = self.model.predict(inputs, [sample])
                 return Trace(
@@ -113,16 +105,16 @@ class DetectorAdapter:
                     differentiable_outputs(sample.pred_instances, frame), [],
                     frame, network_input, no_gradients)
             assert run is not None
-            captured = stack.enter_context(self.target.capture())
-            stack.enter_context(run.hooks())
+            captured = stack.enter_context(self.target.capture(recorder))
+            stack.enter_context(run.hooks(recorder))
             (sample, ) = self.model.predict(inputs, [sample])
             with recording():
                 outputs = differentiable_outputs(sample.pred_instances, frame)
-        results = [outputs, *run.reached]
+        ends = [outputs, *run.ends]
         if not run.cut and not len(outputs):  # nothing came to the head
-            results = captured.handed
+            ends = captured.handed
         lost = partial(self._lost, data, index)
-        self.target.check(captured.leaves, results,
+        self.target.check(captured.leaves, ends,
                           lambda: lost('score') or lost('x1'))
         return Trace(
             plain_detections(sample.pred_instances), outputs,
@@ -130,36 +122,36 @@ class DetectorAdapter:
             network_input, run.source(captured), lost,
             run.masks(captured))
 
-    @contextmanager
-    def _predicting(self) -> Iterator[None]:
-        """What all predictions have in common: no gradients, unless someone
-        turns them on inside, evaluation mode, boxes alone."""
-        with one_at_a_time(), torch.inference_mode(False), torch.no_grad(), \
-                evaluation_mode(self.model), without_masks(self.model):
-            yield
-
     def _lost(self, data: dict, index: int, output: str) -> str:
-        """See :class:`Trace`; the detector runs once more."""
+        """Say where an output's gradient is lost, see :class:`Trace`; the
+        detector runs once more."""
         assert self.target is not None
         run = WholeRun(self.model)
         finder = LossFinder(self.model, proposer_of(self.model))
-        with self._predicting(), frozen(self.model), \
-                self.target.capture() as captured, run.hooks(), \
-                finder.watching():
+        with predicting(self.model) as recorder, frozen(self.model), \
+                self.target.capture(recorder) as captured, \
+                run.hooks(recorder), finder.watching():
             inputs, sample = self.preprocess(data, index)
             (sample, ) = self.model.predict(inputs, [sample])
-        found = sample.pred_instances
-        value = found.scores if output == 'score' else \
-            get_box_tensor(found.bboxes)
+        predictions = sample.pred_instances
+        value = predictions.scores if output == 'score' else \
+            get_box_tensor(predictions.bboxes)
         reaches = value.requires_grad and any(
-            one is not None and one.any() for one in torch.autograd.grad(
+            gradient is not None and gradient.any()
+            for gradient in torch.autograd.grad(
                 value.sum(), captured.leaves, allow_unused=True))
         return '' if reaches else finder.place(value)
 
     def preprocess(self, data: dict,
                    index: int) -> tuple[Tensor, DetDataSample]:
-        """The normalised input (1, 3, H, W) and a data sample of one image,
-        padded as in its batch."""
+        """Normalise one image of a batch, padded as in its batch.
+
+        Returns:
+            tuple: The network's input (1, 3, H, W), and its data sample.
+
+        Raises:
+            ValueError: If there is no such image.
+        """
         count = len(data['data_samples'])
         if not 0 <= index < count:
             raise ValueError(f'index {index} is none of a batch of {count}')
@@ -170,8 +162,8 @@ class DetectorAdapter:
                 data['data_samples'][index])
 
     def _black_and_white(self, data: dict, index: int) -> Tensor:
-        """A black and a white pixel as the network gets them, shape (2, 3, 1,
-        1)."""
+        """Return a black and a white pixel as the network gets them, shape
+        (2, 3, 1, 1)."""
         black = torch.zeros_like(data['inputs'][index][:, :32, :32])
         metainfo = data['data_samples'][index].metainfo
         data = dict(
@@ -179,34 +171,6 @@ class DetectorAdapter:
             data_samples=[DetDataSample(metainfo=metainfo) for _ in range(2)])
         data = self.model.data_preprocessor(data, False)
         return data['inputs'][:, :, :1, :1].clone()
-
-    def _detections(self, sample: DetDataSample,
-                    images: Tensor) -> list[InstanceData]:
-        """The final detections of inputs (B, 3, H, W), which are changed
-        copies of one image's, in pixels of the original image."""
-        samples = [sample.clone() for _ in images]
-        with self._predicting(), no_nan_from(box_head(self.model)):
-            samples = self.model.predict(images, samples)
-        return [plain_detections(one.pred_instances) for one in samples]
-
-    def _candidates(self, sample: DetDataSample, frame: ImageFrame,
-                    images: Tensor) -> list[Candidates]:
-        """What the detector predicts for inputs (B, 3, H, W), which are
-        changed copies of one image's, before its final filtering; the final
-        detections where that is not known."""
-        head = box_head(self.model)
-        samples = [sample.clone() for _ in images]
-        # some wrappers of detectors do without, and give boxes of the image
-        rescales = not takes(self.model.predict, 'rescale')
-        options = {} if rescales else dict(rescale=False)
-        with self._predicting(), recorded_candidates(head) as known:
-            samples = self.model.predict(images, samples, **options)
-        if rescales or len(known) != len(samples):
-            known = [None] * len(samples)
-        return [
-            found or final_candidates(one.pred_instances, frame, rescales)
-            for found, one in zip(known, samples)
-        ]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -221,76 +185,24 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-@contextmanager
-def no_nan_from(head: nn.Module | None) -> Iterator[None]:
-    """Make NaN in a head's raw maps an error in this context: mmdet's
-    post-processing takes it for a low score.
-
-    Raises:
-        FloatingPointError: At the end, if there was any.
-    """
-    found: list[Tensor] = []
-
-    def look(module: nn.Module, args: tuple, output: Any) -> None:
-        found.extend(one.isnan().any() for one in flat_tensors(output))
-
-    if head is None:
-        yield
-        return
-    hook = head.register_forward_hook(look)
-    try:
-        yield
-    finally:
-        hook.remove()
-    if found and torch.stack(found).any():
-        raise FloatingPointError(f'{type(head).__name__} gives NaN')
-
-
 def predicting_part(model: Any) -> BaseDetector:
-    """The teacher or the student, whichever a semi-supervised detector asks
-    for its predictions."""
+    """Return the teacher or the student, whichever a semi-supervised detector
+    asks for its predictions."""
     settings = model.semi_test_cfg or {}
     return model.teacher if settings.get(
         'predict_on', 'teacher') == 'teacher' else model.student
 
 
-def takes(function: Callable, name: str) -> bool:
-    """Whether a function has an argument of that name, or any."""
-    return any(one.name == name or one.kind is Parameter.VAR_KEYWORD
-               for one in signature(function).parameters.values())
-
-
 def no_gradients(outputs: Tensor,
                  columns: Sequence[int]) -> Iterator[OutputGradient]:
-    """The gradients of a trace that was made without."""
+    """Raise an error in place of the gradients of a trace without them."""
     raise RuntimeError('the detector was run without gradients: give the '
                        'adapter a target layer')
 
 
-def final_candidates(predictions: InstanceData, frame: ImageFrame,
-                     of_image: bool) -> Candidates:
-    """Final detections in place of candidates. mmdet gave their boxes at the
-    input's scale without the border, or those of the original image."""
-    bboxes = get_box_tensor(predictions.bboxes)
-    if of_image:
-        bboxes = frame.to_input(bboxes)
-    else:
-        top, left = frame.corner
-        bboxes = bboxes + bboxes.new_tensor((left, top) * 2)
-    return Candidates(bboxes, predictions.scores, predictions.labels)
-
-
-def plain_detections(predictions: InstanceData) -> InstanceData:
-    """Boxes, scores and labels of mmdet's predictions, without a graph."""
-    return InstanceData(
-        bboxes=predictions.bboxes.detach(),
-        scores=predictions.scores.detach(),
-        labels=predictions.labels)
-
-
 def differentiable_outputs(predictions: InstanceData,
                            frame: ImageFrame) -> Tensor:
-    """Score and box (x1, y1, x2, y2) in input pixels, shape (N, 5)."""
+    """Join score and box (x1, y1, x2, y2) in input pixels, shape (N, 5)."""
     return torch.cat([
         predictions.scores[:, None],
         frame.to_input(predictions.bboxes),

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .nested import map_tensors
+from .recording import Recorder
 
 PATH = re.compile(r'(?P<path>[\w.]+)(\[(?P<index>\d+)\])?')
 
@@ -61,11 +61,11 @@ class TargetLayer:
         self.module = find_module(model, path)
 
     @contextmanager
-    def capture(self) -> Iterator[CapturedLayer]:
+    def capture(self, recorder: Recorder) -> Iterator[CapturedLayer]:
         """Cut the graph at the module's outputs, and record what follows.
 
-        Gradients are on from the module's first call, so that nothing before
-        it is recorded.
+        Args:
+            recorder (Recorder): Is told when the module has run.
 
         Yields:
             CapturedLayer: Fills with the outputs.
@@ -84,7 +84,7 @@ class TargetLayer:
             return captured.handed[-1]
 
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            torch.set_grad_enabled(True)  # the caller's context puts it back
+            recorder.target_layer_ran()
             return map_tensors(replace, output)
 
         handle = self.module.register_forward_hook(hook)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from ..maps.heatmaps import GridMap
 from ..maps.image_frame import ImageFrame, Shape
 from .candidates import Candidates
+from .recording import recording
 
 #: The outputs of a detection that can be explained, in the order of the
 #: columns of ``Trace.outputs``.
@@ -20,14 +20,6 @@ OUTPUTS = ('score', 'x1', 'y1', 'x2', 'y2')
 #: The mean logit inside the predicted mask, of detectors with a plain mask
 #: branch (Mask R-CNN).
 MASK = 'mask'
-
-
-@contextmanager
-def recording() -> Iterator[None]:
-    """Record gradients, also inside a caller's ``no_grad`` or
-    ``inference_mode``."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
 
 
 def check_outputs(outputs: Sequence[str]) -> None:

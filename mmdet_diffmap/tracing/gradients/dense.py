@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..trace import OUTPUTS, OutputGradient, recording
+from ..recording import recording
+from ..trace import OUTPUTS, OutputGradient
 from .agreement import agree
 from .jacobian import Row, SparseJacobian
 from .products import Products

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..trace import recording
+from ..recording import recording
 
 Row = tuple[int, int]  # detection, column of the outputs
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..trace import MASK, OutputGradient, recording
+from ..recording import recording
+from ..trace import MASK, OutputGradient
 from .crops import RoIStage
 from .roi import CHUNK, RoIGradients, RoIRun
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..measuring import clock, peak_memory
-from ..trace import recording
+from ..recording import recording
 
 Gradients = list[Tensor | None]
 

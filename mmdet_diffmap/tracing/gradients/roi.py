@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..modes import evaluation_mode
-from ..trace import OUTPUTS, LevelGradient, OutputGradient, recording
+from ..recording import recording
+from ..trace import OUTPUTS, LevelGradient, OutputGradient
 from .agreement import agree
 from .crops import Crop, RoIStage, crop_batches, levels_of, pool
 from .dense import DenseGradients, again

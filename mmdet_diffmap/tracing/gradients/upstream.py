@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..recording import recording
 from ..target_layer import CapturedLayer, depend
 from ..trace import (
     OUTPUTS,
     GradientSource,
     LevelGradient,
     OutputGradient,
-    recording,
 )
 
 

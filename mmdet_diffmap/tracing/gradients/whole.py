@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..trace import OUTPUTS, OutputGradient, recording
+from ..recording import recording
+from ..trace import OUTPUTS, OutputGradient
 from .upstream import level_gradients
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..modes import evaluation_mode
 from ..nested import flat_tensors
-from ..trace import OUTPUTS, LevelGradient, OutputGradient, recording
+from ..recording import recording
+from ..trace import OUTPUTS, LevelGradient, OutputGradient
 from .agreement import agree
 from .dense import DenseGradients, again
 from .group_norm import FrozenStatistics

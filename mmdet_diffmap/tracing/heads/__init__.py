@@ -4,22 +4,22 @@
 ``run.py`` says what a run of a head is; ``rois.py``, ``levels.py`` and
 ``whole.py`` are its kinds, from the most special to the one that serves every
 detector. Which one it is follows from what a detector's heads do, never from
-its name. ``attached.py`` undoes what the host detaches, ``masks.py`` is about
-mask branches.
+its name. A plugin registers kinds of its own in ``HEAD_RUNS``. ``attached.py``
+undoes what the host detaches, ``masks.py`` is about mask branches.
 """
 from __future__ import annotations
 
 from mmdet.models.detectors import BaseDetector
 from torch import nn
 
+from ...registry import HEAD_RUNS
 from .levels import LevelHeadRun
 from .masks import without_masks
-from .rois import RoIHeadRun, runs_on_rois
+from .rois import RoIHeadRun
 from .run import (
     HeadRun,
     RunsTwiceError,
     box_head,
-    is_cascade,
     proposer_of,
 )
 from .whole import WholeRun
@@ -34,7 +34,8 @@ __all__ = [
 def head_run(model: BaseDetector,
              statistics: str = 'exact',
              target: nn.Module | None = None) -> HeadRun:
-    """What to do about a detector's head in one run of ``predict``.
+    """Choose what to do about a detector's head in one run of ``predict``: the
+    newest kind in ``HEAD_RUNS`` that takes the detector, or ``WholeRun``.
 
     Args:
         model (BaseDetector): The detector.
@@ -42,16 +43,16 @@ def head_run(model: BaseDetector,
             :class:`~mmdet_diffmap.explainers.GradientExplainer`.
         target (nn.Module, optional): The target layer.
     """
-    if runs_on_rois(model):
-        return RoIHeadRun(model)
-    head = box_head(model)
-    if head is None or is_cascade(model):
-        return WholeRun(model)
-    return LevelHeadRun(model, head, statistics, target)
+    for kind in reversed(HEAD_RUNS.module_dict.values()):
+        run = kind.of(model, statistics, target)
+        if run is not None:
+            return run
+    return WholeRun(model)
 
 
 def cut_heads(model: BaseDetector) -> list[nn.Module]:
-    """The heads whose raw maps become the detections, the last one last.
+    """List the heads whose raw maps become the detections, the last one
+    last.
 
     Raises:
         TypeError: If none is known.

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
 
+from ...registry import HEAD_RUNS
 from ..gradients import (
     DenseGradients,
     FrozenStatistics,
@@ -18,9 +20,10 @@ from ..gradients import (
 )
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
-from .run import HeadRun, RunsTwiceError
+from .run import HeadRun, RunsTwiceError, box_head, is_cascade
 
 
+@HEAD_RUNS.register_module()
 class LevelHeadRun(HeadRun):
     """A head that runs once, most often on feature levels.
 
@@ -45,13 +48,17 @@ class LevelHeadRun(HeadRun):
         self.inside = any(module is target for module in head.modules())
         self.statistics = FrozenStatistics(head) if statistics == 'frozen' \
             else None
-        self.inputs: list[Tensor] = []
         self.field: ReceptiveField | None = None
         self.running = ExitStack()
 
-    @property
-    def reached(self) -> list[Tensor]:
-        return self.raw if self.field is None else self.inputs
+    @classmethod
+    def of(cls, model: BaseDetector, statistics: str,
+           target: nn.Module | None) -> LevelHeadRun | None:
+        """Take a detector whose boxes come from one head."""
+        head = box_head(model)
+        if head is None or is_cascade(model):
+            return None
+        return cls(model, head, statistics, target)
 
     def source(self, target: CapturedLayer) -> GradientSource:
         if self.field is None:
@@ -91,7 +98,7 @@ class LevelHeadRun(HeadRun):
             self.head, levels, frozen)
         if self.field is not None:
             self.inputs = list(levels)
-            self._pause()
+            self._run_without_record()
             if self.statistics is not None:
                 self.running.enter_context(self.statistics.record())
         elif self.statistics is not None:

@@ -9,6 +9,7 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from torch import Tensor, nn
 
+from ...registry import HEAD_RUNS
 from ..gradients import MaskGradients, RoIGradients, RoIStage, Upstream
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
@@ -16,6 +17,7 @@ from .masks import mask_stage, pools_simply
 from .run import HeadRun
 
 
+@HEAD_RUNS.register_module()
 class RoIHeadRun(HeadRun):
     """The box head of a two-stage detector, or the heads of a cascade.
 
@@ -35,9 +37,11 @@ class RoIHeadRun(HeadRun):
         ]
         super().__init__(model, [stage.head for stage in self.stages])
 
-    @property
-    def reached(self) -> list[Tensor]:
-        return self.stages[-1].inputs
+    @classmethod
+    def of(cls, model: BaseDetector, statistics: str,
+           target: nn.Module | None) -> RoIHeadRun | None:
+        """Take a detector whose heads run on pooled RoIs alone."""
+        return cls(model) if runs_on_rois(model) else None
 
     def source(self, target: CapturedLayer) -> GradientSource:
         rois = RoIGradients(self.stages, self.cut)
@@ -66,8 +70,8 @@ class RoIHeadRun(HeadRun):
             def before(module: nn.Module, args: Any) -> None:
                 if stage.raw:
                     return  # a mask head may use the same extractor
-                self._pause()
-                stage.inputs = list(args[0])
+                self._run_without_record()
+                stage.inputs = self.inputs = list(args[0])
                 stage.rois = args[1].detach().type_as(args[0][0])
 
             def after(module: nn.Module, args: Any, output: Any) -> Any:

@@ -12,6 +12,7 @@ from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
 
 from ..nested import map_tensors
+from ..recording import Recorder
 from ..swapping import swapped
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
@@ -38,18 +39,42 @@ class HeadRun(ABC):
     def __init__(self, model: nn.Module, heads: Sequence[nn.Module]) -> None:
         self.model = model
         self.heads = list(heads)
+        #: The maps ``X`` that enter the head, where they are known.
+        self.inputs: list[Tensor] = []
+        #: The raw maps ``R``, and the leaves that take their place.
         self.raw: list[Tensor] = []
         self.cut: list[Tensor] = []
+        #: Whether ``R`` has a graph to ``X``.
         self.recorded = True
         self.attached = Attached()
+        self.recorder = Recorder()
+
+    @classmethod
+    def of(cls, model: BaseDetector, statistics: str,
+           target: nn.Module | None) -> HeadRun | None:
+        """Return a run for the head of a detector; None if this kind of run
+        is not for it. Kinds in ``HEAD_RUNS`` are asked, the newest first.
+
+        Args:
+            model (BaseDetector): The detector.
+            statistics (str): ``exact`` or ``frozen``, see
+                :class:`~mmdet_diffmap.explainers.GradientExplainer`.
+            target (nn.Module, optional): The target layer.
+        """
+        raise NotImplementedError(f'{cls.__name__} does not say which '
+                                  'detectors it is for')
 
     @contextmanager
-    def hooks(self) -> Iterator[None]:
+    def hooks(self, recorder: Recorder) -> Iterator[None]:
         """Cut in this context.
+
+        Args:
+            recorder (Recorder): Is told where gradients are needed.
 
         Raises:
             RunsTwiceError: In the context, if a head runs again that may not.
         """
+        self.recorder = recorder
         with attached_operations(self.model), \
                 attached_selection(self.heads), ExitStack() as stack:
             proposer = proposer_of(self.model)
@@ -63,9 +88,10 @@ class HeadRun(ABC):
             yield
 
     @property
-    @abstractmethod
-    def reached(self) -> list[Tensor]:
-        """Where the graph that leads back to the target layer begins."""
+    def ends(self) -> list[Tensor]:
+        """Where the graph ends that was recorded from the target layer on: at
+        the raw maps, or where a head begins that was not recorded."""
+        return self.raw if self.recorded else self.inputs
 
     @abstractmethod
     def source(self, target: CapturedLayer) -> GradientSource:
@@ -100,13 +126,10 @@ class HeadRun(ABC):
         finally:
             self.attached.running -= 1
 
-    def _pause(self) -> None:
-        """Record nothing until the cut."""
+    def _run_without_record(self) -> None:
+        """Leave the head out of the graph: a part of it runs again."""
         self.recorded = False
-        torch.set_grad_enabled(False)  # the caller's context puts it back
-
-    def _resume(self) -> None:
-        torch.set_grad_enabled(True)
+        self.recorder.head_needs_no_record()
 
     def _cut(self, output: Any) -> Any:
         """The head's output with leaves in place of its raw maps."""
@@ -120,7 +143,7 @@ class HeadRun(ABC):
             self.cut.append(leaf)
             return leaf.clone()  # a leaf may not be changed in place
 
-        self._resume()
+        self.recorder.raw_maps_cut()
         return map_tensors(replace, output)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from torch import Tensor, nn
+from mmdet.models.detectors import BaseDetector
+from torch import nn
 
 from ..gradients import WholeGradients
 from ..target_layer import CapturedLayer
@@ -31,9 +32,11 @@ class WholeRun(HeadRun):
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model, [])
 
-    @property
-    def reached(self) -> list[Tensor]:
-        return []
+    @classmethod
+    def of(cls, model: BaseDetector, statistics: str,
+           target: nn.Module | None) -> WholeRun:
+        """Take any detector."""
+        return cls(model)
 
     def source(self, target: CapturedLayer) -> GradientSource:
         return WholeGradients(target.leaves)

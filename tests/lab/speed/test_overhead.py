@@ -2,6 +2,7 @@ import pytest
 from families import FAMILIES, batch_of, random_detector, random_image
 
 from mmdet_diffmap.explainers import DRISE
+from mmdet_diffmap.explainers.engine import Selection
 from mmdet_diffmap.lab.speed import measure_overhead
 
 
@@ -10,8 +11,8 @@ def test_figures_of_every_family(family):
     model = random_detector(family)
     overhead = measure_overhead(
         model, batch_of(model, random_image(75, 130)),
-        DRISE(masks=6, batch_size=4, progress=False), score_thr=0,
-        max_objects=2, repeat=2)
+        DRISE(masks=6, batch_size=4, progress=False), Selection(0, 2),
+        repeat=2)
     assert (overhead.objects, overhead.masks) == (2, 6)
     assert overhead.bare > 0 and overhead.explain > 0 and overhead.ratio > 0
     assert overhead.memory > 0 and -1 <= overhead.reliability <= 1

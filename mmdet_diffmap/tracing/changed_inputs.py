@@ -1,0 +1,117 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""A detector, run on changed copies of one image's input."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Any
+
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..maps.image_frame import ImageFrame
+from .candidates import Candidates, recorded_candidates
+from .heads import box_head
+from .nested import flat_tensors
+from .predicting import plain_detections, predicting
+
+
+@dataclass(frozen=True)
+class ChangedInputs:
+    """Runs a detector on changed copies (B, 3, H, W) of an image's input.
+
+    Args:
+        model (BaseDetector): The detector.
+        sample (DetDataSample): The image's data sample, without predictions.
+        frame (ImageFrame): Where the image lies in the input.
+    """
+    model: Any
+    sample: DetDataSample
+    frame: ImageFrame
+
+    def detections(self, images: Tensor) -> list[InstanceData]:
+        """Return the final detections of each input, in pixels of the
+        original image.
+
+        Raises:
+            FloatingPointError: If the head gives NaN.
+        """
+        samples = [self.sample.clone() for _ in images]
+        with predicting(self.model), no_nan_from(box_head(self.model)):
+            samples = self.model.predict(images, samples)
+        return [plain_detections(sample.pred_instances) for sample in samples]
+
+    def candidates(self, images: Tensor) -> list[Candidates]:
+        """Return what the detector predicts for each input before its final
+        filtering, in input pixels; the final detections where that is not
+        known."""
+        samples = [self.sample.clone() for _ in images]
+        # some wrappers of detectors do without, and give boxes of the image
+        rescales = not takes(self.model.predict, 'rescale')
+        options = {} if rescales else dict(rescale=False)
+        with predicting(self.model), \
+                recorded_candidates(box_head(self.model)) as recorded:
+            samples = self.model.predict(images, samples, **options)
+        if rescales or len(recorded) != len(samples):
+            recorded = [None] * len(samples)
+        return [
+            candidates or
+            final_candidates(sample.pred_instances, self.frame, rescales)
+            for candidates, sample in zip(recorded, samples)
+        ]
+
+
+@contextmanager
+def no_nan_from(head: nn.Module | None) -> Iterator[None]:
+    """Make NaN in a head's raw maps an error in this context: mmdet's
+    post-processing takes it for a low score.
+
+    Raises:
+        FloatingPointError: At the end, if there was any.
+    """
+    has_nan: list[Tensor] = []
+
+    def look(module: nn.Module, args: tuple, output: Any) -> None:
+        has_nan.extend(raw.isnan().any() for raw in flat_tensors(output))
+
+    if head is None:
+        yield
+        return
+    hook = head.register_forward_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
+    if has_nan and torch.stack(has_nan).any():
+        raise FloatingPointError(f'{type(head).__name__} gives NaN')
+
+
+def takes(function: Callable, name: str) -> bool:
+    """Whether a function has an argument of that name, or any."""
+    return any(
+        parameter.name == name or parameter.kind is Parameter.VAR_KEYWORD
+        for parameter in signature(function).parameters.values())
+
+
+def final_candidates(predictions: InstanceData, frame: ImageFrame,
+                     of_image: bool) -> Candidates:
+    """Put final detections in the place of candidates.
+
+    Args:
+        predictions (InstanceData): As mmdet gives them.
+        frame (ImageFrame): Where the image lies in the input.
+        of_image (bool): Whether the boxes are in pixels of the original
+            image; else at the input's scale, without the border.
+    """
+    bboxes = get_box_tensor(predictions.bboxes)
+    if of_image:
+        bboxes = frame.to_input(bboxes)
+    else:
+        top, left = frame.corner
+        bboxes = bboxes + bboxes.new_tensor((left, top) * 2)
+    return Candidates(bboxes, predictions.scores, predictions.labels)
