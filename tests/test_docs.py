@@ -11,7 +11,8 @@ PAGES = ['README.md', *(f'docs/{one.name}'
                         for one in sorted(ROOT.glob('docs/*.md')))]
 #: Those whose commands take minutes, and those that are tried elsewhere.
 MEASURED = ('README.md', 'docs/benchmark.md', 'docs/methods.md',
-            'docs/scale.md', 'docs/speed.md', 'docs/scenes.md', 'docs/zoo.md')
+            'docs/benchmark-figures.md', 'docs/scale.md', 'docs/speed.md',
+            'docs/scenes.md', 'docs/zoo.md')
 FOLLOWED = [page for page in PAGES if page not in MEASURED and any(
     language in ('bash', 'python')
     for language, _ in blocks((ROOT / page).read_text()))]
