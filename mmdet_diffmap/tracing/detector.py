@@ -1,5 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""The detector adapter: the only place that knows mmdet's internals."""
+"""One run of a detector, from a batch to a trace of its detections."""
 from __future__ import annotations
 
 import copy
@@ -95,9 +95,10 @@ class DetectorAdapter:
             height, width = inputs.shape[-2:]
             frame = ImageFrame.of_metainfo(sample.metainfo, (height, width))
             changed = ChangedInputs(self.model, sample.clone(), frame)
-            network_input = NetworkInput(
-                inputs[0], *self._black_and_white(data, index),
-                changed.candidates, changed.detections)
+            black, white = self._black_and_white(data, index)
+            network_input = NetworkInput(inputs[0], black, white,
+                                         changed.candidates,
+                                         changed.detections)
             if self.target is None:
                 (sample, ) = self.model.predict(inputs, [sample])
                 return Trace(
@@ -136,11 +137,14 @@ class DetectorAdapter:
         predictions = sample.pred_instances
         value = predictions.scores if output == 'score' else \
             get_box_tensor(predictions.bboxes)
-        reaches = value.requires_grad and any(
-            gradient is not None and gradient.any()
-            for gradient in torch.autograd.grad(
-                value.sum(), captured.leaves, allow_unused=True))
-        return '' if reaches else finder.place(value)
+        if value.requires_grad:
+            with recording():
+                gradients = torch.autograd.grad(
+                    value.sum(), captured.leaves, allow_unused=True)
+            if any(gradient is not None and gradient.any()
+                   for gradient in gradients):
+                return ''
+        return finder.place(value)
 
     def preprocess(self, data: dict,
                    index: int) -> tuple[Tensor, DetDataSample]:
@@ -174,8 +178,8 @@ class DetectorAdapter:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the detector inside of ``DataParallel`` and its kin (DDP, FSDP,
-    mmengine's own), and of what ``torch.compile`` gives."""
+    """Return the detector inside of ``DataParallel`` and its kin (DDP,
+    mmengine's own wrappers), and of what ``torch.compile`` gives."""
     while True:
         if is_model_wrapper(model) or isinstance(model, nn.DataParallel):
             model = model.get_submodule('module')

@@ -63,17 +63,17 @@ class LossFinder(TorchFunctionMode):
             return result
         given = flat_tensors(args[:1] if name in LIKE_ANOTHER else
                              [args, kwargs])
-        known = [self.lost[id(one)][1] for one in given
-                 if id(one) in self.lost]
-        live = any(one.requires_grad for one in given)
+        places = [self.lost[id(tensor)][1] for tensor in given
+                  if id(tensor) in self.lost]
+        live = any(tensor.requires_grad for tensor in given)
         if name in ('numpy', '__array__', 'tolist', 'item'):
-            if known or live:
-                self.left = self.left or (known or [self._here(name)])[0]
+            if places or live:
+                self.left = self.left or (places or [self._here(name)])[0]
             return result
         for tensor in flat_tensors([result]):
             # what has a gradient from elsewhere may have lost a part of it
-            if known:
-                self.lost[id(tensor)] = tensor, known[0]
+            if places:
+                self.lost[id(tensor)] = tensor, places[0]
             elif live and not tensor.requires_grad:
                 self.lost[id(tensor)] = tensor, self._here(name)
         return result
@@ -110,14 +110,14 @@ class LossFinder(TorchFunctionMode):
                 yield
 
     def place(self, tensor: Tensor) -> str:
-        """Where a tensor without a gradient has lost it, for the end of a
+        """Say where a tensor without a gradient has lost it, for the end of a
         sentence; empty if it never had one."""
         if id(tensor) in self.lost:
             return self.lost[id(tensor)][1]
         return self.left
 
     def _here(self, name: str) -> str:
-        """The function, and the line and module that called it."""
+        """Name a function, and the line and module that called it."""
         frame = sys._getframe(1)
         while frame.f_back is not None and tells_nothing(
                 frame.f_code.co_filename):
@@ -138,7 +138,7 @@ def tells_nothing(file: str) -> bool:
 
 
 def owner(frame: Any, model: nn.Module) -> str:
-    """The module whose method a frame runs, or one that called it."""
+    """Name the module whose method a frame runs, or one that called it."""
     names = {id(module): path for path, module in model.named_modules()}
     while frame is not None:
         module = frame.f_locals.get('self')

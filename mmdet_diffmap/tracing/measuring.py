@@ -12,7 +12,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .nested import map_tensors
+from .nested import all_tensors
 
 
 @dataclass
@@ -41,7 +41,7 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
 
 
 def clock(device: torch.device) -> float:
-    """Seconds, after all work on the device is done."""
+    """Return the time in seconds, after all work on the device is done."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -60,9 +60,9 @@ class StorageCounter(TorchDispatchMode):
                            types: Any,
                            args: Any = (),
                            kwargs: Any = None) -> Any:
-        known = {
+        given = {
             tensor.untyped_storage()._cdata
-            for tensor in tensors_in((args, kwargs))
+            for tensor in all_tensors((args, kwargs))
         }
         result = func(*args, **(kwargs or {}))
         self.alive = {
@@ -70,22 +70,11 @@ class StorageCounter(TorchDispatchMode):
             for key, (reference, size) in self.alive.items()
             if not reference.expired()
         }
-        for tensor in tensors_in(result):
+        for tensor in all_tensors(result):
             storage = tensor.untyped_storage()
             key = storage._cdata
-            if key not in known and key not in self.alive:
+            if key not in given and key not in self.alive:
                 self.alive[key] = StorageWeakRef(storage), storage.nbytes()
         in_use = sum(size for _, size in self.alive.values())
         self.peak.bytes = max(self.peak.bytes, in_use)
         return result
-
-
-def tensors_in(value: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        found.append(tensor)
-        return tensor
-
-    map_tensors(keep, value)
-    return found

@@ -22,21 +22,18 @@ class Recorder:
     The hooks of a run tell it how far the run has come; time goes to the
     right::
 
-        module     backbone  target layer  neck ...  head    post-processing
-        recorded   no        no            yes       yes/no  yes
-                   ^                     ^           ^       ^              ^
-        moment     run()                 |           |       raw_maps_cut() |
-                       target_layer_ran()            |          the end of run()
-                                          head_needs_no_record()
+        module    backbone  target layer  neck ...  head    post-processing
+        recorded  no        no            yes       yes/no  yes
+        moment    1                     2           3       4              5
 
-    - From the beginning: no, since nothing before the target layer depends on
-      its maps, which become leaves of the graph. A detector that is run
-      without a target layer stays in this state.
-    - After the target layer: yes.
-    - In the head: yes; but no in a head that says so, because parts of it run
-      again when gradients are asked for.
-    - After the head, whose raw maps are cut off and become leaves: yes.
-    - At the end, also after an error: what the caller had.
+    1. :meth:`run` begins. Nothing before the target layer depends on its
+       maps, which become leaves of the graph. A detector that runs without a
+       target layer stays in this state.
+    2. :meth:`target_layer_ran`.
+    3. :meth:`head_needs_no_record`, of heads of which a part runs again when
+       gradients are asked for; others are recorded.
+    4. :meth:`raw_maps_cut`: the head's raw maps became leaves.
+    5. :meth:`run` ends, also after an error: what the caller had is back.
     """
 
     @contextmanager

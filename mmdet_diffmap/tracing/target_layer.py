@@ -27,7 +27,8 @@ class CapturedLayer:
     handed: list[Tensor] = field(default_factory=list)
 
     def index_of(self, tensor: Tensor) -> int | None:
-        """Which of the maps a tensor of the detector is, unchanged."""
+        """Return which of the maps a tensor of the detector is; None if it
+        is none, or was changed in place."""
         for index, (leaf, handed) in enumerate(zip(self.leaves, self.handed)):
             if tensor is leaf or (tensor is handed and tensor._version == 0):
                 return index
@@ -132,7 +133,7 @@ def depend(results: list[Tensor], leaves: list[Tensor]) -> bool:
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The module at ``path``.
+    """Return the module at a path from the model.
 
     Raises:
         ValueError: If there is none; it says what stands there instead.

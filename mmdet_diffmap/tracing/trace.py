@@ -13,6 +13,7 @@ from ..maps.heatmaps import GridMap
 from ..maps.image_frame import ImageFrame, Shape
 from .candidates import Candidates
 from .recording import recording
+from .turns import in_turns
 
 #: The outputs of a detection that can be explained, in the order of the
 #: columns of ``Trace.outputs``.
@@ -49,7 +50,7 @@ class LevelGradient:
     left: int = 0
 
     def whole(self) -> Tensor:
-        """The gradient on the whole level, shape (C, H, W)."""
+        """Put the gradient on the whole level, shape (C, H, W)."""
         if self.gradient.shape == self.feature.shape:
             return self.gradient
         whole = torch.zeros_like(self.feature)
@@ -58,7 +59,7 @@ class LevelGradient:
         return whole
 
     def grid_map(self, values: Tensor) -> GridMap:
-        """A map (h, w) of the window, on the level's grid."""
+        """Place a map (h, w) of the window on the level's grid."""
         return GridMap(values, self.grid, (self.top, self.left))
 
     @property
@@ -125,7 +126,8 @@ class NetworkInput:
     detections: Callable[[Tensor], list[InstanceData]]
 
     def of_pixels(self, values: Tensor) -> Tensor:
-        """What the network gets for pixels (3, ...) of values 0 to 255."""
+        """Return what the network gets for pixels (3, ...) of values 0 to
+        255, of the same shape."""
         shape = (3, ) + (1, ) * (values.dim() - 1)
         black, white = self.black.view(shape), self.white.view(shape)
         return black + values.to(black) / 255 * (white - black)
@@ -162,12 +164,16 @@ class Trace:
     masks: Callable[[Tensor], GradientSource] | None = None
 
     def __len__(self) -> int:
-        """Number of detections."""
+        """Return the number of detections."""
         return len(self.detections)
 
     def select(self, keep: Tensor | slice | list[int]) -> Trace:
-        """The trace of some of the detections: those that ``keep`` (mask,
-        indices or slice) selects."""
+        """Return the trace of some of the detections.
+
+        Args:
+            keep (Tensor | slice | list[int]): Which: a mask, indices or a
+                slice.
+        """
         with recording():
             outputs = self.outputs[keep]
         return replace(
@@ -176,7 +182,7 @@ class Trace:
     def gradients(
             self,
             outputs: Sequence[str] = OUTPUTS) -> Iterator[OutputGradient]:
-        """The gradients of some outputs of all detections.
+        """Compute the gradients of some outputs of all detections.
 
         Gradients are made as they are asked for, in an order that is the
         strategy's own; keep what is computed from one, not the gradient.
@@ -193,6 +199,9 @@ class Trace:
                 output; it says where.
         """
         check_outputs(outputs)
+        return in_turns(self._gradients(outputs))
+
+    def _gradients(self, outputs: Sequence[str]) -> Iterator[OutputGradient]:
         if MASK in outputs:
             if self.masks is None:
                 raise ValueError(
@@ -200,18 +209,27 @@ class Trace:
                     'output mask is that of Mask R-CNN')
             yield from self.masks(self.detections.labels)(
                 self.outputs.detach(), ())
-        columns = [OUTPUTS.index(one) for one in outputs if one != MASK]
-        reached = set()
+        columns = [OUTPUTS.index(output) for output in outputs
+                   if output != MASK]
+        reaching = set()
         for gradient in self.source(self.outputs, columns):
             if gradient.levels:
-                reached.add(gradient.output)
+                reaching.add(gradient.output)
             yield gradient
+        self._check_lost(outputs, reaching)
+
+    def _check_lost(self, outputs: Sequence[str], reaching: set[str]) -> None:
+        """Raise a RuntimeError if the score, or the box, was asked for, none
+        of its gradients reaches the target layer, and the detector loses
+        them."""
+        if not len(self):
+            return
         for kind in (OUTPUTS[:1], OUTPUTS[1:]):  # score, box
             asked = set(kind) & set(outputs)
+            if not asked or asked & reaching:
+                continue
             # each may be clipped or saturated, so that this alone is no error
-            place = asked and not asked & reached and len(self) and \
-                self.lost(kind[0])
-            if place:
+            if place := self.lost(kind[0]):
                 raise RuntimeError(
                     f'the detector loses the gradient of '
                     f'{", ".join(sorted(asked))}: {place}; explain other '

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
+from typing import TypeVar
 
+Item = TypeVar('Item')
 _running = RLock()
 
 
@@ -14,7 +16,20 @@ def one_at_a_time() -> Iterator[None]:
 
     Names of the host's modules are swapped, and hooks and modes of modules
     changed, for the time of a run. All threads see them, whichever detector
-    they run; so they queue.
+    they run; so they queue. A thread that has its turn may ask for it again.
     """
     with _running:
         yield
+
+
+def in_turns(items: Iterator[Item]) -> Iterator[Item]:
+    """Make each item of an iterator while no other thread has its turn, and
+    let others go on between items."""
+    while True:
+        with one_at_a_time():
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+        del item  # before the next one is made

@@ -16,26 +16,25 @@ from ...registry import HEAD_RUNS
 from .levels import LevelHeadRun
 from .masks import without_masks
 from .rois import RoIHeadRun
-from .run import (
-    HeadRun,
-    RunsTwiceError,
-    box_head,
-    proposer_of,
-)
+from .run import HeadRun, RunsTwiceError, box_head, proposer_of
 from .whole import WholeRun
 
 __all__ = [
     'HeadRun', 'LevelHeadRun', 'RoIHeadRun', 'RunsTwiceError', 'WholeRun',
-    'box_head', 'cut_heads', 'head_run', 'proposer_of',
-    'without_masks'
+    'box_head', 'cut_heads', 'head_run', 'proposer_of', 'without_masks'
 ]
+
+for _kind in WholeRun, LevelHeadRun, RoIHeadRun:  # the last is asked first
+    HEAD_RUNS.register_module(module=_kind)
 
 
 def head_run(model: BaseDetector,
              statistics: str = 'exact',
              target: nn.Module | None = None) -> HeadRun:
-    """Choose what to do about a detector's head in one run of ``predict``: the
-    newest kind in ``HEAD_RUNS`` that takes the detector, or ``WholeRun``.
+    """Choose what to do about a detector's head in one run of ``predict``.
+
+    The kinds in ``HEAD_RUNS`` are asked, the newest first. The oldest,
+    ``WholeRun``, takes any detector.
 
     Args:
         model (BaseDetector): The detector.
@@ -43,11 +42,9 @@ def head_run(model: BaseDetector,
             :class:`~mmdet_diffmap.explainers.GradientExplainer`.
         target (nn.Module, optional): The target layer.
     """
-    for kind in reversed(HEAD_RUNS.module_dict.values()):
-        run = kind.of(model, statistics, target)
-        if run is not None:
-            return run
-    return WholeRun(model)
+    runs = (kind.of(model, statistics, target)
+            for kind in reversed(HEAD_RUNS.module_dict.values()))
+    return next(run for run in runs if run is not None)
 
 
 def cut_heads(model: BaseDetector) -> list[nn.Module]:

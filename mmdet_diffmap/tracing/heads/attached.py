@@ -70,12 +70,12 @@ def attached_selection(heads: Sequence[nn.Module]) -> Iterator[None]:
 
     Dense heads do this with the function ``select_single_mlvl``. Here there
     is one image, and ``squeeze`` spares the backward pass a copy of each map.
-    The function belongs to a module: no two threads may do this at one time.
+    The function belongs to a module, and is swapped for all threads.
     """
 
     def attached(maps: Any, index: int, detach: bool = True) -> list[Tensor]:
-        return [one.squeeze(0) if len(one) == 1 else one[index]
-                for one in maps]
+        return [level.squeeze(0) if len(level) == 1 else level[index]
+                for level in maps]
 
     modules = {module: None for head in heads
                for module in modules_with('select_single_mlvl', head)}

@@ -8,7 +8,6 @@ from typing import Any
 from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
 
-from ...registry import HEAD_RUNS
 from ..gradients import (
     DenseGradients,
     FrozenStatistics,
@@ -23,7 +22,6 @@ from ..trace import GradientSource
 from .run import HeadRun, RunsTwiceError, box_head, is_cascade
 
 
-@HEAD_RUNS.register_module()
 class LevelHeadRun(HeadRun):
     """A head that runs once, most often on feature levels.
 
@@ -54,7 +52,7 @@ class LevelHeadRun(HeadRun):
     @classmethod
     def of(cls, model: BaseDetector, statistics: str,
            target: nn.Module | None) -> LevelHeadRun | None:
-        """Take a detector whose boxes come from one head."""
+        """Take a detector whose boxes come from one ``bbox_head``."""
         head = box_head(model)
         if head is None or is_cascade(model):
             return None
@@ -69,18 +67,18 @@ class LevelHeadRun(HeadRun):
                                   self.statistics)
         return Upstream(windows, self.inputs, target)
 
-    def _hook(self, stack: ExitStack) -> None:
+    def hook(self, stack: ExitStack) -> None:
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
             if self.cut:
                 raise RunsTwiceError
             if len(args) == 1 and isinstance(args[0], (tuple, list)) and \
                     not kwargs:
-                self._look(args[0])
+                self._choose(args[0])
 
         def after(module: nn.Module, args: Any, output: Any) -> Any:
             self.running.close()
-            return self._cut(output)
+            return self.cut_off(output)
 
         stack.enter_context(fused_attention(self.model))
         stack.callback(self.running.close)
@@ -91,14 +89,15 @@ class LevelHeadRun(HeadRun):
         stack.callback(
             self.head.register_forward_hook(after, prepend=True).remove)
 
-    def _look(self, levels: Sequence[Tensor]) -> None:
-        """Decide about the strategy, now that the levels are known."""
+    def _choose(self, levels: Sequence[Tensor]) -> None:
+        """Choose the strategy for the levels that the head is about to
+        get."""
         frozen = self.statistics is not None
         self.field = None if self.inside else receptive_field(
             self.head, levels, frozen)
         if self.field is not None:
             self.inputs = list(levels)
-            self._run_without_record()
+            self.run_without_record()
             if self.statistics is not None:
                 self.running.enter_context(self.statistics.record())
         elif self.statistics is not None:

@@ -38,10 +38,10 @@ def without_masks(model: nn.Module) -> Iterator[None]:
 
     def rescaled(*args: Any, **kwargs: Any) -> list[InstanceData]:
         given = arguments.bind(*args, **kwargs).arguments
-        for found, meta in zip(given['results_list'],
-                               given['batch_img_metas']):
+        for results, meta in zip(given['results_list'],
+                                 given['batch_img_metas']):
             if given.get('rescale'):
-                found.bboxes = found.bboxes / found.bboxes.new_tensor(
+                results.bboxes = results.bboxes / results.bboxes.new_tensor(
                     meta['scale_factor']).repeat(1, 2)
         return given['results_list']
 
@@ -50,8 +50,8 @@ def without_masks(model: nn.Module) -> Iterator[None]:
 
 
 def mask_stage(model: BaseDetector) -> RoIStage | None:
-    """The mask branch as a stage that runs on the final boxes; None where
-    there is none, or masks are made in another way as well."""
+    """Return the mask branch as a stage that runs on the final boxes; None
+    where there is none, or masks are made in another way as well."""
     roi_head = model.roi_head
     kind = type(roi_head)
     if not (isinstance(roi_head, StandardRoIHead) and roi_head.with_mask
@@ -61,11 +61,11 @@ def mask_stage(model: BaseDetector) -> RoIStage | None:
     head, extractor = roi_head.mask_head, roi_head.mask_roi_extractor
     if not (isinstance(head, FCNMaskHead) and pools_simply(extractor)
             and type(head).predict_by_feat is FCNMaskHead.predict_by_feat
-            and extractor.num_inputs == roi_head.bbox_roi_extractor.num_inputs
-            ):
+            and extractor.num_inputs ==
+            roi_head.bbox_roi_extractor.num_inputs):
         return None
-    return RoIStage(extractor, getattr(roi_head, 'shared_head', None)
-                    or nn.Identity(), head)
+    shared_head = getattr(roi_head, 'shared_head', None) or nn.Identity()
+    return RoIStage(extractor, shared_head, head)
 
 
 def pools_simply(extractor: nn.Module) -> bool:

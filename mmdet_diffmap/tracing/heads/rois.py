@@ -9,7 +9,6 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from torch import Tensor, nn
 
-from ...registry import HEAD_RUNS
 from ..gradients import MaskGradients, RoIGradients, RoIStage, Upstream
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
@@ -17,7 +16,6 @@ from .masks import mask_stage, pools_simply
 from .run import HeadRun
 
 
-@HEAD_RUNS.register_module()
 class RoIHeadRun(HeadRun):
     """The box head of a two-stage detector, or the heads of a cascade.
 
@@ -63,14 +61,14 @@ class RoIHeadRun(HeadRun):
 
         return masks_of
 
-    def _hook(self, stack: ExitStack) -> None:
+    def hook(self, stack: ExitStack) -> None:
 
         def hook_stage(stage: RoIStage) -> None:
 
             def before(module: nn.Module, args: Any) -> None:
                 if stage.raw:
                     return  # a mask head may use the same extractor
-                self._run_without_record()
+                self.run_without_record()
                 stage.inputs = self.inputs = list(args[0])
                 stage.rois = args[1].detach().type_as(args[0][0])
 
@@ -78,7 +76,7 @@ class RoIHeadRun(HeadRun):
                 if stage.raw:
                     return output
                 first = len(self.cut)
-                output = self._cut(output)
+                output = self.cut_off(output)
                 stage.raw = list(range(first, len(self.cut)))
                 return output
 
@@ -103,5 +101,5 @@ def runs_on_rois(model: BaseDetector) -> bool:
 
 
 def as_list(value: nn.Module) -> list[nn.Module]:
-    """The modules of a list, or the module."""
+    """List the modules of a list, or the module."""
     return list(value) if isinstance(value, nn.ModuleList) else [value]

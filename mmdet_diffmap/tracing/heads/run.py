@@ -30,21 +30,29 @@ class HeadRun(ABC):
     depend on the head's inputs is recorded only where a part of the head's
     work, done again, would not tell. Proposals are constants.
 
+    A kind of run for heads of one's own is registered in ``HEAD_RUNS``, and
+    has :meth:`of`, :meth:`hook` and :meth:`source`.
+
     Args:
         model (nn.Module): The detector.
         heads (Sequence[nn.Module]): Those whose raw maps are cut, the last
             one last.
+
+    Attributes:
+        inputs (list[Tensor]): The maps ``X`` that entered the head, where it
+            was not recorded.
+        raw (list[Tensor]): The raw maps ``R``.
+        cut (list[Tensor]): The leaves that took their place, from which the
+            outputs were computed.
+        recorded (bool): Whether ``R`` has a graph to ``X``.
     """
 
     def __init__(self, model: nn.Module, heads: Sequence[nn.Module]) -> None:
         self.model = model
         self.heads = list(heads)
-        #: The maps ``X`` that enter the head, where they are known.
         self.inputs: list[Tensor] = []
-        #: The raw maps ``R``, and the leaves that take their place.
         self.raw: list[Tensor] = []
         self.cut: list[Tensor] = []
-        #: Whether ``R`` has a graph to ``X``.
         self.recorded = True
         self.attached = Attached()
         self.recorder = Recorder()
@@ -52,21 +60,36 @@ class HeadRun(ABC):
     @classmethod
     def of(cls, model: BaseDetector, statistics: str,
            target: nn.Module | None) -> HeadRun | None:
-        """Return a run for the head of a detector; None if this kind of run
-        is not for it. Kinds in ``HEAD_RUNS`` are asked, the newest first.
-
-        Args:
-            model (BaseDetector): The detector.
-            statistics (str): ``exact`` or ``frozen``, see
-                :class:`~mmdet_diffmap.explainers.GradientExplainer`.
-            target (nn.Module, optional): The target layer.
-        """
+        """Return a run for a detector; None if this kind of run is not for
+        it. See :func:`head_run` for the arguments."""
         raise NotImplementedError(f'{cls.__name__} does not say which '
                                   'detectors it is for')
 
+    @abstractmethod
+    def hook(self, stack: ExitStack) -> None:
+        """Put hooks on the head, of which one gives what the head returns to
+        :meth:`cut_off`, and returns what that gives.
+
+        Args:
+            stack (ExitStack): Takes the hooks off at the end of the run.
+        """
+
+    @abstractmethod
+    def source(self, target: CapturedLayer) -> GradientSource:
+        """Return the gradients of outputs that were computed from the cut
+        maps, by the maps of the target layer."""
+
+    def masks(
+        self, target: CapturedLayer
+    ) -> Callable[[Tensor], GradientSource] | None:
+        """Return the gradients of the detections' masks, see
+        :class:`~mmdet_diffmap.tracing.trace.Trace`; None where there are
+        none."""
+        return None
+
     @contextmanager
     def hooks(self, recorder: Recorder) -> Iterator[None]:
-        """Cut in this context.
+        """Cut the graph at the head's raw maps in this context.
 
         Args:
             recorder (Recorder): Is told where gradients are needed.
@@ -82,59 +105,27 @@ class HeadRun(ABC):
                 stack.enter_context(
                     swapped(proposer, 'predict',
                             partial(self._propose, proposer.predict)))
-            self._hook(stack)
+            self.hook(stack)
             if self.heads:
                 self._attach_after(self.heads[-1], stack)
             yield
 
     @property
     def ends(self) -> list[Tensor]:
-        """Where the graph ends that was recorded from the target layer on: at
-        the raw maps, or where a head begins that was not recorded."""
+        """Where the graph ends that begins at the target layer: at the raw
+        maps, or before a head that was not recorded."""
         return self.raw if self.recorded else self.inputs
 
-    @abstractmethod
-    def source(self, target: CapturedLayer) -> GradientSource:
-        """The gradients of outputs that were computed from the cut maps."""
-
-    def masks(
-        self, target: CapturedLayer
-    ) -> Callable[[Tensor], GradientSource] | None:
-        """See :class:`~mmdet_diffmap.tracing.trace.Trace`."""
-        return None
-
-    @abstractmethod
-    def _hook(self, stack: ExitStack) -> None:
-        """Put hooks on the modules; the stack takes them off."""
-
-    def _attach_after(self, head: nn.Module, stack: ExitStack) -> None:
-        """What follows a head, and its hooks, detaches nothing."""
-
-        def after(module: nn.Module, args: Any, output: Any) -> None:
-            hook.remove()
-            stack.enter_context(self.attached)
-
-        hook = head.register_forward_hook(after)
-        stack.callback(hook.remove)
-
-    def _propose(self, predict: Callable, *args: Any, **kwargs: Any) -> Any:
-        """The proposals of each image, without a graph."""
-        self.attached.running += 1
-        try:
-            with torch.no_grad():
-                return [one.detach() for one in predict(*args, **kwargs)]
-        finally:
-            self.attached.running -= 1
-
-    def _run_without_record(self) -> None:
-        """Leave the head out of the graph: a part of it runs again."""
+    def run_without_record(self) -> None:
+        """Leave the head, which is about to run, out of the graph: a part of
+        it runs again."""
         self.recorded = False
         self.recorder.head_needs_no_record()
 
-    def _cut(self, output: Any) -> Any:
-        """The head's output with leaves in place of its raw maps."""
+    def cut_off(self, output: Any) -> Any:
+        """Put leaves in the place of the raw maps in a head's output."""
 
-        def replace(tensor: Tensor) -> Tensor:
+        def leave(tensor: Tensor) -> Tensor:
             if not tensor.is_floating_point() or \
                     (self.recorded and not tensor.requires_grad):
                 return tensor
@@ -144,12 +135,32 @@ class HeadRun(ABC):
             return leaf.clone()  # a leaf may not be changed in place
 
         self.recorder.raw_maps_cut()
-        return map_tensors(replace, output)
+        return map_tensors(leave, output)
+
+    def _attach_after(self, head: nn.Module, stack: ExitStack) -> None:
+        """Let nothing be detached by what follows a head and its hooks."""
+
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            hook.remove()
+            stack.enter_context(self.attached)
+
+        hook = head.register_forward_hook(after)
+        stack.callback(hook.remove)
+
+    def _propose(self, predict: Callable, *args: Any, **kwargs: Any) -> Any:
+        """Predict the proposals of each image, without a graph."""
+        self.attached.running += 1
+        try:
+            with torch.no_grad():
+                return [proposals.detach()
+                        for proposals in predict(*args, **kwargs)]
+        finally:
+            self.attached.running -= 1
 
 
 def proposer_of(model: nn.Module) -> Any:
-    """The part of a two-stage detector whose ``predict`` gives proposals,
-    which are constants; None if there is none."""
+    """Return the part of a two-stage detector whose ``predict`` gives
+    proposals, which are constants; None if there is none."""
     return getattr(model, 'rpn_head', None) if hasattr(model, 'roi_head') \
         else None
 
@@ -162,8 +173,8 @@ def is_cascade(model: BaseDetector) -> bool:
 
 
 def box_head(model: BaseDetector) -> nn.Module | None:
-    """The head whose boxes become the detections, the last of a cascade;
-    None if it is not known."""
+    """Return the head whose boxes become the detections, the last of a
+    cascade; None if it is not known."""
     owner = getattr(model, 'roi_head', None) or model
     head = getattr(owner, 'bbox_head', None)
     if isinstance(head, nn.ModuleList):

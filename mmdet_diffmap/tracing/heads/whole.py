@@ -41,7 +41,7 @@ class WholeRun(HeadRun):
     def source(self, target: CapturedLayer) -> GradientSource:
         return WholeGradients(target.leaves)
 
-    def _hook(self, stack: ExitStack) -> None:
+    def hook(self, stack: ExitStack) -> None:
         head = None if is_cascade(self.model) else box_head(self.model)
         if head is not None:
             self.attached.running += 1  # until it has run
