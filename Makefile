@@ -12,7 +12,7 @@ demo: env
 		configs/demo/faster-rcnn_scenes.py configs/demo/detr_scenes.py \
 		configs/demo/retinanet-pvt_scenes.py --object 0
 
-# the average precision of the bundled detectors, against the README
+# the average precision of the bundled detectors, against docs/usage.md
 check: env
 	$(BIN)/python tools/train_demo.py --check
 

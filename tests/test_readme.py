@@ -1,4 +1,5 @@
-"""Every command and every piece of Python in the README, as they stand."""
+"""Every command and every piece of Python in the README, and in the page that
+lists all uses, as they stand."""
 import os
 import shlex
 import subprocess
@@ -9,21 +10,25 @@ from demo import ROOT
 from programs import inside
 from reader import blocks, given
 
-README = (ROOT / 'README.md').read_text()
-BLOCKS = blocks(README)
-COMMANDS = [
-    command for language, block in BLOCKS if language == 'bash'
-    for command in block.replace('\\\n', ' ').strip().splitlines()
-]
-HOOK, *CODES = (block for language, block in BLOCKS if language == 'python')
+PAGES = [(ROOT / name).read_text() for name in ('README.md', 'docs/usage.md')]
+BLOCKS = [blocks(page) for page in PAGES]
+COMMANDS = list(dict.fromkeys(
+    command for found in BLOCKS for language, block in found
+    if language == 'bash'
+    for command in block.replace('\\\n', ' ').strip().splitlines()))
+PYTHON = [[block for language, block in found if language == 'python']
+          for found in BLOCKS]
+HOOK = next(block for code in PYTHON for block in code
+            if block.startswith('custom_imports'))
 # run by `make demo`, by `make test`, or for the better part of an hour
 ELSEWHERE = ('make ', 'pip ', 'python tools/train_demo.py ')
 # download weights of hundreds of megabytes: here they meet a closed door
 DOWNLOADS = ('configs/fcos', 'configs/faster', 'configs/detr', 'configs/pvt',
-           ' detr_r50', ' mmdet::')
-# take half a minute each
-SLOW = ('python tools/benchmark_del_ins.py', 'tools/dist_',
-        'mmdet-diffmap sanity-check')
+             ' detr_r50', ' mmdet::')
+# take half a minute each, or D-RISE's time
+SLOW = ('mmdet-diffmap benchmark', 'tools/dist_', 'mmdet-diffmap sanity-check',
+        'mmdet-diffmap explain photo.jpg my_config.py --weights '
+        'my_weights.pth      --object 0 --explainer all')
 
 
 def downloads(command):
@@ -32,12 +37,17 @@ def downloads(command):
 
 @pytest.fixture
 def folder(tmp_path):
-    """What the README takes as given."""
+    """What the pages take as given."""
     given(tmp_path, f"{HOOK}\ncustom_hooks[0]['interval'] = 1")
     return tmp_path
 
 
 def run(command, folder):
+    """In this process, unless it is a shell script."""
+    program, *arguments = shlex.split(command)
+    if not program.endswith('.sh'):
+        return inside([program, *arguments] if program == 'mmdet-diffmap'
+                      else arguments, folder)
     env = dict(os.environ, PYTHONWARNINGS='ignore',
                PATH=f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
     return subprocess.run(command, shell=True, cwd=folder, env=env,
@@ -52,8 +62,8 @@ def test_command(command, folder):
     before = set(folder.rglob('*'))
     result = run(command, folder)
     assert result.returncode == 0, result.stderr
-    assert {'.png', '.mp4'} & {path.suffix for path in folder.rglob('*')
-                               if path not in before}
+    assert {'.png', '.mp4', '.md'} & {path.suffix for path in
+                                      folder.rglob('*') if path not in before}
 
 
 @pytest.mark.parametrize('command', filter(downloads, COMMANDS))
@@ -61,23 +71,28 @@ def test_command_without_a_network(command, folder, monkeypatch):
     # an empty cache, so that nothing is taken from an earlier download
     monkeypatch.setenv('TORCH_HOME', str(folder))
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
-    python, *arguments = shlex.split(command)
-    assert python == 'python'
-    result = inside(arguments, folder)
+    result = run(command, folder)
     assert result.returncode == 1
     assert 'cannot be downloaded' in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_commands_that_run_elsewhere_are_few():
-    assert len([c for c in COMMANDS if c.startswith(ELSEWHERE)]) == 6
+    assert len([c for c in COMMANDS if c.startswith(ELSEWHERE)]) == 7
 
 
-def test_python(folder, monkeypatch):
+@pytest.mark.parametrize('code', PYTHON, ids=['readme', 'usage'])
+def test_python(code, folder, monkeypatch):
     monkeypatch.chdir(folder)
     names = {}
-    for code in CODES:
-        exec(code, names)
+    for block in code:
+        if block is not HOOK:
+            exec(block, names)
     assert len(names['instances']) >= 4
-    assert len(names['result']['predictions']) == 1
-    assert (folder / 'explained/vis/a.png').is_file()
+    if 'result' in names and isinstance(names['result'], dict):
+        assert len(names['result']['predictions']) == 1
+        assert (folder / 'explained/vis/a.png').is_file()
+
+
+def test_readme_is_read_in_a_few_minutes():
+    assert len(PAGES[0].split()) <= 850

@@ -26,8 +26,8 @@ from ..evaluation.runner import build_runner
 from . import options
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / 'README.md'
-#: A row of the README's table: config, AP and AP50.
+PAGE = ROOT / 'docs/usage.md'
+#: A row of that page's table: config, AP and AP50.
 FIGURES = re.compile(
     r'\| `(configs/demo/\w[\w-]*\.py)` \| ([\d.]+) \| ([\d.]+) \|')
 MEASURES = {'AP': 'coco/bbox_mAP', 'AP50': 'coco/bbox_mAP_50'}
@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--check',
         action='store_true',
         help='measure the published weights of CONFIG, or of all that the '
-        'README has figures of, and fail where such a figure is not reached')
+        'docs/usage.md has figures of, and fail where one is not reached')
     parser.add_argument(
         '--work-dir', help='default: work_dirs/ and the config\'s name')
     parser.add_argument(
@@ -137,15 +137,16 @@ def measured_figures(config: Path,
 
 
 def check(args: argparse.Namespace) -> int:
-    """Compare what weights reach with what the README says of them."""
-    stated = stated_figures(README.read_text())
+    """Compare what weights reach with what docs/usage.md says of
+    them."""
+    stated = stated_figures(PAGE.read_text())
     if args.config:
         config = Path(args.config).resolve()
         if config not in stated:
-            raise ValueError(f'README.md has no figures of {args.config}')
+            raise ValueError(f'docs/usage.md has no figures of {args.config}')
         stated = {config: stated[config]}
     table = Table(title='Published demo detectors', title_justify='left')
-    for column in 'config', 'AP', 'README', 'AP50', 'README', '':
+    for column in 'config', 'AP', 'page', 'AP50', 'page', '':
         table.add_column(column)
     missed = 0
     for config, wanted in stated.items():
@@ -161,7 +162,7 @@ def check(args: argparse.Namespace) -> int:
     console.print(table)
     if missed:
         print(f'error: {missed} of {len(stated)} detectors do not reach what '
-              'README.md says', file=sys.stderr)
+              'docs/usage.md says', file=sys.stderr)
     return int(missed > 0)
 
 

@@ -8,7 +8,7 @@ from demo import CONFIG, ROOT
 from PIL import Image
 from programs import run
 
-README = (ROOT / 'README.md').read_text()
+PAGE = (ROOT / 'docs/usage.md').read_text()
 DEMOS = sorted((ROOT / 'configs/demo').glob('*.py'))
 MARKS = '\n'.join(f'<!-- table {name} -->\nold\n<!-- end -->' for name in
                   ('localization', 'shape', 'proposals', 'joined', 'apart'))
@@ -94,14 +94,14 @@ def test_a_detector_that_misses_its_figure(tmp_path):
                    'model.test_cfg.score_thr=0.9',
                    'test_dataloader.dataset.num_images=10', expect=1)
     assert 'MISSED' in result.stdout
-    assert '1 of 1 detectors do not reach what README.md says' in \
+    assert '1 of 1 detectors do not reach what docs/usage.md says' in \
         result.stderr
 
 
 def test_mistakes_in_a_check(tmp_path):
     (tmp_path / 'c.py').write_text('')
     result = check(tmp_path, 'c.py', expect=1)
-    assert 'README.md has no figures of c.py' in result.stderr
+    assert 'docs/usage.md has no figures of c.py' in result.stderr
     result = check(tmp_path, '--resume', expect=2)
     assert '--check does not go with' in result.stderr
     result = run(ROOT / 'tools/train_demo.py', cwd=tmp_path, expect=2)
@@ -116,7 +116,7 @@ def test_published_weights_have_their_record(config):
     limit = 8e6 if config.stem.startswith('detr') else 3e6
     assert config.with_suffix('.pth').stat().st_size <= limit
     row = re.search(rf'\| `configs/demo/{config.name}` \| ([\d.]+) \| '
-                    rf'([\d.]+) \|', README)
+                    rf'([\d.]+) \|', PAGE)
     for stated, key in zip(row.groups(), ('', '_50')):
         measured = record['metrics'][f'coco/bbox_mAP{key}']
         # two digits, rounded down
