@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 def read_requirements() -> tuple[list[str], list[str]]:
-    """The lines of requirements.txt: those every installation has, and
+    """Return the lines of requirements.txt: those every installation has, and
     mmcv-lite, which must not replace a compiled mmcv and so is an extra."""
     lines = (ROOT / 'requirements.txt').read_text().splitlines()
     names = [line.partition('#')[0].strip() for line in lines]

@@ -127,12 +127,12 @@ def without_pretrained(cfg: Any) -> None:
             cfg.init_cfg = None
         cfg = list(cfg.values())
     if isinstance(cfg, list):
-        for one in cfg:
-            without_pretrained(one)
+        for part in cfg:
+            without_pretrained(part)
 
 
 def make_detector(args: argparse.Namespace) -> nn.Module:
-    """The detector with its weights or with random ones."""
+    """Return the detector with its weights or with random ones."""
     cfg, _ = load_config(args.config)
     if args.cfg_options:
         cfg = overridden(cfg, args.cfg_options)

@@ -42,27 +42,27 @@ class Compared:
 
     def figures(self) -> dict[str, float]:
         """How far the maps are apart."""
-        found = {}
+        figures = {}
         for kind, (first, second) in (('heat map', self.heatmaps),
                                       ('difference map',
                                        self.difference_maps)):
             apart = np.abs(first - second)
-            found[f'{kind}: largest difference'] = float(apart.max())
-            found[f'{kind}: mean difference'] = float(apart.mean())
-            found[f'{kind}: rank correlation'] = rank_correlation(
+            figures[f'{kind}: largest difference'] = float(apart.max())
+            figures[f'{kind}: mean difference'] = float(apart.mean())
+            figures[f'{kind}: rank correlation'] = rank_correlation(
                 first, second)
-            found[f'{kind}: overlap of the top 5 %'] = top_overlap(
+            figures[f'{kind}: overlap of the top 5 %'] = top_overlap(
                 first, second)
-        return found
+        return figures
 
 
 def top_overlap(first: np.ndarray, second: np.ndarray) -> float:
     """IoU of the most important pixels; ties go to the first pixels."""
     count = max(1, round(TOP * first.size))
     tops = []
-    for one in (first, second):
-        top = np.zeros(one.size, bool)
-        top[np.argsort(-one.ravel(), kind='stable')[:count]] = True
+    for heatmap in (first, second):
+        top = np.zeros(heatmap.size, bool)
+        top[np.argsort(-heatmap.ravel(), kind='stable')[:count]] = True
         tops.append(top)
     return float((tops[0] & tops[1]).sum() / (tops[0] | tops[1]).sum())
 
@@ -106,7 +106,7 @@ def explain_twice(args: argparse.Namespace) -> list[Compared]:
     selection = Selection(args.score_thr, args.max_objects)
     images = find_images(inputs)
     model = load_detector(name, args.weights, args.device, args.cfg_options)
-    found = []
+    objects = []
     console = Console(stderr=True)
     for path in track(
             images, 'comparing', console=console, transient=True):
@@ -118,12 +118,12 @@ def explain_twice(args: argparse.Namespace) -> list[Compared]:
         ]
         for i in range(len(both[0])):
             heatmaps, differences = (
-                tuple(one[key][i].float().numpy() for one in both)
+                tuple(instances[key][i].float().numpy() for instances in both)
                 for key in ('heatmaps', 'difference_maps'))
-            found.append(
+            objects.append(
                 Compared(image.picture[..., ::-1], both[0].bboxes[i].numpy(),
                          heatmaps, differences))
-    return found
+    return objects
 
 
 def quartiles(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -144,15 +144,15 @@ def draw(objects: list[Compared], names: tuple[str, str]) -> np.ndarray:
     columns = ('image', f'heat map, {names[0]}', f'heat map, {names[1]}',
                f'difference map, {names[0]}', f'difference map, {names[1]}')
     rows = []
-    for one in objects:
-        scale = PANEL / max(one.image.shape[:2])
-        size = (round(one.image.shape[1] * scale),
-                round(one.image.shape[0] * scale))
-        photo = resize(np.ascontiguousarray(one.image), size)
+    for compared in objects:
+        scale = PANEL / max(compared.image.shape[:2])
+        size = (round(compared.image.shape[1] * scale),
+                round(compared.image.shape[0] * scale))
+        photo = resize(np.ascontiguousarray(compared.image), size)
         panels = [photo] + [
             overlay(photo, values, *colours)
             for values, colours in zip(
-                [*one.heatmaps, *one.difference_maps],
+                [*compared.heatmaps, *compared.difference_maps],
                 [('turbo', 0., 1.)] * 2 + [('bwr', -1., 1.)] * 2)
         ]
         row = Image.new('RGB', (len(columns) * (PANEL + 6), size[1] + 6),
@@ -160,7 +160,7 @@ def draw(objects: list[Compared], names: tuple[str, str]) -> np.ndarray:
         for i, panel in enumerate(panels):
             picture = Image.fromarray(panel)
             ImageDraw.Draw(picture).rectangle(
-                list(one.box * scale), outline=(0, 230, 64), width=2)
+                list(compared.box * scale), outline=(0, 230, 64), width=2)
             row.paste(picture, (i * (PANEL + 6), 0))
         rows.append(np.asarray(row))
     header = Image.new('RGB', (rows[0].shape[1], 24), 'white')
@@ -184,7 +184,7 @@ def compare(args: argparse.Namespace) -> int:
     objects = explain_twice(args)
     if not objects:
         raise ValueError('no object above the score threshold')
-    rows = [one.figures() for one in objects]
+    rows = [compared.figures() for compared in objects]
     table = quartiles(rows)
     names = describe(args.first), describe(args.second)
     printed = Table(title=f'{names[0]} against {names[1]}, '

@@ -14,8 +14,8 @@ TIMEOUT = 24 * 3600  # seconds that the first process waits for the last one
 
 @contextmanager
 def distributed(launcher: str) -> Iterator[None]:
-    """The processes that a launcher started find each other, on GPUs through
-    NCCL, otherwise through gloo.
+    """Let the processes that a launcher started find each other, on GPUs
+    through NCCL, otherwise through gloo.
 
     Args:
         launcher (str): One of ``LAUNCHERS``, as in mmdet's tools.

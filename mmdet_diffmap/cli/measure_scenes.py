@@ -110,18 +110,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen_explainers(names: Sequence[str], masks: int) -> dict[str, Any]:
-    """The methods by their names, D-RISE with so many masks."""
+    """Return the methods by their names, D-RISE with so many masks."""
     d_rise = dict(type='DRISE', masks=masks)
-    known = EXPLAINERS | {
+    configs = EXPLAINERS | {
         'd-rise': d_rise,
         'd-rise-diff': dict(type='DifferenceMap', explainer=d_rise)
     }
-    return {name: known[name] for name in names}
+    return {name: configs[name] for name in names}
 
 
 def measure(detector: str, name: str,
             args: argparse.Namespace) -> RunRecord:
-    """The record of one detector on one kind of scenes."""
+    """Return the record of one detector on one kind of scenes."""
     subject = SUBJECTS[name]
     path = package_files.CONFIGS / f'demo/{detector}_{subject.kind}.py'
     cfg = Config.fromfile(path)
@@ -154,17 +154,17 @@ def measure_proposals(count: int, options: dict[str, Any]) -> str:
         held = HeldDetections()
         with held.recorded(model):
             sample = explain(model, path, score_thr=0.4)
-        found = sample.pred_instances
+        instances = sample.pred_instances
         # the proposal that has the detection's score in its class
-        scores = held.raw[0][0].softmax(dim=-1)[:, found.labels]
-        own = (scores - found.scores).abs().argmin(dim=0)
+        scores = held.raw[0][0].softmax(dim=-1)[:, instances.labels]
+        own = (scores - instances.scores).abs().argmin(dim=0)
         proposals = held.proposals[0].bboxes[own]
-        for place, boxes in ('proposal', proposals), ('box', found.bboxes):
-            regions = box_regions(boxes, *found.heatmaps.shape[1:])
+        for place, boxes in ('proposal', proposals), ('box', instances.bboxes):
+            regions = box_regions(boxes, *instances.heatmaps.shape[1:])
             for name in 'heatmaps', 'difference_maps':
                 means.add((name, place), [
                     energy_share(heatmap, region) for heatmap, region in zip(
-                        found[name].relu(), regions)])
+                        instances[name].relu(), regions)])
     estimates = means.estimates()
     rows = []
     for name, title in ('heatmaps', 'odam'), ('difference_maps', 'odam-diff'):
@@ -178,7 +178,7 @@ def measure_proposals(count: int, options: dict[str, Any]) -> str:
 
 def tables(records: dict[str, dict[str, RunRecord]]
            ) -> Iterator[tuple[str, str]]:
-    """The name and the Markdown of each table.
+    """Yield the name and the Markdown of each table.
 
     Args:
         records (dict): By kind of scenes and detector.

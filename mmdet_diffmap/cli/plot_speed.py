@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--out', default='speed.png', help='default: speed.png')
     args = parser.parse_args(argv)
-    if not all('=' in one for one in args.files):
+    if not all('=' in file for file in args.files):
         parser.error('files are given as NAME=JSON')
     return args
 
@@ -35,12 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``--help``."""
     args = parse_args(argv)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
-    for one in args.files:
-        name, _, path = one.partition('=')
+    for file in args.files:
+        name, _, path = file.partition('=')
         try:
             record = json.loads(Path(path).read_text())
-            speeds = [speed for found in record['explainers'].values()
-                      for speed in found]
+            speeds = [speed for method in record['explainers'].values()
+                      for speed in method]
         except (OSError, ValueError, KeyError) as error:
             print(f'error: {path} is no file of benchmark_speed.py: {error}',
                   file=sys.stderr)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         axes.yaxis.set_major_formatter('{x:g}')
         axes.grid(alpha=0.3)
     left.set_ylabel('seconds (dotted: naive loop)')
-    right.set_ylabel('share of one forward pass')
+    right.set_ylabel('share of file forward pass')
     right.axhline(1, color='grey', linewidth=0.8)
     right.legend(fontsize=8)
     figure.tight_layout()

@@ -90,7 +90,7 @@ def publish(runner: Runner, out: Path, revision: str,
 
 
 def commit() -> str:
-    """The checked-out commit of this package."""
+    """Return the checked-out commit of this package."""
     return subprocess.run(['git', 'rev-parse', 'HEAD'],
                           cwd=ROOT,
                           capture_output=True,
@@ -99,8 +99,8 @@ def commit() -> str:
 
 
 def read_log(runs: list[Path]) -> list[dict[str, Any]]:
-    """The logged losses and validation results of the runs of one training,
-    one dict a step, with the seconds since the last one."""
+    """Return the logged losses and validation results of the runs of one
+    training, one dict a step, with the seconds since the last one."""
     rows = [
         json.loads(line) for run in runs
         for line in (run / 'vis_data/scalars.json').read_text().splitlines()
@@ -114,12 +114,12 @@ def read_log(runs: list[Path]) -> list[dict[str, Any]]:
             row['step'] = last
     kept = ('step', 'seconds', 'loss', 'lr', 'coco/bbox_mAP',
             'coco/bbox_mAP_50')
-    found = [{key: row[key] for key in kept if key in row} for row in rows]
-    return [row for row in found if len(row) > 1]
+    kept_rows = [{key: row[key] for key in kept if key in row} for row in rows]
+    return [row for row in kept_rows if len(row) > 1]
 
 
 def stated_figures(page: str) -> dict[Path, dict[str, float]]:
-    """What a page says of each config: AP and AP50."""
+    """Return what a page says of each config: AP and AP50."""
     return {
         ROOT / config: {'AP': float(ap), 'AP50': float(ap50)}
         for config, ap, ap50 in FIGURES.findall(page)
@@ -128,12 +128,13 @@ def stated_figures(page: str) -> dict[Path, dict[str, float]]:
 
 def measured_figures(config: Path,
                      options: dict[str, Any]) -> dict[str, float]:
-    """What the published weights of a config reach on its validation set."""
+    """Return what the published weights of a config reach on its validation
+    set."""
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(options)
     cfg.work_dir = f'work_dirs/check/{config.stem}'
-    found = build_runner(cfg, cfg.load_from).test()
-    return {name: found[key] for name, key in MEASURES.items()}
+    metrics = build_runner(cfg, cfg.load_from).test()
+    return {name: metrics[key] for name, key in MEASURES.items()}
 
 
 def check(args: argparse.Namespace) -> int:
@@ -150,12 +151,12 @@ def check(args: argparse.Namespace) -> int:
         table.add_column(column)
     missed = 0
     for config, wanted in stated.items():
-        found = measured_figures(config, args.cfg_options)
-        good = all(found[name] >= value for name, value in wanted.items())
+        measured = measured_figures(config, args.cfg_options)
+        good = all(measured[name] >= value for name, value in wanted.items())
         missed += not good
         table.add_row(config.name, *(
             text for name, value in wanted.items()
-            for text in (f'{found[name]:.3f}', f'{value}')),
+            for text in (f'{measured[name]:.3f}', f'{value}')),
             'reached' if good else 'MISSED')
     console = Console(width=None if sys.stdout.isatty() else 100,
                       highlight=False)

@@ -47,7 +47,7 @@ class Explainer(ABC):
 
     def by_output(self,
                   trace: Trace) -> tuple[Tensor, Mapping[str, GridMaps]]:
-        """The maps, and what they are made of on the detector's grids.
+        """Return the maps, and what they are made of on the detector's grids.
 
         Returns:
             tuple: What a call returns, and, of methods that make maps on
