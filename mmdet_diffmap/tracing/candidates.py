@@ -43,8 +43,12 @@ class Candidates:
         return len(self.scores)
 
     def of_each(self, values: Tensor, dim: int = 0) -> Tensor:
-        """What belongs to the rows of ``probabilities`` along a dimension,
-        for each candidate."""
+        """Pick what belongs to each candidate's row of ``probabilities``.
+
+        Args:
+            values (Tensor): One for each row, along a dimension.
+            dim (int): The dimension.
+        """
         return values if self.rows is None else \
             values.index_select(dim, self.rows)
 
@@ -52,8 +56,8 @@ class Candidates:
 @contextmanager
 def recorded_candidates(
         head: nn.Module | None) -> Iterator[list[Candidates | None]]:
-    """The candidates of each image that a detector predicts in this context;
-    None where they are not known.
+    """Listen to the candidates of each image that a detector predicts in this
+    context.
 
     mmdet keeps one class of a candidate. Those that it chooses from pass
     through a few functions of its post-processing, which are listened to:
@@ -63,6 +67,10 @@ def recorded_candidates(
 
     Args:
         head (nn.Module, optional): The head whose results are the detections.
+
+    Yields:
+        list[Candidates | None]: Fills with those of one image after the
+        other; None where they are not known.
     """
     listener = Listener(head)
     # not kept by the listener: a cycle would keep its tensors for a while
@@ -75,21 +83,21 @@ def recorded_candidates(
         _bbox_post_process=listener.bbox_post_process,
         _bbox_mask_post_process=listener.bbox_post_process)
     with ExitStack() as stack:
-        for name, heard in functions.items():
+        for name, hear in functions.items():
             for module in modules_with(name, head):
                 original = vars(module)[name]
                 stack.enter_context(
-                    swapped(module, name, partial(heard, original)))
-        for name, heard in methods.items():
+                    swapped(module, name, partial(hear, original)))
+        for name, hear in methods.items():
             if hasattr(head, name):
                 original = getattr(head, name)
                 stack.enter_context(
-                    swapped(head, name, partial(heard, original)))
+                    swapped(head, name, partial(hear, original)))
         yield listener.images
 
 
 class Listener:
-    """What is heard of a head's post-processing.
+    """Hears what goes through a head's post-processing.
 
     Args:
         head (nn.Module, optional): The head.
@@ -105,28 +113,30 @@ class Listener:
 
     def predict_by_feat(self, original: Callable, *maps: Any,
                         **kwargs: Any) -> Any:
-        """A batch begins."""
+        """Note the raw maps of a batch."""
         self.maps = maps
         return original(*maps, **kwargs)
 
     def predict_by_feat_single(self, original: Callable, *args: Any,
                                **kwargs: Any) -> Any:
-        """One image from its beginning to its end."""
+        """Follow one image from its beginning to its end."""
         self.in_single = True
         results = original(*args, **kwargs)
         self.in_single = False
         if isinstance(self.head, DETRHead):
-            self.current = self.queries(args[0], results)
-        self.image_ends()
+            self.current = self._queries(args[0], results)
+        self._end_image()
         return results
 
-    def image_ends(self) -> None:
+    def _end_image(self) -> None:
+        """Keep an image's candidates, and begin the next one."""
         self.images.append(self.current)
         self.current, self.kept = None, []
 
-    def queries(self, logits: Tensor,
-                results: InstanceData) -> Candidates | None:
-        """The queries of a DETR."""
+    def _queries(self, logits: Tensor,
+                 results: InstanceData) -> Candidates | None:
+        """Return those queries of a DETR that mmdet keeps; None where they are
+        not classes of objects, or cannot be told."""
         probabilities = logits.sigmoid() if self.head.loss_cls.use_sigmoid \
             else logits.softmax(-1)[:, :-1]
         classes = self.head.num_classes
@@ -146,43 +156,43 @@ class Listener:
 
     def filter_scores_and_topk(self, original: Callable, scores: Tensor,
                                *args: Any, **kwargs: Any) -> Any:
-        """One level of an image."""
-        found = original(scores, *args, **kwargs)
-        _, _, locations, _ = found
+        """Keep the probabilities of a level's best locations."""
+        results = original(scores, *args, **kwargs)
+        _, _, locations, _ = results
         self.kept.append(scores[locations])
-        return found
+        return results
 
     def bbox_post_process(self, original: Callable, *args: Any,
                           **kwargs: Any) -> Any:
-        """The end of an image of a one-stage head."""
+        """Follow the end of an image of a one-stage head."""
         results = kwargs['results'] if 'results' in kwargs else \
             args[0] if args else None
         if isinstance(results, InstanceData):  # YOLACT's are none
             if results.scores.dim() == 1:
-                self.current = self.locations(results)
+                self.current = self._locations(results)
             else:  # PAA goes on to multiclass_nms with other scores
                 self.kept = [results.scores]
         final = original(*args, **kwargs)
         if not self.in_single:  # YOLOX and YOLOv3 go through the batch
-            self.image_ends()
+            self._end_image()
         return final
 
-    def locations(self, results: InstanceData) -> Candidates | None:
-        """What a one-stage head keeps of its locations."""
+    def _locations(self, results: InstanceData) -> Candidates | None:
+        """Return what a one-stage head keeps of its locations."""
         scores = results.scores
         if 'score_factors' in results:
             scores = scores * results.score_factors
         probabilities = torch.cat(self.kept) if self.kept else \
-            self.above_threshold()
+            self._above_threshold()
         if probabilities is None or len(probabilities) != len(scores):
             return None
         return Candidates(
             get_box_tensor(results.bboxes), scores, results.labels,
             probabilities)
 
-    def above_threshold(self) -> Tensor | None:
-        """The probabilities at an image's locations above the threshold, as
-        YOLOX chooses them."""
+    def _above_threshold(self) -> Tensor | None:
+        """Return the probabilities at an image's locations above the
+        threshold, as YOLOX chooses them."""
         if len(self.maps) != 3:
             return None
         classes, _, objectness = (
@@ -197,15 +207,15 @@ class Listener:
     def multiclass_nms(self, original: Callable, boxes: Tensor,
                        scores: Tensor, score_thr: float, *args: Any,
                        **kwargs: Any) -> Any:
-        """The end of an image of a head on regions: each region is a
+        """Follow the end of an image of a head on regions: each region is a
         candidate for each class."""
         probabilities = self.kept[0] if self.kept else scores[:, :-1]
         places = boxes.view(len(boxes), -1, 4)
         regions, labels = (scores[:, :-1] > score_thr).nonzero().unbind(dim=1)
-        found = scores[regions, labels]
+        own = scores[regions, labels]
         if kwargs.get('score_factors') is not None:
-            found = found * kwargs['score_factors'][regions]
+            own = own * kwargs['score_factors'][regions]
         self.current = Candidates(
-            places[regions, labels if places.shape[1] > 1 else 0], found,
+            places[regions, labels if places.shape[1] > 1 else 0], own,
             labels, probabilities, regions)
         return original(boxes, scores, score_thr, *args, **kwargs)

@@ -11,7 +11,11 @@ TEN_BITS = 1e-2  # the same where convolutions may round to ten bits
 
 def agree(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
     """Whether the rows of all pairs of tensors (n, C) are equal but for
-    rounding."""
+    rounding.
+
+    >>> agree([(torch.tensor([[1.00001]]), torch.tensor([[1.]]))])
+    True
+    """
     good = []
     for again, before in pairs:
         again, before = again.detach(), before.detach()
@@ -24,7 +28,7 @@ def agree(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
 
 
 def tolerance(raw: Tensor) -> float:
-    """What rounding may amount to."""
+    """Return what rounding may amount to, as a share of a value."""
     coarse = raw.is_cuda and tf32_is_allowed()
     return max(TEN_BITS if coarse else TOLERANCE,
                16 * torch.finfo(raw.dtype).eps)

@@ -39,7 +39,7 @@ class RoIStage:
     raw: list[int] = field(default_factory=list)
 
     def classify(self, pooled: Tensor) -> list[Tensor]:
-        """The raw maps of pooled features."""
+        """Compute the raw maps of pooled features."""
         return flat_tensors(self.head.forward(self.shared_head(pooled)))
 
 
@@ -62,7 +62,7 @@ class Crop:
 
 
 def levels_of(stage: RoIStage, rois: Tensor) -> list[int]:
-    """The level that each RoI is pooled from."""
+    """List the level that each RoI is pooled from."""
     count = len(stage.inputs)
     if count == 1:
         return [0] * len(rois)
@@ -72,7 +72,18 @@ def levels_of(stage: RoIStage, rois: Tensor) -> list[int]:
 def crop_batches(stages: list[RoIStage], rows: list[dict[int, int]],
                  rois: list[Tensor],
                  levels: list[list[int]]) -> list[list[Crop]]:
-    """The crops in which the RoIs of all stages lie, by level and size."""
+    """Make the crops in which the RoIs of all stages lie.
+
+    Args:
+        stages (list[RoIStage]): The stages.
+        rows (list[dict[int, int]]): For each stage, the RoI of each detection
+            that has one.
+        rois (list[Tensor]): For each stage, these RoIs, each (n, 5).
+        levels (list[list[int]]): For each stage, the level of each of them.
+
+    Returns:
+        list[list[Crop]]: Batches of one level and size.
+    """
     crops: dict[tuple[int, int], Crop] = {}
     for stage, stage_rows, stage_rois, stage_levels in zip(
             stages, rows, rois, levels):
@@ -100,8 +111,20 @@ def crop_batches(stages: list[RoIStage], rows: list[dict[int, int]],
 
 
 def widened(first: int, last: int, length: int) -> tuple[int, int]:
-    """A range of cells with what bilinear sampling may read around it, its
-    size a multiple of ``STEP`` or the whole length."""
+    """Widen a range of cells by what bilinear sampling may read around it, to
+    a multiple of ``STEP`` or the whole length.
+
+    Args:
+        first (int): The first cell.
+        last (int): The last cell, inside.
+        length (int): The number of cells of the level.
+
+    Returns:
+        tuple: The first cell, and the one after the last.
+
+    >>> widened(40, 60, 100)
+    (38, 70)
+    """
     size = last - first + 1 + 2 * MARGIN
     size = min(-(-size // STEP) * STEP, length)
     start = max(0, min(first - MARGIN, length - size))
@@ -111,7 +134,20 @@ def widened(first: int, last: int, length: int) -> tuple[int, int]:
 def pool(stage: RoIStage, detections: list[int], rois: Tensor,
          levels: list[int], batches: list[list[Crop]],
          leaves: list[Tensor]) -> Tensor:
-    """The pooled features of RoIs, from crops."""
+    """Pool RoIs of a stage from crops.
+
+    Args:
+        stage (RoIStage): The stage.
+        detections (list[int]): The detection of each RoI.
+        rois (Tensor): The RoIs, (n, 5), last dim (image, x1, y1, x2, y2) in
+            input pixels.
+        levels (list[int]): The level of each.
+        batches (list[list[Crop]]): See :func:`crop_batches`.
+        leaves (list[Tensor]): The features of each batch of crops.
+
+    Returns:
+        Tensor: The pooled features, (n, C, h, w).
+    """
     row = {
         (detection, level): index
         for index, (detection, level) in enumerate(zip(detections, levels))

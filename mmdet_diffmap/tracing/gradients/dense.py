@@ -1,4 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Gradients through whole heads: the way that always works."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -61,17 +62,24 @@ class DenseGradients:
 
 def again(source: DenseGradients, outputs: Tensor, columns: Sequence[int],
           detections: list[int]) -> Iterator[OutputGradient]:
-    """The gradients of some detections, from a head that ran once more.
+    """Compute the gradients of some detections, from a head that ran once
+    more.
+
+    Args:
+        source (DenseGradients): The head's new raw maps, and those before.
+        outputs (Tensor): Of all detections, (N, 5).
+        columns (Sequence[int]): The columns wanted.
+        detections (list[int]): The detections wanted.
 
     Raises:
         RuntimeError: If it does not give what it gave before.
     """
-    same = [one.shape for one in source.raw] == [
+    same_shapes = [raw.shape for raw in source.raw] == [
         before.shape for before in source.cut
     ]
-    if not same or not agree([(one.reshape(1, -1), before.reshape(1, -1))
-                              for one, before in zip(source.raw, source.cut)
-                              if one.numel()]):
+    if not same_shapes or not agree(
+        [(raw.reshape(1, -1), before.reshape(1, -1))
+         for raw, before in zip(source.raw, source.cut) if raw.numel()]):
         raise RuntimeError(
             f'{type(source.head).__name__} does not give what it gave when '
             'the objects were detected: detect them again after a change of '

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attention import ValueOf
+from .value_of import ValueOf
 
 Replace = Callable[[nn.GroupNorm, Tensor, Tensor], Tensor]
 
@@ -17,8 +17,8 @@ class FrozenStatistics:
 
     With its mean and variance held constant, a layer scales and shifts each
     channel. A layer that several levels share is called once for each of
-    them, always in the same order; so its constants are known by the layer
-    and the number of the call.
+    them, always in the same order; so the layer and the number of the call
+    tell its constants.
 
     Args:
         head (nn.Module): The head.
@@ -91,8 +91,8 @@ class FrozenStatistics:
 
 @torch.no_grad()
 def scale_and_shift(layer: nn.GroupNorm, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The scale and the shift, each (1, C, 1, 1), by which a layer normalises
-    one map (1, C, H, W)."""
+    """Return the scale and the shift, each (1, C, 1, 1), by which a layer
+    normalises a map (1, C, H, W)."""
     groups = x.reshape(layer.num_groups, -1)
     variance, mean = torch.var_mean(groups, dim=1, correction=0)
     each = layer.num_channels // layer.num_groups

@@ -55,32 +55,32 @@ class SparseJacobian:
             raw (Sequence[Tensor]): Leaves of the graph, of any shape.
             columns (Sequence[int]): The columns of ``outputs`` wanted.
         """
-        found: list[tuple[Row, int, int]] = []  # row, raw map, index
+        elements: list[tuple[Row, int, int]] = []  # row, raw map, index
         values = [outputs.new_zeros(0).detach()]
         waiting = first_groups(outputs, columns) if outputs.requires_grad \
             else []
         while waiting:
             group = waiting.pop()
-            elements = Elements.of(outputs, raw, group)
-            if elements is None:
+            of_group = Elements.of(outputs, raw, group)
+            if of_group is None:
                 middle = len(group) // 2
                 waiting += [group[:middle], group[middle:]]
                 continue
-            found += zip(elements.owners, elements.maps, elements.indices)
-            values.append(elements.values)
-            without = sorted(set(group) - set(elements.owners))
+            elements += zip(of_group.owners, of_group.maps, of_group.indices)
+            values.append(of_group.values)
+            without = sorted(set(group) - set(of_group.owners))
             if 0 < len(without) < len(group):  # they may have been outshone
                 waiting.append(without)
-        order = sorted(range(len(found)), key=found.__getitem__)
+        order = sorted(range(len(elements)), key=elements.__getitem__)
         rows: dict[Row, dict[int, slice]] = {
             (detection, column): {}
             for detection in range(len(outputs)) for column in columns
         }
         for place, element in enumerate(order):
-            row, number, _ = found[element]
+            row, number, _ = elements[element]
             start = rows[row].get(number, slice(place, place)).start
             rows[row][number] = slice(start, place + 1)
-        return cls(rows, [found[element][2] for element in order],
+        return cls(rows, [elements[element][2] for element in order],
                    torch.cat(values)[order])
 
     def reaches(self, number: int, column: int,
@@ -91,7 +91,8 @@ class SparseJacobian:
 
     def cotangent(self, number: int, like: Tensor, column: int,
                   places: Mapping[int, Callable[[int], int]]) -> Tensor:
-        """``∂Y/∂R`` of several detections, of one column and one raw map.
+        """Return ``∂Y/∂R`` of several detections, of one column and one raw
+        map.
 
         Args:
             number (int): The raw map.
@@ -115,8 +116,8 @@ class SparseJacobian:
 
     def raw_elements(self, detection: int,
                      columns: Iterable[int]) -> set[tuple[int, int]]:
-        """The elements (raw map, flat index) that some columns of a detection
-        depend on."""
+        """Return the elements (raw map, flat index) that some columns of a
+        detection depend on."""
         return {(number, index)
                 for column in columns
                 for number, part in self.rows[detection, column].items()
@@ -170,8 +171,8 @@ class Elements:
                     weighted[number].flatten()[place]  # type: ignore
                     for number, place in places)
             ])
-            shown += [one.count_nonzero() for one in weighted
-                      if one is not None]
+            shown += [gradient.count_nonzero() for gradient in weighted
+                      if gradient is not None]
             shown.append(-scaled.count_nonzero())
             exponent = (scaled / values).log2().round().nan_to_num(0, 0, 0)
             exponent = exponent.clamp(0, BASE - 1)
@@ -190,7 +191,7 @@ class Elements:
 
 
 def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
-    """Groups of rows that may share no element.
+    """Make groups of rows that may share no element.
 
     Two detections with the same box are kept apart: most often they are two
     classes at one location.
@@ -208,8 +209,8 @@ def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
 
 def backward(outputs: Tensor, raw: Sequence[Tensor],
              cotangent: Tensor) -> list[Tensor | None]:
-    """The gradient of ``Σ cotangent · outputs`` in each raw map; None where
-    there is no path."""
+    """Return the gradient of ``Σ cotangent · outputs`` in each raw map; None
+    where there is no path."""
     if not raw:
         return []
     with recording():

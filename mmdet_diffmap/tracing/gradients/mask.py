@@ -1,4 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Gradients of predicted masks."""
 from __future__ import annotations
 
 import math
@@ -40,22 +41,26 @@ class MaskGradients:
         gradients = RoIGradients([stage], [])
         for start in range(0, len(boxes), CHUNK):
             chunk = range(start, min(start + CHUNK, len(boxes)))
-            run = RoIRun.of(gradients, {one: [one] for one in chunk})
+            run = RoIRun.of(gradients,
+                            {detection: [detection] for detection in chunk})
             with recording():
                 values, exists = self.mean_logits(run.raw[0], chunk)
-                found = torch.autograd.grad(values.sum(), run.leaves)
-            for gradient in run.split(found, MASK):
+                of_crops = torch.autograd.grad(values.sum(), run.leaves)
+            for gradient in run.split(of_crops, MASK):
                 yield gradient if exists[gradient.detection - start] else \
                     replace(gradient, levels=[])
 
     def mean_logits(self, logits: Tensor,
                     detections: range) -> tuple[Tensor, list[bool]]:
-        """The output of some detections, and whether they have a mask.
+        """Take the mean logit inside of each predicted mask.
 
         Args:
             logits (Tensor): Shape (n, classes, h, w), or (n, 1, h, w) of a
                 head that does not tell classes apart.
             detections (range): The n detections.
+
+        Returns:
+            tuple: The outputs (n, ), and whether each detection has a mask.
         """
         if logits.shape[1] > 1:
             rows = torch.arange(len(logits), device=logits.device)

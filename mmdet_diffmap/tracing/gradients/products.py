@@ -23,7 +23,7 @@ CLEARLY_FASTER = 0.8  # time of a batch, as a share of the loop's
 
 @dataclass
 class Measured:
-    """What was found about the products of a head on a device.
+    """What a trial has told about the products of a head on a device.
 
     Args:
         batched (bool): Whether a batch is clearly faster than a loop.
@@ -34,8 +34,9 @@ class Measured:
     memory: float
 
 
-known: WeakKeyDictionary[nn.Module, dict[torch.device, Measured]]
-known = WeakKeyDictionary()
+#: By head and device.
+measurements: WeakKeyDictionary[nn.Module, dict[torch.device, Measured]]
+measurements = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Products:
 
     def __call__(self, cotangents: Iterator[list[Tensor]],
                  count: int) -> Iterator[Gradients]:
-        """The products of ``count`` cotangents, each a list of tensors like
-        ``raw``.
+        """Compute the products of ``count`` cotangents, each a list of
+        tensors like ``raw``.
 
         Yields:
             list[Tensor | None]: One tensor for each feature map, None where
@@ -70,11 +71,12 @@ class Products:
             nothing: Gradients = [None] * len(self.features)
             yield from [nothing] * count
             return
-        measured = known.setdefault(self.head, {}).get(self.raw[0].device)
+        measured = measurements.setdefault(self.head,
+                                           {}).get(self.raw[0].device)
         if measured is None and count >= WORTH_A_TRIAL:
             trial = list(islice(cotangents, TRIAL))
             measured, products = self._measure(trial)
-            known[self.head][self.raw[0].device] = measured
+            measurements[self.head][self.raw[0].device] = measured
             yield from products
         size = 1
         if measured is not None and measured.batched:
@@ -85,20 +87,22 @@ class Products:
 
     @property
     def _values(self) -> int:
-        return sum(one.numel() for one in self.features)
+        return sum(feature.numel() for feature in self.features)
 
     def _products(self, cotangents: list[list[Tensor]]) -> Iterator[Gradients]:
-        """Products of a batch, one by one if it cannot be a batch."""
+        """Compute the products of a batch, one by one if it cannot be a
+        batch."""
         if len(cotangents) > 1:
             try:
                 yield from self.batched(cotangents)
                 return
             except RuntimeError:  # an operation that others do not need
-                known[self.head][self.raw[0].device] = Measured(False, 0)
+                measurements[self.head][self.raw[0].device] = Measured(
+                    False, 0)
         yield from map(self.single, cotangents)
 
     def single(self, cotangent: list[Tensor]) -> Gradients:
-        """One product."""
+        """Compute one product."""
         with recording():
             return list(
                 torch.autograd.grad(
@@ -109,7 +113,7 @@ class Products:
                     allow_unused=True))
 
     def batched(self, cotangents: list[list[Tensor]]) -> list[Gradients]:
-        """Several products at once.
+        """Compute several products at once.
 
         Raises:
             RuntimeError: If an operation of the head cannot be batched.

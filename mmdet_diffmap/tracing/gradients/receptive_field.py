@@ -36,13 +36,14 @@ class ReceptiveField:
     shrinks: bool
 
 
-Known = dict[tuple, ReceptiveField | None]
-known_fields: WeakKeyDictionary[nn.Module, Known] = WeakKeyDictionary()
+Fields = dict[tuple, ReceptiveField | None]
+#: What was measured, by head, then by ``frozen`` and the levels' channels.
+measured: WeakKeyDictionary[nn.Module, Fields] = WeakKeyDictionary()
 
 
 def receptive_field(head: nn.Module, inputs: Sequence[Tensor],
                     frozen: bool) -> ReceptiveField | None:
-    """The receptive field of a head; measured once for each head.
+    """Return the receptive field of a head, measured once for each head.
 
     Args:
         head (nn.Module): Maps the levels to raw maps.
@@ -57,12 +58,12 @@ def receptive_field(head: nn.Module, inputs: Sequence[Tensor],
             isinstance(level, Tensor) and level.dim() == 4 and len(level) == 1
             for level in inputs):
         return None
-    known = known_fields.setdefault(head, {})
+    fields = measured.setdefault(head, {})
     key = (frozen, *(level.shape[1] for level in inputs))
-    if key not in known:
-        known[key] = None if samples_anywhere(head) else \
+    if key not in fields:
+        fields[key] = None if samples_anywhere(head) else \
             Probe(head, inputs, frozen).field()
-    return known[key]
+    return fields[key]
 
 
 def samples_anywhere(head: nn.Module) -> bool:
@@ -72,9 +73,9 @@ def samples_anywhere(head: nn.Module) -> bool:
 
 
 def forget(head: nn.Module) -> None:
-    """Take back what was found about a head: it has none."""
-    known = known_fields.setdefault(head, {})
-    known.update(dict.fromkeys(known))
+    """Take back what was measured of a head: it has no receptive field."""
+    fields = measured.setdefault(head, {})
+    fields.update(dict.fromkeys(fields))
 
 
 class Probe:
@@ -83,7 +84,7 @@ class Probe:
     NaN passes through every sum, whatever the weights. In double precision no
     convolution takes the way of Winograd, which spreads it over tiles. A copy
     of the head is probed, on the CPU. Whatever goes wrong there, the answer
-    is that nothing was found.
+    is that there is no receptive field.
 
     Args:
         head, inputs, frozen: See :func:`receptive_field`.
@@ -96,7 +97,7 @@ class Probe:
         self.frozen = frozen
 
     def field(self) -> ReceptiveField | None:
-        """What :func:`receptive_field` returns."""
+        """Measure what :func:`receptive_field` returns."""
         try:
             self.head = copy.deepcopy(self.original).cpu().double()
         except Exception:  # such as a part of some graph in it
@@ -106,12 +107,13 @@ class Probe:
             module._forward_pre_hooks.clear()
         side = 2 * LIMIT + 1
         raw = self.run(side, shrink=False)
-        if not raw or any(one.dim() != 4 for one in raw):
+        if not raw or any(raw_map.dim() != 4 for raw_map in raw):
             return None
         # each level has its own width
-        levels = [(one.shape[3] - side) // 2 for one in raw]
-        if any(level not in range(len(self.inputs)) or one.shape[2:] != (
-                side, side + 2 * level) for level, one in zip(levels, raw)):
+        levels = [(raw_map.shape[3] - side) // 2 for raw_map in raw]
+        if any(level not in range(len(self.inputs))
+               or raw_map.shape[2:] != (side, side + 2 * level)
+               for level, raw_map in zip(levels, raw)):
             return None
         radius = max(map(spread, raw))
         if radius >= LIMIT:
@@ -133,19 +135,30 @@ class Probe:
             shrink: bool,
             everywhere: int | None = None,
             alone: bool = False) -> list[Tensor] | None:
-        """The raw maps for levels of zeros, with NaN in the middle of each or
-        everywhere in one, the others empty if that is ``alone``; None if the
-        head does not take such levels."""
+        """Run the head on levels of zeros with NaN in some places.
+
+        Args:
+            side (int): The height of the levels. Each is two cells wider than
+                the one before.
+            shrink (bool): Whether convolutions run without padding.
+            everywhere (int, optional): The level that is NaN everywhere; the
+                middle of each level if None.
+            alone (bool): Whether the other levels are empty.
+
+        Returns:
+            list[Tensor] | None: The raw maps; None if the head does not take
+            such levels.
+        """
         maps = []
         for number, level in enumerate(self.inputs):
-            one = torch.zeros(1, level.shape[1], side, side + 2 * number)
+            zeros = torch.zeros(1, level.shape[1], side, side + 2 * number)
             if everywhere is None:
-                one[..., side // 2, side // 2 + number] = torch.nan
+                zeros[..., side // 2, side // 2 + number] = torch.nan
             elif everywhere == number:
-                one.fill_(torch.nan)
+                zeros.fill_(torch.nan)
             elif alone:
-                one = one[:0]
-            maps.append(one.double())
+                zeros = zeros[:0]
+            maps.append(zeros.double())
         try:
             with ExitStack() as stack:
                 if self.frozen:
@@ -162,13 +175,14 @@ class Probe:
         """Whether raw maps have a middle, and only those of level ``number``
         have NaN."""
         return raw is not None and all(
-            one.shape[2] % 2 == one.shape[3] % 2 == 1 and
-            (level == number or not one.isnan().any())
-            for level, one in zip(levels, raw))
+            raw_map.shape[2] % 2 == raw_map.shape[3] % 2 == 1 and
+            (level == number or not raw_map.isnan().any())
+            for level, raw_map in zip(levels, raw))
 
 
 def spread(raw: Tensor) -> int:
-    """How many cells NaN reaches from the middle of a map (1, C, h, w)."""
+    """Count the cells that NaN reaches from the middle of a map (1, C, h,
+    w)."""
     rows, columns = raw.isnan().any(dim=1)[0].nonzero(as_tuple=True)
     middle_row, middle_column = raw.shape[2] // 2, raw.shape[3] // 2
     offsets = torch.cat([rows - middle_row, columns - middle_column])

@@ -1,4 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Gradients of heads on regions of interest."""
 from __future__ import annotations
 
 import operator
@@ -59,9 +60,9 @@ class RoIGradients:
             else:
                 for column in columns:
                     yield OutputGradient(detection, OUTPUTS[column], [])
-        found = list(rois)
-        for start in range(0, len(found), CHUNK):
-            chunk = found[start:start + CHUNK]
+        with_rois = list(rois)
+        for start in range(0, len(with_rois), CHUNK):
+            chunk = with_rois[start:start + CHUNK]
             run = RoIRun.of(self, {i: rois[i] for i in chunk})
             if run.agrees():
                 yield from run.differentiate(jacobian, columns)
@@ -73,9 +74,10 @@ class RoIGradients:
 
     def rois_of(self,
                 elements: set[tuple[int, int]]) -> list[int | None] | None:
-        """The RoI in each stage on which elements of the raw maps depend,
-        None in stages without; None if there are several in a stage."""
-        found: list[int | None] = []
+        """Return the RoI in each stage on which elements of the raw maps
+        depend, None in stages without; None if there are several in a
+        stage."""
+        of_stages: list[int | None] = []
         for stage in self.stages:
             rois = set()
             for number, index in elements:
@@ -86,12 +88,13 @@ class RoIGradients:
                     rois.add(index // raw[0].numel())
             if len(rois) > 1:
                 return None
-            found.append(rois.pop() if rois else None)
-        return found
+            of_stages.append(rois.pop() if rois else None)
+        return of_stages
 
     def dense(self, outputs: Tensor, columns: Sequence[int],
               detections: list[int]) -> Iterator[OutputGradient]:
-        """The gradients of some detections from whole levels and all RoIs."""
+        """Compute the gradients of some detections from whole levels and all
+        RoIs."""
         with recording():
             leaves = [level.detach().requires_grad_() for level in self.inputs]
             raw: list[Tensor] = []
@@ -131,8 +134,8 @@ class RoIRun:
         stages = gradients.stages
         rows: list[dict[int, int]] = [{
             detection: roi
-            for detection, found in detections.items()
-            if (roi := found[number]) is not None
+            for detection, of_stages in detections.items()
+            if (roi := of_stages[number]) is not None
         } for number in range(len(stages))]
         rois = [
             stage.rois[list(stage_rows.values())]
@@ -175,9 +178,9 @@ class RoIRun:
 
     def differentiate(self, jacobian: SparseJacobian,
                       columns: Sequence[int]) -> Iterator[OutputGradient]:
-        """One backward pass for each column."""
+        """Go back through the run, once for each column."""
         for column in columns:
-            reached, cotangents = [], []
+            starts, cotangents = [], []
             for stage, stage_rows in zip(self.gradients.stages, self.rows):
                 for number in stage.raw if stage_rows else ():
                     raw = self.raw[number]
@@ -188,26 +191,32 @@ class RoIRun:
                             stage_rows.items())
                     }
                     if jacobian.reaches(number, column, places):
-                        reached.append(raw)
+                        starts.append(raw)
                         cotangents.append(
                             jacobian.cotangent(number, raw, column, places))
-            found: Sequence[Tensor | None] = [None] * len(self.leaves)
-            if reached:
+            of_crops: Sequence[Tensor | None] = [None] * len(self.leaves)
+            if starts:
                 with recording():
-                    found = torch.autograd.grad(
-                        reached,
+                    of_crops = torch.autograd.grad(
+                        starts,
                         self.leaves,
                         cotangents,
                         retain_graph=True,
                         allow_unused=True)
-            yield from self.split(found, OUTPUTS[column])
+            yield from self.split(of_crops, OUTPUTS[column])
 
-    def split(self, found: Sequence[Tensor | None],
+    def split(self, of_crops: Sequence[Tensor | None],
               output: str) -> Iterator[OutputGradient]:
-        """The gradient of each detection, from those of all crops."""
+        """Split the gradients of all crops by detection.
+
+        Args:
+            of_crops (Sequence[Tensor | None]): The gradient of each batch of
+                crops; None where there is no path.
+            output (str): The output of which they are.
+        """
         inputs = self.gradients.inputs
         parts: dict[int, list[LevelGradient]] = {}
-        for batch, gradient in zip(self.batches, found):
+        for batch, gradient in zip(self.batches, of_crops):
             for index, crop in enumerate(batch):
                 levels = parts.setdefault(crop.detection, [])
                 if gradient is not None:

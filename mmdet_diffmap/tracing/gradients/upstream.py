@@ -1,20 +1,16 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Gradients past the maps that a head gets, to the target layer."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..recording import recording
 from ..target_layer import CapturedLayer, depend
-from ..trace import (
-    OUTPUTS,
-    GradientSource,
-    LevelGradient,
-    OutputGradient,
-)
+from ..trace import OUTPUTS, GradientSource, LevelGradient, OutputGradient
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,8 @@ class Upstream:
         same = [self.target.index_of(level) for level in self.inputs]
         for gradient in self.source(outputs, columns):
             levels = [
-                replace_level(part, same[part.level])  # type: ignore[arg-type]
-                for part in gradient.levels if same[part.level] is not None
+                replace(part, level=level) for part in gradient.levels
+                if (level := same[part.level]) is not None
             ]
             between = [
                 part for part in gradient.levels if same[part.level] is None
@@ -66,27 +62,23 @@ class Upstream:
 
     def _through(self, parts: list[LevelGradient]) -> list[Tensor | None]:
         """Push gradients of some of ``X`` through the layers before it."""
-        reached = [(self.inputs[part.level], part.whole()[None])
-                   for part in parts if self.inputs[part.level].requires_grad]
-        if not reached:
+        starts = [(self.inputs[part.level], part.whole()[None])
+                  for part in parts if self.inputs[part.level].requires_grad]
+        if not starts:
             return [None] * len(self.target.leaves)
         with recording():
             return list(
-                torch.autograd.grad([x for x, _ in reached],
+                torch.autograd.grad([x for x, _ in starts],
                                     self.target.leaves,
-                                    [gradient for _, gradient in reached],
+                                    [gradient for _, gradient in starts],
                                     retain_graph=True,
                                     allow_unused=True))
 
 
-def replace_level(part: LevelGradient, level: int) -> LevelGradient:
-    return LevelGradient(level, part.feature, part.gradient, part.top,
-                         part.left)
-
-
 def level_gradients(features: Sequence[Tensor],
                     gradients: Sequence[Tensor | None]) -> list[LevelGradient]:
-    """Gradients (1, C, H, W) of whole levels, without those that are None."""
+    """List the gradients (1, C, H, W) of whole levels, without those that are
+    None."""
     return [
         LevelGradient(level, feature.detach()[0], gradient[0])
         for level, (feature, gradient) in enumerate(zip(features, gradients))
@@ -95,7 +87,7 @@ def level_gradients(features: Sequence[Tensor],
 
 
 def add(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    """The sum of two gradients, None where there is neither."""
+    """Add two gradients; None where there is neither."""
     if first is None or second is None:
         return second if first is None else first
     return first + second

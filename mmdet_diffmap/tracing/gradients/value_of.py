@@ -1,4 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""A graph from one tensor, and values from another."""
 from __future__ import annotations
 
 from typing import Any

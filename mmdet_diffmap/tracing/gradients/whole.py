@@ -1,4 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Gradients through all that follows the target layer."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Gradients of convolutional heads, from small squares of the levels."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -73,11 +74,12 @@ class WindowGradients:
         windows: dict[int, list[Window]] = {}
         elsewhere = []
         for detection in range(len(outputs)):
-            found = self.locations(jacobian.raw_elements(detection, columns))
-            if len(found) > 1:
+            locations = self.locations(
+                jacobian.raw_elements(detection, columns))
+            if len(locations) > 1:
                 elsewhere.append(detection)
-            elif found:
-                window = Window(detection, *found.pop())
+            elif locations:
+                window = Window(detection, *locations.pop())
                 windows.setdefault(window.level, []).append(window)
             else:
                 for column in columns:
@@ -98,13 +100,13 @@ class WindowGradients:
 
     def locations(
             self, elements: set[tuple[int, int]]) -> set[tuple[int, int, int]]:
-        """Level, row and column of elements of the raw maps."""
-        found = set()
+        """Return level, row and column of elements of the raw maps."""
+        locations = set()
         for number, index in elements:
             height, width = self.cut[number].shape[2:]
             row, column = divmod(index % (height * width), width)
-            found.add((self.field.levels[number], row, column))
-        return found
+            locations.add((self.field.levels[number], row, column))
+        return locations
 
     def run(self, level: int,
             windows: list[Window]) -> tuple[Tensor, dict[int, Tensor]]:
@@ -125,38 +127,44 @@ class WindowGradients:
                 stack.enter_context(unpadded(self.head))
             if self.statistics:
                 stack.enter_context(self.statistics.replay())
-            slots = [batch.new_zeros(0, one.shape[1], *batch.shape[2:])
-                     for one in self.inputs]
+            slots = [batch.new_zeros(0, whole.shape[1], *batch.shape[2:])
+                     for whole in self.inputs]
             slots[level] = batch
             raw = flat_tensors(self.head.forward(tuple(slots)))
             return batch, {
-                number: one[..., one.shape[2] // 2, one.shape[3] // 2]
-                for number, one in enumerate(raw)
+                number: raw_map[..., raw_map.shape[2] // 2,
+                                raw_map.shape[3] // 2]
+                for number, raw_map in enumerate(raw)
                 if self.field.levels[number] == level
             }
 
     def cut_out(self, level: int,
                 windows: list[Window]) -> tuple[Tensor, Tensor | None]:
-        """Windows of a level as a batch, a leaf of the graph, and where they
-        are inside of the level (1) and outside (0), None if nowhere
-        outside."""
+        """Cut windows out of a level.
+
+        Returns:
+            tuple: The windows as a batch (n, C, side, side), a leaf of the
+            graph; and where they are inside of the level (1) and outside (0),
+            (n, 1, side, side), None if nowhere outside.
+        """
         whole = self.inputs[level].detach()
         side = 2 * self.field.radius + 1
         batch = whole.new_zeros(len(windows), whole.shape[1], side, side)
         inside = whole.new_zeros(len(windows), 1, side, side)
         reach_over = False
         for index, window in enumerate(windows):
-            rows, columns, cells = self.overlap(window)
+            rows, columns, cells = self.overlap_with_level(window)
             batch[index, :, rows, columns] = whole[0, :, cells[0], cells[1]]
             inside[index, :, rows, columns] = 1
             reach_over |= (rows.stop - rows.start < side
                            or columns.stop - columns.start < side)
         return batch.requires_grad_(), inside if reach_over else None
 
-    def overlap(self,
-                window: Window) -> tuple[slice, slice, tuple[slice, slice]]:
-        """Where a window and its level overlap: rows and columns of the
-        window, and those of the level."""
+    def overlap_with_level(
+            self,
+            window: Window) -> tuple[slice, slice, tuple[slice, slice]]:
+        """Return where a window and its level overlap: rows and columns of
+        the window, and those of the level."""
         radius = self.field.radius
         height, width = self.inputs[window.level].shape[2:]
         rows, level_rows = overlap(window.row, radius, height)
@@ -168,40 +176,46 @@ class WindowGradients:
         locations as whole levels did."""
         rows = [window.row for window in windows]
         columns = [window.column for window in windows]
-        return agree([(one, self.cut[number][0, :, rows, columns].T)
-                      for number, one in raw.items()])
+        return agree([(raw_map, self.cut[number][0, :, rows, columns].T)
+                      for number, raw_map in raw.items()])
 
     def place(self, number: int, window: int, index: int) -> int:
-        """Where an element of a raw map, by its flat index, is in the raw
-        maps (n, C) of a run."""
+        """Return the flat index, in the raw maps (n, C) of a run, of an
+        element of a raw map.
+
+        Args:
+            number (int): The raw map.
+            window (int): The row of the run.
+            index (int): The element's flat index in the raw map.
+        """
         _, channels, height, width = self.cut[number].shape
         return window * channels + index // (height * width)
 
     def differentiate(self, windows: list[Window], batch: Tensor,
                       raw: dict[int, Tensor], jacobian: SparseJacobian,
                       columns: Sequence[int]) -> Iterator[OutputGradient]:
-        """One backward pass for each column."""
+        """Go back through the run, once for each column."""
         level = self.inputs[windows[0].level].detach()[0]
         for column in columns:
-            reached, cotangents = [], []
-            for number, one in raw.items():
+            starts, cotangents = [], []
+            for number, raw_map in raw.items():
                 places = {
                     window.detection: partial(self.place, number, index)
                     for index, window in enumerate(windows)
                 }
                 if jacobian.reaches(number, column, places):
-                    reached.append(one)
+                    starts.append(raw_map)
                     cotangents.append(
-                        jacobian.cotangent(number, one, column, places))
+                        jacobian.cotangent(number, raw_map, column, places))
             gradient = None
-            if reached:
+            if starts:
                 with recording():
                     (gradient, ) = torch.autograd.grad(
-                        reached, batch, cotangents, retain_graph=True)
+                        starts, batch, cotangents, retain_graph=True)
             for index, window in enumerate(windows):
                 levels = []
                 if gradient is not None:
-                    rows, cols, (top, left) = self.overlap(window)
+                    rows, cols, (top, left) = self.overlap_with_level(window)
                     levels.append(
                         LevelGradient(window.level, level,
                                       gradient[index, :, rows, cols],
@@ -210,7 +224,7 @@ class WindowGradients:
 
     def dense(self, outputs: Tensor, columns: Sequence[int],
               detections: list[int]) -> Iterator[OutputGradient]:
-        """The gradients of some detections from whole levels."""
+        """Compute the gradients of some detections from whole levels."""
         with ExitStack() as stack:
             stack.enter_context(recording())
             stack.enter_context(evaluation_mode(self.head))
@@ -224,8 +238,17 @@ class WindowGradients:
 
 
 def overlap(place: int, radius: int, length: int) -> tuple[slice, slice]:
-    """Where a window and its level overlap along one axis: in cells of the
-    window and of the level."""
+    """Return where a window and its level overlap along one axis, in cells of
+    the window and of the level.
+
+    Args:
+        place (int): The window's middle on the level.
+        radius (int): Cells of the window on each side of it.
+        length (int): The level's size.
+
+    >>> overlap(1, 3, 20)
+    (slice(2, 7, None), slice(0, 5, None))
+    """
     first = max(0, place - radius)
     last = min(length, place + radius + 1)
     offset = radius - place

@@ -114,7 +114,7 @@ def test_waits_do_not_grow_with_the_objects(planted_detector, explainer):
             trace = Selection(0, count)(adapter.trace(data))
         assert len(trace) == count
         # measuring takes time once for each head, and is not counted
-        products.known[model.bbox_head if hasattr(
+        products.measurements[model.bbox_head if hasattr(
             model, 'bbox_head') else model.roi_head.bbox_head] = {
                 torch.device('cpu'): products.Measured(False, 1)}
         method(trace)

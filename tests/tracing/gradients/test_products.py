@@ -51,11 +51,11 @@ def run(graph):
     Measured(batched=True, memory=products.MEMORY_BUDGET * 3)])
 def test_loop_and_batches_of_any_size_agree(graph, measured):
     if measured is not None:
-        products.known[graph[0]] = {torch.device('cpu'): measured}
+        products.measurements[graph[0]] = {torch.device('cpu'): measured}
     for ours, exact in zip(run(graph), expected(graph)):
         torch.testing.assert_close(ours, exact)
     if measured is None:
-        found = products.known[graph[0]][torch.device('cpu')]
+        found = products.measurements[graph[0]][torch.device('cpu')]
         assert found.memory >= graph[2][0].nbytes / 180
 
 
@@ -69,7 +69,8 @@ def test_batches_keep_to_the_budget(graph, monkeypatch):
 
     monkeypatch.setattr(Products, 'batched', counted)
     memory = products.MEMORY_BUDGET / 5.01 / 180  # for each of the 180 values
-    products.known[graph[0]] = {torch.device('cpu'): Measured(True, memory)}
+    products.measurements[graph[0]] = {
+        torch.device('cpu'): Measured(True, memory)}
     run(graph)
     assert sizes == [5, 5, 5, 5, 3]
 
@@ -93,17 +94,17 @@ def test_head_that_cannot_be_batched(graph):
     graph = head, raw, features, cotangents
     for ours, exact in zip(run(graph), expected(graph)):
         torch.testing.assert_close(ours, exact)
-    assert not products.known[head][torch.device('cpu')].batched
+    assert not products.measurements[head][torch.device('cpu')].batched
 
 
 def test_operation_that_only_some_raw_maps_need(graph):
     """Batches were found faster for another kind of output."""
     head, raw, features, cotangents = graph
-    products.known[head] = {torch.device('cpu'): Measured(True, 1)}
+    products.measurements[head] = {torch.device('cpu'): Measured(True, 1)}
     graph = head, [Doubled.apply(raw[0]), raw[1]], features, cotangents
     for ours, exact in zip(run(graph), expected(graph)):
         torch.testing.assert_close(ours, exact)
-    assert not products.known[head][torch.device('cpu')].batched
+    assert not products.measurements[head][torch.device('cpu')].batched
 
 
 @pytest.mark.parametrize('count', [2, 50])
