@@ -1,9 +1,4 @@
-"""Follows the pages of the documentation as a reader would, in one process.
-
-Run as ``python reader.py PAGE`` in a folder that holds what pages take as
-given; see :func:`given`.
-"""
-import os
+"""Follows the pages of the documentation as a reader would."""
 import re
 import shlex
 import shutil
@@ -11,22 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+import cv2
+from demo import CONFIG, ROOT, WEIGHTS
+from programs import inside
+
+from mmdet_diffmap.datasets import render_scene
+
 #: What is not for each reader, or never ends.
 ELSEWHERE = ('pip ', 'python3 -m venv', 'source ', 'tensorboard ')
 
 
 def blocks(page):
-    """The language and text of each block of a page."""
+    """Return the language and text of each block of a page."""
     return re.findall(r'^```(\w*)\n(.*?)^```$', page, re.S | re.M)
 
 
-def given(folder, hook=''):
+def prepare(folder, hook=''):
     """Put what pages take as given into a folder."""
-    import cv2
-    from demo import CONFIG, WEIGHTS
-
-    from mmdet_diffmap.datasets import render_scene
     for name in ('tools', 'configs'):
         (folder / name).symlink_to(ROOT / name)
     (folder / 'photos').mkdir()
@@ -47,11 +43,16 @@ def given(folder, hook=''):
 
 
 def follow(page):
-    """Write the files of a page, and run its commands and its Python."""
-    from programs import inside
+    """Write the files of a page, and run its commands and its Python, in a
+    folder that is prepared.
+
+    A block of text after a command that begins with ``failed:`` is what the
+    command says, and it fails.
+    """
     names = {}
-    found = blocks(page)
-    for number, (language, text) in enumerate(found):
+    page_blocks = blocks(page)
+    answers = [text for _, text in page_blocks[1:]] + ['']
+    for (language, text), answer in zip(page_blocks, answers):
         if language == 'python':
             file = re.match(r'# (\w+\.py)\n', text)
             if file:
@@ -60,8 +61,8 @@ def follow(page):
                 exec(text, names)
         if language != 'bash':
             continue
-        answer = found[number + 1][1] if number + 1 < len(found) and \
-            found[number + 1][1].startswith('failed: ') else ''
+        if not answer.startswith('failed: '):
+            answer = ''
         for command in text.replace('\\\n', ' ').strip().splitlines():
             command = command.removeprefix('PYTHONPATH=. ')
             if command.startswith(ELSEWHERE):
@@ -78,9 +79,3 @@ def follow(page):
             assert result.returncode == bool(answer), \
                 result.stdout + result.stderr
             assert ' '.join(answer.split()) in ' '.join(result.stderr.split())
-
-
-if __name__ == '__main__':
-    sys.path.insert(0, os.getcwd())
-    import mmdet_diffmap  # noqa: F401, before the page imports mmdet
-    follow(Path(sys.argv[1]).read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from demo import ROOT
 from mmdet.registry import MODELS
-from reader import blocks, follow, given
+from reader import blocks, follow, prepare
 
 from mmdet_diffmap.registry import EXPLAINERS
 
@@ -15,7 +15,7 @@ PAGES = ['README.md', *(f'docs/{path.name}'
 #: Those whose commands take minutes, and those that are tried elsewhere.
 MEASURED = ('README.md', 'docs/benchmark.md', 'docs/methods.md',
             'docs/benchmark-figures.md', 'docs/scale.md', 'docs/speed.md',
-            'docs/scenes.md', 'docs/zoo.md')
+            'docs/scenes.md', 'docs/zoo.md', 'docs/usage.md')
 FOLLOWED = [page for page in PAGES if page not in MEASURED and any(
     language in ('bash', 'python')
     for language, _ in blocks((ROOT / page).read_text()))]
@@ -25,7 +25,7 @@ FOLLOWED = [page for page in PAGES if page not in MEASURED and any(
 def folder(tmp_path, monkeypatch):
     """Stand in a folder as a reader would; nothing that a page registers or
     imports from there is left."""
-    given(tmp_path)
+    prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for registry in EXPLAINERS, MODELS:

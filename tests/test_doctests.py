@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 from demo import ROOT
-from reader import given
+from reader import prepare
 
 MODULES = [
     '.'.join(path.relative_to(ROOT).with_suffix('').parts)
@@ -15,7 +15,7 @@ MODULES = [
 
 @pytest.mark.parametrize('name', MODULES)
 def test_examples(name, tmp_path, monkeypatch):
-    given(tmp_path)
+    prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(
         importlib.import_module(name),

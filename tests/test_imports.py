@@ -67,6 +67,8 @@ def test_nothing_points_upward(path):
     for name in imports_of(path):
         parts = name.split('.')
         if parts[0] == 'mmdet_diffmap':
+            if (room, parts[1:2]) == ('cli', ['plugin']):
+                continue  # which registers all when a command's work starts
             assert len(parts) > 1 and parts[1] not in DOORS, name
             assert parts[1] == room or \
                 floor_of(parts[1]) < floor_of(room), name

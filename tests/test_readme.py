@@ -8,16 +8,16 @@ import sys
 import pytest
 from demo import ROOT
 from programs import inside
-from reader import blocks, given
+from reader import blocks, prepare
 
 PAGES = [(ROOT / name).read_text() for name in ('README.md', 'docs/usage.md')]
 BLOCKS = [blocks(page) for page in PAGES]
 COMMANDS = list(dict.fromkeys(
-    command for found in BLOCKS for language, block in found
+    command for page_blocks in BLOCKS for language, block in page_blocks
     if language == 'bash'
     for command in block.replace('\\\n', ' ').strip().splitlines()))
-PYTHON = [[block for language, block in found if language == 'python']
-          for found in BLOCKS]
+PYTHON = [[block for language, block in page_blocks if language == 'python']
+          for page_blocks in BLOCKS]
 HOOK = next(block for code in PYTHON for block in code
             if block.startswith('custom_imports'))
 # run by `make demo`, by `make test`, or for the better part of an hour
@@ -38,7 +38,7 @@ def downloads(command):
 @pytest.fixture
 def folder(tmp_path):
     """What the pages take as given."""
-    given(tmp_path, f"{HOOK}\ncustom_hooks[0]['interval'] = 1")
+    prepare(tmp_path, f"{HOOK}\ncustom_hooks[0]['interval'] = 1")
     return tmp_path
 
 

@@ -16,9 +16,9 @@ from mmdet_diffmap import load_detector
 from mmdet_diffmap.apis import class_names
 from mmdet_diffmap.apis.loading import (
     build_detector,
-    is_detector_name,
     load_config,
 )
+from mmdet_diffmap.cli.explain import is_detector_name
 
 
 def test_loads_the_bundled_detector():

@@ -80,8 +80,10 @@ def plain_run(tmp_path_factory):
         f"_base_ = [{str(CONFIG)!r}]\n"
         "visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), "
         "dict(type='TensorboardVisBackend')])\n")
+    # a visualizer of another run in this process would get the figures
     result = benchmark(folder, '--num-images', '4', '--profile',
-                       config=config)
+                       config=config,
+                       OMP_NUM_THREADS='1')
     return folder, result.stdout
 
 
