@@ -21,7 +21,8 @@ release = __version__
 
 extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 root_doc = 'docs/index'
-include_patterns = ['README.md', 'docs/*.md', 'docs/*.ipynb']
+include_patterns = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md',
+                    'docs/*.md', 'docs/*.ipynb']
 exclude_patterns = ['docs/_build']
 
 # links to a page's headings, as GitHub names them
