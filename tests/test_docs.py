@@ -1,4 +1,5 @@
 """The pages of the documentation."""
+import ast
 import re
 import sys
 from pathlib import Path
@@ -54,3 +55,29 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r'\]\(([^)#]+)', (ROOT / page).read_text()):
         if not target.startswith('http'):
             assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def messages():
+    """Yield each text of the package's code, with … for what is filled in."""
+    for path in (ROOT / 'mmdet_diffmap').rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield ''.join(part.value if isinstance(part, ast.Constant)
+                              else '…' for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(
+                    node.value, str):
+                yield node.value
+
+
+def test_messages_that_the_answers_quote_are_those_of_the_code():
+    page = re.sub('```.*?```', '', (ROOT / 'docs/faq.md').read_text(),
+                  flags=re.S)
+    quotes = [quote for quote in re.findall('`([^`]+)`', page)
+              if quote.count(' ') > 2 and
+              not quote.startswith(('-', 'mmdet', 'CUDA'))]
+    assert len(quotes) > 10
+    texts = list(messages())
+    for quote in quotes:
+        parts = re.sub(r'(float)?[\d.]*\d', '…', ' '.join(quote.split()))
+        assert any(all(part.strip() in text for part in parts.split('…'))
+                   for text in texts), quote
