@@ -105,7 +105,7 @@ def test_config_is_left_as_it_is():
 
 
 @pytest.mark.parametrize('explainer, message', [
-    ('grad-cat', "unknown explainer 'grad-cat'; there are DRISE, Differenc"),
+    ('grad-cat', "unknown explainer 'grad-cat'; there are d-rise, differenc"),
     (dict(type='Nothing'), "unknown explainer 'Nothing'"),
     (dict(type='ODAM', colour=1), "cannot be built: .*'colour'"),
     (dict(type='ODAM', outputs=('area', )), "outputs must be some of"),
