@@ -16,8 +16,11 @@ __all__ = [
 ]
 
 #: The command reads its arguments before it imports torch and mmdet, which
-#: takes seconds. In every other program, configs rely on this import.
-COMMAND = Path(sys.argv[0] if sys.argv else '').stem == 'mmdet-diffmap'
+#: takes seconds. In every other program, configs rely on this import. So do
+#: processes that the command starts: multiprocessing gives them its
+#: sys.argv, but what the interpreter was started with is their own.
+COMMAND = bool(sys.argv) and Path(sys.argv[0]).stem == 'mmdet-diffmap' and \
+    sys.argv[0] in sys.orig_argv
 
 if TYPE_CHECKING or not COMMAND:
     from .plugin import (

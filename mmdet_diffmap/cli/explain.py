@@ -130,6 +130,7 @@ def is_detector_name(name: str) -> bool:
         return True
     if Path(name).exists() or '/' in name:
         return False
+    from .. import plugin  # noqa: F401, makes mmdet importable
     from ..apis.loading import is_in_zoo
     return is_in_zoo(name)
 

@@ -25,7 +25,8 @@ class Explainer(ABC):
     Args:
         half (bool): Maps in float16, for half of their memory.
     """
-    #: The name of the method; None for one that follows from the class's.
+    #: The name of the method; None for one that follows from the class's. It
+    #: is not inherited: a subclass is another method.
     name: ClassVar[str | None] = None
     #: The module whose feature maps are explained; None if the method needs
     #: no gradients, and so can explain any detector.
@@ -203,8 +204,9 @@ def method_name(kind: type[Explainer]) -> str:
         >>> method_name(GradCAMPlusPlus), method_name(DRISE)
         ('grad-cam++', 'd-rise')
     """
-    if kind.name is not None:
-        return kind.name
+    own_name: str | None = vars(kind).get('name')
+    if own_name is not None:
+        return own_name
     words = re.sub('(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])', '-',
                    kind.__name__)
     return words.lower().replace('-plus-plus', '++')

@@ -1,21 +1,29 @@
 """What commands have in common, and that they read it at once."""
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import mmdet
 import pytest
 from demo import CONFIG, WEIGHTS
 from programs import inside, run
 
 from mmdet_diffmap.apis.video import SHOWN
 from mmdet_diffmap.cli import benchmark, distributed, explain
+from mmdet_diffmap.cli import test as command_test
 from mmdet_diffmap.evaluation import METRICS
 
 HEAVY = ('torch', 'mmcv', 'mmdet', 'mmengine', 'numpy', 'cv2')
-#: Runs the command as its script does, and says what it has imported.
-SCRIPT = f'''
+#: Says that the running program is the command, as its script does.
+COMMAND = '''
 import sys
-sys.argv = ['/somewhere/bin/mmdet-diffmap', *sys.argv[1:]]
+sys.argv[0] = '/somewhere/bin/mmdet-diffmap'
+sys.orig_argv.append(sys.argv[0])
+'''
+#: Runs the command, and says what it has imported.
+SCRIPT = f'''{COMMAND}
 try:
     from mmdet_diffmap.__main__ import main
     status = main()
@@ -38,7 +46,8 @@ def start(script, *arguments, cwd=None):
     (['--help'], 0), (['--version'], 0), ([], 0), (['nothing'], 2),
     (['explain', '--help'], 0), (['report', '-h'], 0),
     (['benchmark', '--help'], 0), (['sanity-check', '--help'], 0),
-    (['check-zoo', '--help'], 0), (['explain', 'alone'], 2),
+    (['check-zoo', '--help'], 0), (['test', '--help'], 0),
+    (['explain', 'alone'], 2),
     (['explain', 'a.jpg', 'b.py', '--score-thr', 'nan'], 2)])
 def test_help_and_mistakes_import_nothing_heavy(arguments, status):
     result = start(SCRIPT, *arguments)
@@ -53,14 +62,59 @@ def test_the_command_registers_all_when_work_starts(tmp_path):
 
 
 def test_the_api_is_there_in_the_command_too():
-    result = start("import sys; sys.argv = ['mmdet-diffmap']\n"
-                   'import mmdet_diffmap\n'
+    result = start(COMMAND + 'import mmdet_diffmap\n'
                    'assert "torch" not in sys.modules\n'
                    'from mmdet_diffmap import *\n'
                    'assert callable(explain) and callable(load_detector)\n'
                    'assert mmdet_diffmap.difference_map is difference_map\n'
                    'assert not hasattr(mmdet_diffmap, "nothing")')
     assert result.returncode == 0, result.stderr
+
+
+def test_two_names_of_the_zoo_are_told_from_images():
+    result = start(SCRIPT, 'explain', 'a.jpg',
+                   'rtmdet_tiny_8xb32-300e_coco', 'yolox_tiny_8xb8-300e_coco',
+                   '--weights', WEIGHTS)
+    assert result.returncode == 2
+    assert '1 --weights for 2 MODELs' in result.stderr
+
+
+#: The command's script, which starts processes that import the package.
+PROCESSES = '''
+import multiprocessing
+import mmdet_diffmap.version
+from child import check
+
+if __name__ == '__main__':
+    for method in 'spawn', 'forkserver':
+        context = multiprocessing.get_context(method)
+        process = context.Process(target=check)
+        process.start()
+        process.join()
+        assert process.exitcode == 0, method
+'''
+
+
+def test_processes_that_the_command_starts_register_all(tmp_path):
+    """As data loaders do where processes are not forked."""
+    program = tmp_path / 'mmdet-diffmap'
+    program.write_text(PROCESSES)
+    (tmp_path / 'child.py').write_text(
+        'def check():\n'
+        '    import mmdet_diffmap, mmcv.ops\n'
+        '    from mmengine.registry import HOOKS\n'
+        '    assert HOOKS.get("ExplainHook")\n')
+    result = subprocess.run([sys.executable, '-W', 'ignore', program],
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_help_names_all_options_of_mmdets_script():
+    script = Path(mmdet.__file__).parent / '.mim/tools/test.py'
+    options = re.findall(r"'(--[\w-]+)'", script.read_text())
+    assert len(options) > 8
+    listed = re.findall(r'--[\w-]+', command_test.HELP)
+    assert sorted(listed) == sorted(options)
 
 
 def test_importing_the_package_registers_all():

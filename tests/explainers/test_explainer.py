@@ -14,6 +14,10 @@ from mmdet_diffmap.explainers import (
     build_explainer,
     build_explainers,
 )
+from mmdet_diffmap.explainers.explainer import (
+    method_name,
+    registered_explainers,
+)
 from mmdet_diffmap.registry import EXPLAINERS
 
 NAMED = Config.fromfile(ROOT / 'configs/_base_/explainers.py').explainers
@@ -32,6 +36,19 @@ def test_names_with_pluses(name):
     difference = build_explainer(f'{name}-diff')
     assert isinstance(difference, DifferenceMap)
     assert type(difference.explainer) is GradCAMPlusPlus
+
+
+class SubclassOfDRISE(DRISE):
+    """A method of one's own, made of one with a name of its own."""
+
+
+def test_a_subclass_has_a_name_of_its_own(monkeypatch):
+    assert method_name(SubclassOfDRISE) == 'subclass-of-drise'
+    monkeypatch.setitem(
+        EXPLAINERS.module_dict, 'SubclassOfDRISE', SubclassOfDRISE)
+    assert registered_explainers().count('d-rise') == 1
+    assert type(build_explainer('d-rise')) is DRISE
+    assert type(build_explainer('subclass-of-drise')) is SubclassOfDRISE
 
 
 def test_named_explainers_are_those_of_the_paper():
