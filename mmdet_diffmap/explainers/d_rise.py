@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from ..io.progress import progress_bar
-from ..maps.heatmaps import GridMap
+from ..maps.heatmaps import GridMaps
+from ..maps.windows import Windows
 from ..registry import EXPLAINERS
 from ..tracing.candidates import Candidates
 from ..tracing.trace import Trace
@@ -117,9 +118,10 @@ class DRISE(Explainer):
         if self.coverage:
             total.to_means()
         frame = trace.frame
-        return self.image_heatmaps(
-            [{0: GridMap(raw_map, frame.input_shape, frame.corner)}
-             for raw_map in total.weighted], trace)
+        windows = Windows(0, frame.input_shape, tuple(range(len(trace))),
+                          (frame.corner, ) * len(trace), frame.content_shape,
+                          total.weighted.device)
+        return self.image_heatmaps([GridMaps(total.weighted, windows)], trace)
 
     def working_memory(self, trace: Trace) -> int:
         """Return the bytes of the sums."""

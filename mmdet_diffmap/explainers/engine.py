@@ -72,7 +72,7 @@ class Explanation:
     """
     sample: DetDataSample
     frame: ImageFrame
-    grids: Mapping[str, GridMaps]
+    grids: Mapping[str, Sequence[GridMaps]]
 
 
 def explain_image(model: nn.Module,
@@ -151,7 +151,7 @@ def trace_image(model: nn.Module, data: dict, index: int,
 def make_heatmaps(explainer: Explainer,
                   trace: Trace,
                   by_output: bool = False
-                  ) -> tuple[Tensor, Mapping[str, GridMaps]]:
+                  ) -> tuple[Tensor, Mapping[str, Sequence[GridMaps]]]:
     """Make the maps (N, H, W) of a method; and, with ``by_output``, what they
     are made of, see :meth:`Explainer.by_output`.
 

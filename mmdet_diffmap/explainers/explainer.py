@@ -1,7 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -46,8 +46,9 @@ class Explainer(ABC):
             in [0, 1], or signed maps in [-1, 1].
         """
 
-    def by_output(self,
-                  trace: Trace) -> tuple[Tensor, Mapping[str, GridMaps]]:
+    def by_output(
+        self,
+        trace: Trace) -> tuple[Tensor, Mapping[str, Sequence[GridMaps]]]:
         """Return the maps, and what they are made of on the detector's grids.
 
         Returns:
@@ -63,15 +64,15 @@ class Explainer(ABC):
         detections, if that is much."""
         return 0
 
-    def image_heatmaps(self, detections: GridMaps,
+    def image_heatmaps(self, maps: Sequence[GridMaps],
                        trace: Trace) -> Tensor:
-        """Heat maps from maps on grids, in full precision whatever the
+        """Make heat maps from maps on grids, in full precision whatever the
         caller's context; see
         :func:`~mmdet_diffmap.maps.heatmaps.image_heatmaps`."""
         device = trace.outputs.device
         with torch.autocast(device.type, enabled=False):
             return image_heatmaps(
-                detections, trace.frame, device,
+                maps, len(trace), trace.frame, device,
                 torch.float16 if self.half else trace.outputs.dtype)
 
 

@@ -1,24 +1,24 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from torch import Tensor
 
-from ..maps.heatmaps import GridMap
+from ..maps.heatmaps import GridMaps
 from ..registry import EXPLAINERS
-from ..tracing.trace import LevelGradient
+from ..tracing.trace import LevelGradients
 from .gradient_explainer import GradientExplainer
 
 
-def channel_means(level: LevelGradient) -> Tensor:
+def channel_means(level: LevelGradients) -> Tensor:
     """Compute ``α_k``, the mean of ``∂Y/∂A_k`` over the whole level, shape
-    (C, ).
+    (n, C).
 
     Outside its window the gradient is zero, which counts.
     """
-    return level.gradient.sum(dim=(1, 2)) / level.feature[0].numel()
+    return level.gradients.sum(dim=(2, 3)) / level.feature[0].numel()
 
 
-def plus_plus_weights(gradient: Tensor,
-                      total: Tensor,
-                      mask: Tensor | float = 1.) -> Tensor:
+def plus_plus_weights(gradients: Tensor,
+                      totals: Tensor,
+                      masks: Tensor | float = 1.) -> Tensor:
     """Compute the channel weights of Grad-CAM++.
 
     ``w_k = Σ_ij a_ij ReLU(g_ij)`` with ``a = g² / (2g² M + g³ T)``, and 0
@@ -26,28 +26,32 @@ def plus_plus_weights(gradient: Tensor,
     vanish. Where the denominator is zero though ``g`` is not, ``a`` is 0.
 
     Args:
-        gradient (Tensor): ``g``, shape (C, h, w).
-        total (Tensor): ``T_k``, the sum of ``A_k`` over the whole level, or,
-            with a mask, of ``A_k M_k``; shape (C, ).
-        mask (Tensor | float): ``M``, shape (C, h, w).
+        gradients (Tensor): ``g``, shape (n, C, h, w).
+        totals (Tensor): ``T_k``, the sum of ``A_k`` over the whole level, or,
+            with masks, of ``A_k M_k``; shape (n, C) or (1, C).
+        masks (Tensor | float): ``M``, shape (n, C, h, w).
 
     Returns:
-        Tensor: Shape (C, ).
+        Tensor: Shape (n, C).
 
     >>> import torch
-    >>> gradient = torch.tensor([[[0., 4., 2.]]])  # 4/(2 + 60) + 2/(2 + 30)
-    >>> plus_plus_weights(gradient, total=torch.tensor([15.]))
-    tensor([0.1270])
+    >>> gradients = torch.tensor([[[[0., 4., 2.]]]])
+    >>> weights = plus_plus_weights(gradients, totals=torch.tensor([[15.]]))
+    >>> weights  # 4 / (2 + 60) + 2 / (2 + 30)
+    tensor([[0.1270]])
     """
-    denominator = 2 * mask + gradient * total[:, None, None]
-    ratio = gradient.relu() / denominator
-    return ratio.where(denominator != 0, ratio.new_zeros(())).sum(dim=(1, 2))
+    denominators = 2 * masks + gradients * totals[..., None, None]
+    ratios = gradients.relu() / denominators
+    return ratios.where(denominators != 0,
+                        ratios.new_zeros(())).sum(dim=(2, 3))
 
 
-def weighted_map(weights: Tensor, level: LevelGradient) -> GridMap:
-    """Compute ``ReLU(Σ_k w_k A_k)`` on a whole level, of weights (C, )."""
+def weighted_maps(weights: Tensor, level: LevelGradients) -> GridMaps:
+    """Compute ``ReLU(Σ_k w_k A_k)`` on whole levels, of weights (n, C)."""
     values = (weights @ level.feature.flatten(1)).relu()
-    return GridMap(values.view(level.grid), level.grid)
+    return GridMaps.of_whole_level(
+        values.view(len(weights), *level.windows.grid), level.windows.level,
+        level.windows.detections)
 
 
 @EXPLAINERS.register_module()
@@ -62,9 +66,9 @@ class GradCAM(GradientExplainer):
         **kwargs: See :class:`GradientExplainer`.
     """
 
-    def level_map(self, level: LevelGradient) -> GridMap:
+    def level_maps(self, level: LevelGradients) -> GridMaps:
         """Weight the channels by their mean gradients."""
-        return weighted_map(channel_means(level), level)
+        return weighted_maps(channel_means(level), level)
 
 
 @EXPLAINERS.register_module()
@@ -77,8 +81,8 @@ class GradCAMPlusPlus(GradientExplainer):
         **kwargs: See :class:`GradientExplainer`.
     """
 
-    def level_map(self, level: LevelGradient) -> GridMap:
+    def level_maps(self, level: LevelGradients) -> GridMaps:
         """Weight the channels by :func:`plus_plus_weights`."""
-        total = level.feature.sum(dim=(1, 2))
-        weights = plus_plus_weights(level.gradient, total)
-        return weighted_map(weights, level)
+        totals = level.feature.sum(dim=(1, 2))[None]
+        weights = plus_plus_weights(level.gradients, totals)
+        return weighted_maps(weights, level)

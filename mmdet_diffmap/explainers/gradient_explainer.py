@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..maps.heatmaps import GridMap, GridMaps, LevelMaps
-from ..tracing.trace import LevelGradient, OutputGradient, Trace
+from ..maps.heatmaps import GridMaps, JointMaps
+from ..tracing.trace import LevelGradients, OutputGradients, Trace
 from .explainer import JOINT, Explainer
 
 
@@ -48,7 +48,8 @@ class GradientExplainer(Explainer):
         grids = self.grid_maps(trace, {JOINT: self.outputs})
         return self.image_heatmaps(grids[JOINT], trace)
 
-    def by_output(self, trace: Trace) -> tuple[Tensor, dict[str, GridMaps]]:
+    def by_output(self, trace: Trace
+                  ) -> tuple[Tensor, dict[str, list[GridMaps]]]:
         """Make the heat maps, and keep the grids that they are made of; see
         :meth:`Explainer.by_output`."""
         groups = {JOINT: self.outputs}
@@ -58,7 +59,8 @@ class GradientExplainer(Explainer):
         return self.image_heatmaps(grids[JOINT], trace), grids
 
     def grid_maps(self, trace: Trace,
-                  groups: Mapping[str, Sequence[str]]) -> dict[str, GridMaps]:
+                  groups: Mapping[str, Sequence[str]]
+                  ) -> dict[str, list[GridMaps]]:
         """Make the maps on grids of several groups of outputs.
 
         Args:
@@ -66,29 +68,20 @@ class GradientExplainer(Explainer):
             groups (Mapping): Some of ``outputs`` by a name; they are joined.
 
         Returns:
-            dict: By that name, a map on every level for each detection.
+            dict: By that name, the maps of all detections on all levels.
         """
-        grids: dict[str, list[dict[int, GridMap]]] = {
-            name: [{} for _ in range(len(trace))] for name in groups
-        }
-        for gradient in trace.gradients(self.outputs):
-            maps = self.output_maps(gradient)
-            for name, group in groups.items():
-                if gradient.output not in group:
-                    continue
-                levels = grids[name][gradient.detection]
-                for level, output_map in maps.items():
-                    levels[level] = output_map.maximum(levels[level]) \
-                        if level in levels else output_map
-        return dict(grids)
+        joint = {name: JointMaps() for name in groups}
+        for gradients in trace.gradients(self.outputs):
+            for maps in self.output_maps(gradients):
+                for name, group in groups.items():
+                    if gradients.output in group:
+                        joint[name].add(maps)
+        return {name: maps.maps() for name, maps in joint.items()}
 
-    def output_maps(self, gradient: OutputGradient) -> LevelMaps:
-        """Make the map of an output on each level that it depends on."""
-        return {
-            level.level: self.level_map(level)
-            for level in gradient.levels
-        }
+    def output_maps(self, gradients: OutputGradients) -> list[GridMaps]:
+        """Make the maps of an output on each level that it depends on."""
+        return [self.level_maps(level) for level in gradients.levels]
 
     @abstractmethod
-    def level_map(self, level: LevelGradient) -> GridMap:
-        """Make the map of an output on one level, not negative."""
+    def level_maps(self, level: LevelGradients) -> GridMaps:
+        """Make the maps of an output on one level, not negative."""

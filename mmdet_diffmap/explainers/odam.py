@@ -4,54 +4,59 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from ..maps.heatmaps import GridMap, LevelMaps, normalize_levels
+from ..maps.heatmaps import GridMaps, normalize_levels
 from ..registry import EXPLAINERS
 from ..tracing.trace import (
     OUTPUTS,
-    LevelGradient,
-    OutputGradient,
+    LevelGradients,
+    OutputGradients,
     check_outputs,
 )
 from .gradient_explainer import GradientExplainer
 
+#: Bytes of gradients that are smoothed at one time.
+MEMORY_BUDGET = 2**27
 
-def odam_map(gradient: Tensor, activation: Tensor) -> Tensor:
+
+def odam_maps(gradients: Tensor, activations: Tensor) -> Tensor:
     """Compute ``ReLU(Σ_k w_k ∘ A_k)`` (Eq. 2).
 
     Args:
-        gradient (Tensor): ``w = Φ(∂Y/∂A)``, shape (C, h, w).
-        activation (Tensor): ``A``, shape (C, h, w).
+        gradients (Tensor): ``w = Φ(∂Y/∂A)``, shape (n, C, h, w).
+        activations (Tensor): ``A``, shape (n, C, h, w), or (1, C, h, w).
 
     Returns:
-        Tensor: Shape (h, w), not negative.
+        Tensor: Shape (n, h, w), not negative.
 
     >>> import torch
-    >>> gradient = torch.tensor([[[1., -1.]], [[2., 0.]]])  # two channels
-    >>> odam_map(gradient, torch.tensor([[[3., 4.]], [[5., 6.]]]))
-    tensor([[13.,  0.]])
+    >>> gradients = torch.tensor([[[[1., -1.]], [[2., 0.]]]])  # two channels
+    >>> odam_maps(gradients, torch.tensor([[[[3., 4.]], [[5., 6.]]]]))
+    tensor([[[13.,  0.]]])
     """
-    return (gradient * activation).sum(dim=0).relu()
+    return (gradients * activations).sum(dim=1).relu()
 
 
-def smooth(gradient: Tensor, sigma: float) -> Tensor:
-    """Smooth a gradient locally, the ``Φ`` of Eq. 1: a Gaussian of ``sigma``
+def smooth(gradients: Tensor, sigma: float) -> Tensor:
+    """Smooth gradients locally, the ``Φ`` of Eq. 1: a Gaussian of ``sigma``
     grid cells, cut at three sigma, mirrored at the level's border.
 
     Args:
-        gradient (Tensor): Shape (C, H, W), of a whole level.
+        gradients (Tensor): Shape (..., C, H, W), of whole levels.
         sigma (float): In grid cells; 0 does not smooth.
 
     Returns:
         Tensor: The same shape.
     """
     # a mirror shows no more than the level has
-    radius = min(round(3 * sigma), *(size - 1 for size in gradient.shape[-2:]))
+    radius = min(round(3 * sigma),
+                 *(size - 1 for size in gradients.shape[-2:]))
     if radius <= 0:
-        return gradient
-    return gaussian_blur(gradient, [2 * radius + 1] * 2, [sigma] * 2)
+        return gradients
+    return gaussian_blur(gradients, [2 * radius + 1] * 2, [sigma] * 2)
 
 
 @EXPLAINERS.register_module()
@@ -99,19 +104,22 @@ class ODAM(GradientExplainer):
         self.extents = extents
         self.smoothing = smoothing
 
-    def output_maps(self, gradient: OutputGradient) -> LevelMaps:
-        """Make the map of an output on each level that it depends on."""
-        if self.extents and gradient.output in ('x1', 'y1'):
-            gradient = replace(gradient, levels=[
-                replace(level, gradient=-level.gradient)
-                for level in gradient.levels
-            ])
-        maps = super().output_maps(gradient)
+    def output_maps(self, gradients: OutputGradients) -> list[GridMaps]:
+        """Make the maps of an output on each level that it depends on."""
+        if self.extents and gradients.output in ('x1', 'y1'):
+            gradients = replace(
+                gradients, levels=[-level for level in gradients.levels])
+        maps = super().output_maps(gradients)
         return normalize_levels(maps) if self.normalize_outputs else maps
 
-    def level_map(self, level: LevelGradient) -> GridMap:
+    def level_maps(self, level: LevelGradients) -> GridMaps:
         """Compute Eq. 1 and 2 on one level."""
-        if self.smoothing:
-            smoothed = smooth(level.whole(), self.smoothing)
-            level = replace(level, gradient=smoothed, top=0, left=0)
-        return level.grid_map(odam_map(level.gradient, level.activation))
+        if not self.smoothing:
+            return level.grid_maps(
+                odam_maps(level.gradients, level.activations))
+        return GridMaps.of_whole_level(
+            torch.cat([
+                odam_maps(smooth(part.spread().gradients, self.smoothing),
+                          level.feature[None])
+                for part in level.split(MEMORY_BUDGET)
+            ]), level.windows.level, level.windows.detections)

@@ -2,40 +2,41 @@
 import torch
 from torch import Tensor
 
-from ..maps.heatmaps import GridMap
+from ..maps.heatmaps import GridMaps
 from ..registry import EXPLAINERS
-from ..tracing.trace import LevelGradient
+from ..tracing.trace import LevelGradients
 from .grad_cam import channel_means, plus_plus_weights
 from .gradient_explainer import GradientExplainer
 
 
-def spatial_sensitivity(gradient: Tensor) -> Tensor:
+def spatial_sensitivity(gradients: Tensor) -> Tensor:
     """Compute ``S_k = |g_k| / max_ij |g_k|``, in [0, 1]; zeros where ``g_k``
     is zero everywhere.
 
     Args:
-        gradient (Tensor): ``g``, shape (C, h, w), in a window outside of
+        gradients (Tensor): ``g``, shape (n, C, h, w), in windows outside of
             which it is zero.
 
     Returns:
         Tensor: The same shape.
 
-    >>> spatial_sensitivity(torch.tensor([[[2., 0., -1.]], [[0., 0., 0.]]]))
-    tensor([[[1.0000, 0.0000, 0.5000]],
+    >>> spatial_sensitivity(torch.tensor([[[[2., 0., -1.]], [[0., 0., 0.]]]]))
+    tensor([[[[1.0000, 0.0000, 0.5000]],
     <BLANKLINE>
-            [[0.0000, 0.0000, 0.0000]]])
+             [[0.0000, 0.0000, 0.0000]]]])
     """
-    magnitude = gradient.abs()
-    largest = magnitude.amax(dim=(1, 2), keepdim=True)
+    magnitude = gradients.abs()
+    largest = magnitude.amax(dim=(2, 3), keepdim=True)
     return magnitude / largest.where(largest > 0, torch.ones_like(largest))
 
 
-def sensitive_map(weights: Tensor, sensitivity: Tensor,
-                  activation: Tensor) -> Tensor:
-    """Compute ``ReLU(Σ_k w_k S_k ∘ A_k)``, shape (h, w), of weights (C, ),
-    and sensitivity and activation (C, h, w)."""
-    product = sensitivity * activation
-    return (weights @ product.flatten(1)).relu().view(product.shape[1:])
+def sensitive_maps(weights: Tensor, sensitivity: Tensor,
+                   activations: Tensor) -> Tensor:
+    """Compute ``ReLU(Σ_k w_k S_k ∘ A_k)``, shape (n, h, w), of weights (n,
+    C), and sensitivity and activations (n, C, h, w)."""
+    product = sensitivity * activations
+    joined = weights[:, None] @ product.flatten(2)  # (n, 1, h * w)
+    return joined.relu().view(len(weights), *product.shape[2:])
 
 
 @EXPLAINERS.register_module()
@@ -50,12 +51,12 @@ class SSGradCAM(GradientExplainer):
         **kwargs: See :class:`GradientExplainer`.
     """
 
-    def level_map(self, level: LevelGradient) -> GridMap:
+    def level_maps(self, level: LevelGradients) -> GridMaps:
         """Weight the channels by their mean gradients and sensitivity."""
-        return level.grid_map(
-            sensitive_map(
-                channel_means(level), spatial_sensitivity(level.gradient),
-                level.activation))
+        return level.grid_maps(
+            sensitive_maps(
+                channel_means(level), spatial_sensitivity(level.gradients),
+                level.activations))
 
 
 @EXPLAINERS.register_module()
@@ -70,10 +71,10 @@ class SSGradCAMPlusPlus(GradientExplainer):
         **kwargs: See :class:`GradientExplainer`.
     """
 
-    def level_map(self, level: LevelGradient) -> GridMap:
+    def level_maps(self, level: LevelGradients) -> GridMaps:
         """Weight the channels as Grad-CAM++ does under the mask ``S``."""
-        sensitivity = spatial_sensitivity(level.gradient)
-        total = (level.activation * sensitivity).sum(dim=(1, 2))
-        weights = plus_plus_weights(level.gradient, total, sensitivity)
-        return level.grid_map(
-            sensitive_map(weights, sensitivity, level.activation))
+        sensitivity = spatial_sensitivity(level.gradients)
+        totals = (level.activations * sensitivity).sum(dim=(2, 3))
+        weights = plus_plus_weights(level.gradients, totals, sensitivity)
+        return level.grid_maps(
+            sensitive_maps(weights, sensitivity, level.activations))

@@ -1,10 +1,15 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The difference map ("Explaining Object Detection Through Difference Map",
 Sec. 3.1, Eq. 4)."""
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from .heatmaps import min_max_normalize
+
+#: Bytes of maps that are compared at one time.
+MEMORY_BUDGET = 2**26
 
 
 def difference_map(heatmaps: Tensor, positive: bool = False) -> Tensor:
@@ -39,11 +44,11 @@ def difference_map(heatmaps: Tensor, positive: bool = False) -> Tensor:
     differences = heatmaps.clone()
     if len(heatmaps) > 1:
         first, second = two_largest(heatmaps)
-        for difference, heatmap in zip(differences, heatmaps):
-            difference -= torch.where(heatmap == first, second, first)
+        for some, part in zip(parts(differences), parts(heatmaps)):
+            some -= torch.where(part == first, second, first)
     if positive:
-        for difference in differences:  # one at a time: they are large
-            difference.copy_(positive_part(difference))
+        for some in parts(differences):
+            some.copy_(positive_part(some))
     return differences
 
 
@@ -66,8 +71,31 @@ def two_largest(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     Where the largest is reached twice, both are equal, so that the maximum
     over the others of a map that reaches it is the second in any case.
     """
-    first, second = heatmaps[0], torch.full_like(heatmaps[0], -torch.inf)
-    for heatmap in heatmaps[1:]:
-        second = torch.maximum(second, torch.minimum(first, heatmap))
-        first = torch.maximum(first, heatmap)
+    first = heatmaps[0]
+    second = torch.full_like(first, -torch.inf)
+    for some in parts(heatmaps[1:]):
+        # half of the maps meet the other half, until one is left
+        larger, smaller = some, torch.full_like(some, -torch.inf)
+        while len(larger) > 1:
+            half = len(larger) // 2
+            rest = slice(2 * half, None)
+            pair = larger[:half], larger[half:2 * half]
+            smaller = torch.cat([
+                torch.maximum(
+                    torch.minimum(*pair),
+                    torch.maximum(smaller[:half], smaller[half:2 * half])),
+                smaller[rest]
+            ])
+            larger = torch.cat([torch.maximum(*pair), larger[rest]])
+        second = torch.maximum(
+            torch.maximum(second, smaller[0]),
+            torch.minimum(first, larger[0]))
+        first = torch.maximum(first, larger[0])
     return first, second
+
+
+def parts(maps: Tensor) -> Sequence[Tensor]:
+    """Divide maps (N, H, W) so that work on a part keeps to
+    ``MEMORY_BUDGET``."""
+    pixels = maps[:1].numel() * maps.element_size()
+    return maps.split(max(1, MEMORY_BUDGET // max(pixels, 1)))

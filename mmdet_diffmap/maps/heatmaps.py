@@ -2,18 +2,26 @@
 """What heat maps of every method have in common."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .image_frame import ImageFrame, Shape
+from .windows import Windows
+
+#: Bytes that maps of the image's size may take while they are made.
+BUDGET = 2**28
+#: So many values are made for one pixel at a time.
+VALUES_AT_WORK = 4
 
 
 @dataclass(frozen=True)
 class GridMap:
-    """A map on a level's grid, given where it may differ from zero.
+    """The map of one detection on a level's grid, given where it may differ
+    from zero.
 
     Args:
         values (Tensor): The map in a window of the grid, shape (h, w).
@@ -24,28 +32,52 @@ class GridMap:
     grid: Shape
     corner: Shape = (0, 0)
 
-    def whole(self) -> Tensor:
-        """Return the map on the whole grid."""
-        if tuple(self.values.shape) == self.grid:
-            return self.values
-        whole = self.values.new_zeros(self.grid)
-        (top, left), (height, width) = self.corner, self.values.shape
-        whole[top:top + height, left:left + width] = self.values
-        return whole
 
-    def maximum(self, other: GridMap) -> GridMap:
-        """Return the elementwise maximum of two maps, not negative, on one
-        grid."""
-        if (self.corner, self.values.shape) == (other.corner,
-                                                other.values.shape):
-            return GridMap(
-                torch.maximum(self.values, other.values), self.grid,
-                self.corner)
-        return GridMap(torch.maximum(self.whole(), other.whole()), self.grid)
+@dataclass(frozen=True)
+class GridMaps:
+    """Maps of several detections on the grid of one level.
 
+    Args:
+        values (Tensor): The maps in their windows, outside of which they are
+            zero, as they are outside of the level; shape (n, h, w), not
+            negative.
+        windows (Windows): Where they lie, and whose they are.
+    """
+    values: Tensor
+    windows: Windows
 
-LevelMaps = Mapping[int, GridMap]  # by feature level
-GridMaps = Sequence[LevelMaps]  # of each detection
+    @classmethod
+    def of_whole_level(cls, values: Tensor, level: int = 0,
+                       detections: Sequence[int] | None = None) -> GridMaps:
+        """Return maps (n, H, W) on a whole level, by default of the first n
+        detections."""
+        height, width = values.shape[-2:]
+        if detections is None:
+            detections = range(len(values))
+        return cls(values, Windows.whole_level(
+            level, (height, width), detections, values.device))
+
+    def take(self, numbers: Sequence[int]) -> GridMaps:
+        """Return some of the maps."""
+        if len(numbers) == len(self.windows):
+            return self
+        return GridMaps(self.values[list(numbers)], self.windows.take(numbers))
+
+    def spread(self) -> GridMaps:
+        """Return the maps on the whole level."""
+        return GridMaps.of_whole_level(
+            self.windows.spread(self.values), self.windows.level,
+            self.windows.detections)
+
+    def each(self) -> Iterator[tuple[int, GridMap]]:
+        """List each detection with its map, cut to the level."""
+        (height, width), grid = self.windows.shape, self.windows.grid
+        for detection, values, (top, left) in zip(
+                self.windows.detections, self.values, self.windows.corners):
+            rows = slice(max(-top, 0), min(grid[0] - top, height))
+            columns = slice(max(-left, 0), min(grid[1] - left, width))
+            yield detection, GridMap(values[rows, columns], grid,
+                                     (max(top, 0), max(left, 0)))
 
 
 def min_max_normalize(maps: Tensor) -> Tensor:
@@ -64,34 +96,100 @@ def min_max_normalize(maps: Tensor) -> Tensor:
     return (maps - low) / span.where(span > 0, torch.ones_like(span))
 
 
-def normalize_levels(levels: LevelMaps) -> dict[int, GridMap]:
-    """Scale the maps of one output to [0, 1] by their joint smallest and
-    largest value; flat ones become zeros."""
+def normalize_levels(levels: Sequence[GridMaps]) -> list[GridMaps]:
+    """Scale the maps of one output to [0, 1], those of each detection by the
+    smallest and largest value that they have on any level; flat ones become
+    zeros."""
     if not levels:
-        return {}
-    wholes = [level_map.whole() for level_map in levels.values()]
-    flat = torch.cat([whole.flatten() for whole in wholes])
-    normalized = min_max_normalize(flat[None]).flatten()
-    parts = normalized.split([whole.numel() for whole in wholes])
-    return {
-        level: GridMap(part.view_as(whole), level_map.grid)
-        for (level, level_map), whole, part in zip(levels.items(), wholes,
-                                                   parts)
-    }
+        return []
+    count = 1 + max(max(maps.windows.detections, default=0)
+                    for maps in levels)
+    low = levels[0].values.new_full((count, ), torch.inf)
+    high = torch.zeros_like(low)
+    places = []
+    for maps in levels:
+        place = torch.tensor(maps.windows.detections, device=low.device)
+        smallest = maps.values.amin(dim=(1, 2))
+        if not maps.windows.are_whole:  # it is zero outside of the window
+            smallest = torch.zeros_like(smallest)
+        low.scatter_reduce_(0, place, smallest, 'amin')
+        high.scatter_reduce_(0, place, maps.values.amax(dim=(1, 2)), 'amax')
+        places.append(place)
+    span = high - low
+    span = span.where(span > 0, torch.ones_like(span))
+    return [
+        GridMaps((maps.values - low[place, None, None]) /
+                 span[place, None, None], maps.windows)
+        for maps, place in zip(levels, places)
+    ]
 
 
-def image_heatmaps(detections: GridMaps, frame: ImageFrame,
+class JointMaps:
+    """The elementwise maximum of maps that are added one after the other, on
+    their grids: the paper's way to join outputs (Eq. 3)."""
+
+    def __init__(self) -> None:
+        self.values: dict[Windows, Tensor] = {}
+
+    def add(self, maps: GridMaps) -> None:
+        """Take the maximum with some more maps."""
+        values = self.values.get(maps.windows)
+        self.values[maps.windows] = maps.values if values is None else \
+            torch.maximum(values, maps.values)
+
+    def maps(self) -> list[GridMaps]:
+        """Return the joint maps; a detection has at most one on a level."""
+        levels: dict[int, list[GridMaps]] = {}
+        for windows, values in self.values.items():
+            levels.setdefault(windows.level,
+                              []).append(GridMaps(values, windows))
+        return [maps for of_level in levels.values()
+                for maps in join_windows(of_level)]
+
+
+def join_windows(of_level: list[GridMaps]) -> list[GridMaps]:
+    """Join the maps of one level: those that lie in several windows of a
+    detection, and whole ones into one batch."""
+    detections = [detection for maps in of_level
+                  for detection in maps.windows.detections]
+    distinct = sorted(set(detections))
+    if len(distinct) < len(detections):
+        grid = of_level[0].windows.grid
+        joined = of_level[0].values.new_zeros(len(distinct), *grid)
+        for maps in of_level:
+            places = [distinct.index(detection)
+                      for detection in maps.windows.detections]
+            joined[places] = torch.maximum(joined[places],
+                                           maps.spread().values)
+        return [GridMaps.of_whole_level(joined, of_level[0].windows.level,
+                                        distinct)]
+    whole = [maps for maps in of_level if maps.windows.are_whole]
+    if len(whole) < 2:
+        return of_level
+    return [
+        GridMaps.of_whole_level(
+            torch.cat([maps.values for maps in whole]),
+            whole[0].windows.level,
+            [detection for maps in whole
+             for detection in maps.windows.detections]),
+        *(maps for maps in of_level if not maps.windows.are_whole)
+    ]
+
+
+def image_heatmaps(maps: Sequence[GridMaps], count: int, frame: ImageFrame,
                    device: torch.device,
                    dtype: torch.dtype = torch.float32) -> Tensor:
-    """Heat maps at the original image's size.
+    """Make heat maps of the original image's size.
 
     A detection's levels are joined by the elementwise maximum, as the paper
     joins outputs (Eq. 3); the joint map is min-max normalised. Only the
-    pixels that a map reaches are computed.
+    pixels that windows reach are computed.
 
     Args:
-        detections (Sequence): For each of N detections, its map, not
-            negative, on every feature level that it depends on.
+        maps (Sequence[GridMaps]): The detections' maps on the feature levels
+            that they depend on, not negative; a detection has at most one
+            on a level.
+        count (int): The number N of detections.
         frame (ImageFrame): The frame of the image.
         device (torch.device): Of the result.
         dtype (torch.dtype): Of the result. With ``float16`` the maps take
@@ -104,63 +202,71 @@ def image_heatmaps(detections: GridMaps, frame: ImageFrame,
         FloatingPointError: If a map is not finite.
     """
     heatmaps = torch.zeros(
-        (len(detections), *frame.image_shape), dtype=dtype, device=device)
-    spans = [torch.zeros((), device=device)]
-    for heatmap, levels in zip(heatmaps, detections):
-        joined, rows, columns = join_levels(levels, frame)
-        if joined is None:
-            spans.append(spans[0])
-            continue
-        # what is not reached is zero, and nothing is less
-        whole = joined.shape == heatmap.shape
-        low = joined.amin() if whole else joined.new_zeros(())
-        high = joined.amax()
-        span = high - low
-        spans.append(span)
-        # what is left of equal values when they are enlarged is rounding
-        shown = span > 16 * torch.finfo(joined.dtype).eps * high
-        heatmap[rows, columns] = \
-            (joined - low) / span.where(shown, span.new_full((), torch.inf))
-    finite = torch.stack([span.isfinite() for span in spans[1:] or spans])
-    if not finite.all():
+        (count, *frame.image_shape), dtype=dtype, device=device)
+    finite = [torch.ones(0, dtype=torch.bool, device=device)]
+    for chunk in chunks(range(count), math.prod(frame.image_shape)):
+        some = heatmaps[chunk.start:chunk.stop]
+        joined = some.float() if dtype == torch.float16 else some
+        for level_maps in maps:
+            numbers = [number for number, detection
+                       in enumerate(level_maps.windows.detections)
+                       if detection in chunk]
+            if numbers:
+                enlarge(level_maps.take(numbers), frame, joined, chunk.start)
+        finite.append(normalize_image_maps(joined))
+        if joined is not some:
+            some.copy_(joined)
+    is_finite = torch.cat(finite)
+    if not is_finite.all():
         raise FloatingPointError(
-            f'the heat map of detection {finite.tolist().index(False)} is '
+            f'the heat map of detection {is_finite.tolist().index(False)} is '
             'not finite: the detector\'s features or gradients overflow')
     return heatmaps
 
 
-def join_levels(levels: LevelMaps,
-                frame: ImageFrame) -> tuple[Tensor | None, slice, slice]:
-    """Return the elementwise maximum of the levels' maps in the image.
+def chunks(detections: range, pixels: int) -> Iterator[range]:
+    """Divide detections so that the work on maps of so many pixels keeps to
+    ``BUDGET``."""
+    size = max(1, BUDGET // (4 * VALUES_AT_WORK * pixels))
+    for start in detections[::size]:
+        yield detections[start:start + size]
 
-    Returns:
-        tuple: The maximum where some level reaches, None if nowhere; its rows
-        and its columns in the image.
+
+def enlarge(maps: GridMaps, frame: ImageFrame, joined: Tensor,
+            first: int) -> None:
+    """Enlarge maps to the image, and join them with others.
+
+    Args:
+        maps (GridMaps): Of detections at most one each.
+        frame (ImageFrame): The frame of the image.
+        joined (Tensor): The maps (n, H, W) of the image, not negative, of the
+            detections from ``first`` on: get the maximum.
+        first (int): A detection.
     """
-    parts: list[tuple[Tensor, slice, slice]] = []
-    for level_map in levels.values():
-        part, place = frame.part_to_image(level_map.values, level_map.corner,
-                                          level_map.grid)
-        if part.numel():
-            parts.append((part, *place))
-    if not parts:
-        return None, slice(0), slice(0)
-    if len(parts) == 1:
-        return parts[0]
-    rows = bounds([part_rows for _, part_rows, _ in parts])
-    columns = bounds([part_columns for *_, part_columns in parts])
-    joined = parts[0][0].new_zeros(rows.stop - rows.start,
-                                   columns.stop - columns.start)
-    for part, part_rows, part_columns in parts:
-        view = joined[part_rows.start - rows.start:part_rows.stop - rows.start,
-                      part_columns.start - columns.start:part_columns.stop -
-                      columns.start]
-        torch.maximum(view, part, out=view)
-    return joined, rows, columns
+    parts = frame.windows_to_image(maps.values, maps.windows)
+    places = [detection - first for detection in maps.windows.detections]
+    if parts.values.shape[1:] == joined.shape[1:]:
+        start = places[0]
+        if places == list(range(start, start + len(places))):
+            some = joined[start:start + len(places)]
+            torch.maximum(some, parts.values, out=some)
+        else:
+            joined[places] = torch.maximum(joined[places], parts.values)
+        return
+    pixels = parts.pixels(places, joined.shape[1:])
+    joined.view(-1).scatter_reduce_(0, pixels.flatten(),
+                                    parts.values.flatten(), 'amax')
 
 
-def bounds(slices: Sequence[slice]) -> slice:
-    """Return the smallest slice that holds all of several."""
-    return slice(
-        min(part.start for part in slices),
-        max(part.stop for part in slices))
+def normalize_image_maps(maps: Tensor) -> Tensor:
+    """Scale maps (n, H, W), not negative, to [0, 1] in place, and return for
+    each whether it was finite."""
+    if maps.numel() == 0:
+        return maps.new_ones(len(maps), dtype=torch.bool)
+    low = maps.amin(dim=(1, 2), keepdim=True)
+    high = maps.amax(dim=(1, 2), keepdim=True)
+    span = high - low
+    # what is left of equal values when they are enlarged is rounding
+    shown = span > 16 * torch.finfo(maps.dtype).eps * high
+    maps.sub_(low).div_(span.where(shown, torch.full_like(span, torch.inf)))
+    return span.isfinite().view(-1)

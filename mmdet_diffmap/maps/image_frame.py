@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from .windows import Windows
 
 Shape = tuple[int, int]  # height, width
 
@@ -114,33 +117,71 @@ class ImageFrame:
         Returns:
             Tensor: Shape (..., H, W), of the original image.
         """
-        return self.part_to_image(maps, (0, 0), maps.shape[-2:])[0]
+        rows, columns = (
+            self._axis(axis, maps.shape[axis - 2]).on(maps.device, maps.dtype)
+            for axis in (0, 1))
+        return rows @ maps @ columns.T
 
-    def part_to_image(
-            self, maps: Tensor, corner: Shape,
-            grid: Sequence[int]) -> tuple[Tensor, tuple[slice, slice]]:
-        """Enlarge maps that are zero but in one part of the grid.
+    def windows_to_image(self, values: Tensor,
+                         windows: Windows) -> ImageParts:
+        """Enlarge maps that are zero outside of windows of the grid.
 
         Args:
-            maps (Tensor): The part, shape (..., h, w).
-            corner (tuple): Row and column of its first cell.
-            grid (Sequence[int]): Height and width of the grid.
+            values (Tensor): The maps in their windows, zero where those reach
+                over the level's border; shape (n, h, w).
+            windows (Windows): Where they lie on the grid.
 
         Returns:
-            tuple: The part of the image that the part of the grid reaches,
-            shape (..., H, W), and its rows and columns.
+            ImageParts: The part of the image that each of them reaches.
         """
-        matrices, reached = [], []
+        if windows.are_whole:
+            return ImageParts(self.to_image(values), [0] * len(windows),
+                              [0] * len(windows))
+        matrices, firsts = [], []
         for axis in (0, 1):
-            weights = self._axis(axis, grid[axis])
-            last = corner[axis] + maps.shape[axis - 2]
-            pixels = weights.reached(corner[axis], last)
-            matrices.append(
-                weights.on(maps.device, maps.dtype)[pixels,
-                                                    corner[axis]:last])
-            reached.append(pixels)
+            weights = self._axis(axis, windows.grid[axis])
+            first, matrix = weights.of_cells(
+                [corner[axis] for corner in windows.corners],
+                windows.cells_inside[axis], values.dtype)
+            firsts.append(first)
+            matrices.append(matrix)
         rows, columns = matrices
-        return rows @ maps @ columns.T, (reached[0], reached[1])
+        return ImageParts(rows @ values @ columns.mT, *firsts)
+
+
+@dataclass(frozen=True)
+class ImageParts:
+    """Parts of images, all of one size.
+
+    Args:
+        values (Tensor): The parts, shape (n, h, w).
+        first_rows (list[int]): The row of each part's first pixel in its
+            image.
+        first_columns (list[int]): Its column.
+    """
+    values: Tensor
+    first_rows: list[int]
+    first_columns: list[int]
+
+    def pixels(self, places: Sequence[int], shape: Sequence[int]) -> Tensor:
+        """Return the place of each pixel in flattened images.
+
+        Args:
+            places (Sequence[int]): The image in which each part lies.
+            shape (Sequence[int]): Height and width of the images.
+
+        Returns:
+            Tensor: Shape (n, h, w), of indices.
+        """
+        height, width = shape
+        rows, columns = self.values.shape[1:]
+        device = self.values.device
+        first = torch.tensor(
+            [(place * height + row) * width + column for place, row, column in
+             zip(places, self.first_rows, self.first_columns)], device=device)
+        offsets = torch.arange(rows, device=device)[:, None] * width + \
+            torch.arange(columns, device=device)
+        return first[:, None, None] + offsets
 
 
 class AxisWeights:
@@ -167,6 +208,37 @@ class AxisWeights:
         begin = min(self.first[first:last], default=len(self.weights))
         end = max(self.last[first:last], default=0)
         return slice(min(begin, end), end)
+
+    def of_cells(self, corners: Sequence[int], cells: Tensor,
+                 dtype: torch.dtype) -> tuple[list[int], Tensor]:
+        """Return the weights of ranges of cells, for as many pixels each.
+
+        Args:
+            corners (Sequence[int]): The first cell of each range; it may lie
+                outside.
+            cells (Tensor): The cells of the ranges, shape (n, k), all inside.
+            dtype (torch.dtype): Of the weights.
+
+        Returns:
+            tuple: The first pixel of each range, and the weights, shape (n,
+            pixels, k).
+        """
+        count = cells.shape[1]
+        reached = [self.reached(max(corner, 0), max(corner + count, 0))
+                   for corner in corners]
+        size = max((part.stop - part.start for part in reached), default=0)
+        # the last pixels begin earlier: what they add is zero
+        first = [min(part.start, len(self.weights) - size)
+                 for part in reached]
+        if len(set(corners)) == 1:  # one matrix for all
+            first_cell, start = int(corners[0]), first[0]
+            if first_cell >= 0 and first_cell + count <= self.seen.numel():
+                return first, self.on(cells.device, dtype)[
+                    None, start:start + size, first_cell:first_cell + count]
+        pixels = torch.tensor(first, device=cells.device)[:, None] + \
+            torch.arange(size, device=cells.device)
+        weights = self.on(cells.device, dtype)
+        return first, weights[pixels[:, :, None], cells[:, None, :]]
 
     def on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """Return the weights on a device."""

@@ -1,7 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Maps as a page carries them: eight bits a cell, on the detector's grids."""
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from ..maps.image_frame import ImageFrame, Shape
 VISIBLE = 4 / 255
 
 
-def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
+def pack_maps(groups: Mapping[str, Sequence[GridMaps]], count: int,
+              frame: ImageFrame,
               shown: Shape) -> tuple[dict[str, Any], bytes]:
     """Return maps on grids, for the page to enlarge as
     :func:`~mmdet_diffmap.maps.heatmaps.image_heatmaps` does.
@@ -26,6 +27,7 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
     Args:
         groups (Mapping): For each output, and for all joined, the maps of all
             objects.
+        count (int): The number of objects.
         frame (ImageFrame): Where the image lies in the network's input.
         shown (tuple): Height and width of the picture in the page.
 
@@ -39,13 +41,13 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
     """
     cells: list[bytes] = []
     descriptions: dict[str, list[dict[str, Any]]] = {}
-    for name, objects in groups.items():
+    for name, maps in groups.items():
         descriptions[name] = []
-        for levels in objects:
+        for levels in by_detection(maps, count):
             whole = all(tuple(grid_map.values.shape) == grid_map.grid
-                        for grid_map in levels.values())
+                        for grid_map in levels)
             values = [(grid_map, seen_cells(grid_map, frame))
-                      for grid_map in levels.values()]
+                      for grid_map in levels]
             peak = max((float(seen.max()) for _, seen in values
                         if seen.size),
                        default=0.)
@@ -74,6 +76,15 @@ def pack_maps(groups: Mapping[str, GridMaps], frame: ImageFrame,
     return description, zlib.compress(b''.join(cells), 9)
 
 
+def by_detection(maps: Sequence[GridMaps], count: int) -> list[list[GridMap]]:
+    """List the maps of each of so many detections."""
+    objects: list[list[GridMap]] = [[] for _ in range(count)]
+    for level_maps in maps:
+        for detection, grid_map in level_maps.each():
+            objects[detection].append(grid_map)
+    return objects
+
+
 def seen_cells(grid_map: GridMap, frame: ImageFrame) -> np.ndarray:
     """Return the values (h, w) of a map, of which those that no pixel of the
     image sees are the lowest of the others: cells of the padding may be large,
@@ -97,7 +108,7 @@ def nonzero_part(values: np.ndarray) -> tuple[np.ndarray, Shape]:
     return values[top:rows[-1] + 1, left:columns[-1] + 1], (top, left)
 
 
-def on_grids(heatmaps: Tensor) -> tuple[GridMaps, ImageFrame]:
+def on_grids(heatmaps: Tensor) -> tuple[list[GridMaps], ImageFrame]:
     """Return maps of an image's size on the coarsest grid that shows them
     whole: a cell is 16, 8, 4, 2 or 1 pixels wide, and the enlarged maps are
     off by less than ``VISIBLE``.
@@ -113,8 +124,7 @@ def on_grids(heatmaps: Tensor) -> tuple[GridMaps, ImageFrame]:
         cells, frame = cell_centres(given, size)
         if size == 1 or off_by(cells, frame, given) < VISIBLE:
             break
-    grid = cells.shape[1], cells.shape[2]
-    return [{0: GridMap(values, grid)} for values in cells], frame
+    return [GridMaps.of_whole_level(cells)], frame
 
 
 def off_by(cells: Tensor, frame: ImageFrame, heatmaps: Tensor) -> float:

@@ -168,13 +168,15 @@ def packed(explanation: Explanation,
            shown: Shape) -> tuple[dict[str, Any], bytes]:
     """Return the maps of an explanation for a picture of a size (height,
     width)."""
+    heatmaps: Tensor = explanation.sample.pred_instances.heatmaps
     if explanation.grids:
-        return pack_maps(explanation.grids, explanation.frame, shown)
-    heatmaps: Tensor = explanation.sample.pred_instances.heatmaps.float()
+        return pack_maps(explanation.grids, len(heatmaps), explanation.frame,
+                         shown)
+    heatmaps = heatmaps.float()
     if len(heatmaps) and tuple(heatmaps.shape[-2:]) != shown:
         heatmaps = F.interpolate(heatmaps[None], size=shown, mode='area')[0]
     maps, frame = on_grids(heatmaps)
-    return pack_maps({JOINT: maps}, frame, shown)
+    return pack_maps({JOINT: maps}, len(heatmaps), frame, shown)
 
 
 def fitted(size: Sequence[int], longest: int) -> Shape:

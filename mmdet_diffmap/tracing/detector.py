@@ -24,7 +24,7 @@ from .modes import frozen
 from .predicting import plain_detections, predicting
 from .recording import recording
 from .target_layer import TargetLayer
-from .trace import NetworkInput, OutputGradient, Trace
+from .trace import NetworkInput, OutputGradients, Trace
 
 
 class DetectorAdapter:
@@ -198,7 +198,7 @@ def predicting_part(model: Any) -> BaseDetector:
 
 
 def no_gradients(outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradient]:
+                 columns: Sequence[int]) -> Iterator[OutputGradients]:
     """Raise an error in place of the gradients of a trace without them."""
     raise RuntimeError('the detector was run without gradients: give the '
                        'adapter a target layer')

@@ -2,15 +2,16 @@
 """What an explainer sees of a detector: features, detections, gradients."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..maps.heatmaps import GridMap
-from ..maps.image_frame import ImageFrame, Shape
+from ..maps.heatmaps import GridMaps
+from ..maps.image_frame import ImageFrame
+from ..maps.windows import Windows
 from .candidates import Candidates
 from .recording import recording
 from .turns import in_turns
@@ -32,75 +33,137 @@ def check_outputs(outputs: Sequence[str]) -> None:
             f'{", ".join(sorted(unknown)) or "none"}')
 
 
-@dataclass(frozen=True)
-class LevelGradient:
-    """Where the gradient of one output may differ from zero on one level.
+class LevelWindows:
+    """What of a level's features lies in the windows of some detections.
+
+    The gradients of all outputs in the same windows share this.
 
     Args:
-        level (int): Index of the feature level.
         feature (Tensor): The whole level ``A``, shape (C, H, W).
-        gradient (Tensor): ``∂Y/∂A`` inside the window, shape (C, h, w).
-        top (int): First row of the window on the level.
-        left (int): First column of the window on the level.
+        windows (Windows): The windows of n detections.
     """
-    level: int
-    feature: Tensor
-    gradient: Tensor
-    top: int = 0
-    left: int = 0
 
-    def whole(self) -> Tensor:
-        """Put the gradient on the whole level, shape (C, H, W)."""
-        if self.gradient.shape == self.feature.shape:
-            return self.gradient
-        whole = torch.zeros_like(self.feature)
-        rows, columns = self.window
-        whole[:, rows, columns] = self.gradient
-        return whole
+    def __init__(self, feature: Tensor, windows: Windows) -> None:
+        self.feature = feature
+        self.windows = windows
 
-    def grid_map(self, values: Tensor) -> GridMap:
-        """Place a map (h, w) of the window on the level's grid."""
-        return GridMap(values, self.grid, (self.top, self.left))
+    @classmethod
+    def whole_level(cls, level: int, feature: Tensor,
+                    detections: Sequence[int]) -> LevelWindows:
+        """Return windows that are the whole level each."""
+        height, width = feature.shape[-2:]
+        return cls(feature, Windows.whole_level(
+            level, (height, width), detections, feature.device))
 
-    @property
-    def grid(self) -> Shape:
-        """Height and width of the level."""
-        height, width = self.feature.shape[-2:]
-        return height, width
-
-    @property
-    def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the level inside the window."""
-        height, width = self.gradient.shape[-2:]
-        return (slice(self.top, self.top + height),
-                slice(self.left, self.left + width))
-
-    @property
-    def activation(self) -> Tensor:
-        """``A`` inside the window, shape (C, h, w)."""
-        rows, columns = self.window
-        return self.feature[:, rows, columns]
+    @cached_property
+    def activations(self) -> Tensor:
+        """``A`` in each window, shape (n, C, h, w), zero outside of the
+        level; (1, C, H, W) if each window is the whole level."""
+        return self.windows.cut(self.feature)
 
 
 @dataclass(frozen=True)
-class OutputGradient:
-    """The gradient of one output of one detection.
+class LevelGradients:
+    """The gradients of one output of n detections on one level.
 
     Args:
-        detection (int): Index of the detection in the trace.
-        output (str): One of ``OUTPUTS``, or ``mask``.
-        levels (list[LevelGradient]): The levels that the output depends on;
-            empty where it depends on none, such as a coordinate clipped at
-            the image's edge.
+        gradients (Tensor): ``∂Y/∂A`` in the windows, outside of which it is
+            zero, as it is outside of the level; shape (n, C, h, w).
+        where (LevelWindows): The windows, and the features in them.
     """
-    detection: int
+    gradients: Tensor
+    where: LevelWindows
+
+    @property
+    def windows(self) -> Windows:
+        """Where the gradients lie on the level, and whose they are."""
+        return self.where.windows
+
+    @property
+    def feature(self) -> Tensor:
+        """The whole level ``A``, shape (C, H, W)."""
+        return self.where.feature
+
+    @property
+    def activations(self) -> Tensor:
+        """``A`` in the windows, shape (n, C, h, w), or (1, C, H, W) for all
+        if each window is the whole level."""
+        return self.where.activations
+
+    def __neg__(self) -> LevelGradients:
+        """Return the gradients of the output with the other sign."""
+        return replace(self, gradients=-self.gradients)
+
+    def on_level(self) -> LevelGradients:
+        """Return the gradients, zero outside of the level."""
+        if not self.windows.reach_over:
+            return self
+        inside = self.windows.inside[:, None].to(self.gradients.dtype)
+        return replace(self, gradients=self.gradients * inside)
+
+    def spread(self) -> LevelGradients:
+        """Put the gradients on the whole level, shape (n, C, H, W)."""
+        if self.windows.are_whole:
+            return self
+        return LevelGradients(
+            self.windows.spread(self.gradients),
+            LevelWindows.whole_level(self.windows.level, self.feature,
+                                     self.windows.detections))
+
+    def take(self, numbers: Sequence[int]) -> LevelGradients:
+        """Return some of the gradients."""
+        if len(numbers) == len(self.windows):
+            return self
+        return LevelGradients(
+            self.gradients[list(numbers)],
+            LevelWindows(self.feature, self.windows.take(numbers)))
+
+    def as_level(self, level: int) -> LevelGradients:
+        """Return the same under another number of the level."""
+        if level == self.windows.level:
+            return self
+        return replace(self, where=LevelWindows(
+            self.feature, self.windows.changed(level=level)))
+
+    def renumbered(self, detections: Sequence[int]) -> LevelGradients:
+        """Return the gradients with ``detections[i]`` in the place of
+        detection ``i``."""
+        numbers = [detections[number] for number in self.windows.detections]
+        return replace(self, where=LevelWindows(
+            self.feature, self.windows.changed(detections=tuple(numbers))))
+
+    def split(self, memory: int) -> Iterator[LevelGradients]:
+        """Divide the gradients so that on the whole level each part takes at
+        most so many bytes, but for a single detection."""
+        size = max(1, memory // (self.feature.numel() *
+                                 self.feature.element_size()))
+        for first in range(0, len(self.windows), size):
+            yield self.take(
+                range(first, min(first + size, len(self.windows))))
+
+    def grid_maps(self, values: Tensor) -> GridMaps:
+        """Place maps (n, h, w) of the windows on the level's grid."""
+        return GridMaps(values, self.windows)
+
+
+@dataclass(frozen=True)
+class OutputGradients:
+    """The gradients of one output of some detections.
+
+    Args:
+        output (str): One of ``OUTPUTS``, or ``mask``.
+        levels (list[LevelGradients]): Its gradients, on every level, of the
+            detections that they hold.
+    """
     output: str
-    levels: list[LevelGradient]
+    levels: list[LevelGradients]
 
 
 #: How gradients are computed: (outputs (N, 5) with a graph, indices of the
-#: columns wanted) -> the gradient of every detection and column, any order.
-GradientSource = Callable[[Tensor, Sequence[int]], Iterator[OutputGradient]]
+#: columns wanted) -> the gradients of all detections and columns, in any
+#: order; without those of outputs that depend on nothing, such as a
+#: coordinate clipped at the image's edge.
+GradientSource = Callable[[Tensor, Sequence[int]], Iterator[OutputGradients]]
 
 
 @dataclass(frozen=True)
@@ -181,17 +244,20 @@ class Trace:
 
     def gradients(
             self,
-            outputs: Sequence[str] = OUTPUTS) -> Iterator[OutputGradient]:
+            outputs: Sequence[str] = OUTPUTS) -> Iterator[OutputGradients]:
         """Compute the gradients of some outputs of all detections.
 
-        Gradients are made as they are asked for, in an order that is the
-        strategy's own; keep what is computed from one, not the gradient.
+        Gradients are made as they are asked for, of many detections at a
+        time and in an order that is the strategy's own; keep what is computed
+        from them, not the gradients.
 
         Args:
             outputs (Sequence[str]): Some of ``OUTPUTS``, and ``mask``.
 
         Yields:
-            OutputGradient: One for each detection and output.
+            OutputGradients: The gradients of one output and some detections;
+            a detection and output come once, or not at all if nothing of the
+            target layer has an influence.
 
         Raises:
             ValueError: If there is no such output.
@@ -201,7 +267,7 @@ class Trace:
         check_outputs(outputs)
         return in_turns(self._gradients(outputs))
 
-    def _gradients(self, outputs: Sequence[str]) -> Iterator[OutputGradient]:
+    def _gradients(self, outputs: Sequence[str]) -> Iterator[OutputGradients]:
         if MASK in outputs:
             if self.masks is None:
                 raise ValueError(
@@ -212,10 +278,9 @@ class Trace:
         columns = [OUTPUTS.index(output) for output in outputs
                    if output != MASK]
         reaching = set()
-        for gradient in self.source(self.outputs, columns):
-            if gradient.levels:
-                reaching.add(gradient.output)
-            yield gradient
+        for gradients in self.source(self.outputs, columns):
+            reaching.add(gradients.output)
+            yield gradients
         self._check_lost(outputs, reaching)
 
     def _check_lost(self, outputs: Sequence[str], reaching: set[str]) -> None:
@@ -234,3 +299,21 @@ class Trace:
                     f'the detector loses the gradient of '
                     f'{", ".join(sorted(asked))}: {place}; explain other '
                     'outputs, or use D-RISE, which needs no gradient')
+
+
+def whole_gradients(
+    gradients: Iterable[OutputGradients]
+) -> dict[tuple[int, str], dict[int, Tensor]]:
+    """Return gradients one by one: for each detection and output, and by
+    level, ``∂Y/∂A`` on the whole level, shape (C, H, W).
+
+    This takes much memory, and is meant for checks and experiments.
+    """
+    found: dict[tuple[int, str], dict[int, Tensor]] = {}
+    for of_output in gradients:
+        for level in of_output.levels:
+            for detection, gradient in zip(level.windows.detections,
+                                           level.spread().gradients):
+                found.setdefault((detection, of_output.output),
+                                 {})[level.windows.level] = gradient
+    return found

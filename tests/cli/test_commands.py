@@ -40,9 +40,9 @@ from mmdet_diffmap.registry import EXPLAINERS
 
 @EXPLAINERS.register_module()
 class LayerCAM(GradientExplainer):
-    def level_map(self, level):
-        positive = level.gradient.relu() * level.activation
-        return level.grid_map(positive.sum(dim=0).relu())
+    def level_maps(self, level):
+        positive = level.gradients.relu() * level.activations
+        return level.grid_maps(positive.sum(dim=1).relu())
 '''
 
 

@@ -116,30 +116,27 @@ def test_means_count_the_zeros_around_a_window():
     model = random_detector('pvt')
     trace = DetectorAdapter(model).trace(
         batch_of(model, random_image(400, 400)))
-    (gradient, ) = trace.select([0]).gradients(['score'])
-    (level, ) = gradient.levels
-    assert level.gradient.shape != level.feature.shape
-    whole = copy.copy(level)
-    object.__setattr__(whole, 'gradient', level.whole())
-    object.__setattr__(whole, 'top', 0)
-    object.__setattr__(whole, 'left', 0)
-    for name in FORMULAS:
-        explainer = build_explainer(name)
-        torch.testing.assert_close(
-            explainer.level_map(level).whole(),
-            explainer.level_map(whole).whole(), msg=name)
+    (gradients, ) = trace.select([0, 1]).gradients(['score'])
+    for level in gradients.levels:
+        whole = level.spread()
+        assert level.gradients.shape != whole.gradients.shape
+        for name in FORMULAS:
+            explainer = build_explainer(name)
+            torch.testing.assert_close(
+                explainer.level_maps(level).spread().values,
+                explainer.level_maps(whole).values, msg=name)
 
 
 def test_small_gradients_do_not_vanish():
     """g² of 1e-25 is zero in single precision; the weight is not."""
-    gradient = torch.tensor([[[1e-25, 2e-25]]])
-    weights = plus_plus_weights(gradient, torch.tensor([3.]))
-    torch.testing.assert_close(weights, torch.tensor([1.5e-25]), rtol=1e-5,
+    gradients = torch.tensor([[[[1e-25, 2e-25]]]])
+    weights = plus_plus_weights(gradients, torch.tensor([[3.]]))
+    torch.testing.assert_close(weights, torch.tensor([[1.5e-25]]), rtol=1e-5,
                                atol=0)
 
 
 def test_a_vanishing_denominator_does_not_count():
     """2 g² + g³ ΣA is zero for g = 1 and ΣA = -2."""
-    gradient = torch.tensor([[[1., 2., 0.]]])
-    weights = plus_plus_weights(gradient, torch.tensor([-2.]))
-    torch.testing.assert_close(weights, torch.tensor([2 / (2 - 4)]))
+    gradients = torch.tensor([[[[1., 2., 0.]]]])
+    weights = plus_plus_weights(gradients, torch.tensor([[-2.]]))
+    torch.testing.assert_close(weights, torch.tensor([[2 / (2 - 4)]]))

@@ -19,8 +19,14 @@ from scipy.ndimage import gaussian_filter
 
 from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.explainers.odam import smooth
+from mmdet_diffmap.maps.windows import Windows
 from mmdet_diffmap.tracing.detector import DetectorAdapter
-from mmdet_diffmap.tracing.trace import OUTPUTS, LevelGradient, OutputGradient
+from mmdet_diffmap.tracing.trace import (
+    OUTPUTS,
+    LevelGradients,
+    LevelWindows,
+    OutputGradients,
+)
 
 
 @pytest.mark.parametrize('size', [SIZE, (131, 61)])
@@ -123,11 +129,14 @@ def test_window_of_a_gradient_is_enough(linear):
     gradient, feature = linear
     gradient[:, :, :2], gradient[:, :, 5:], gradient[..., 3:] = 0, 0, 0
 
+    where = LevelWindows(feature, Windows(
+        0, tuple(feature.shape[1:]), (0, ), ((2, 0), ), (3, 3),
+        feature.device))
+
     def windows(outputs, columns):
         for column in columns:
-            yield OutputGradient(0, OUTPUTS[column], [
-                LevelGradient(0, feature, gradient[column, :, 2:5, :3], top=2)
-            ])
+            yield OutputGradients(OUTPUTS[column], [
+                LevelGradients(gradient[column, None, :, 2:5, :3], where)])
 
     whole = linear_trace(gradient, feature)
     window = replace(whole, source=windows)
@@ -139,6 +148,5 @@ def test_window_of_a_gradient_is_enough(linear):
 def test_output_without_any_path(linear):
     gradient, feature = linear
     trace = linear_trace(gradient, feature)
-    empty = replace(trace, source=lambda outputs, columns: iter(
-        [OutputGradient(0, 'score', [])]))
+    empty = replace(trace, source=lambda outputs, columns: iter(()))
     assert not run(empty).any()

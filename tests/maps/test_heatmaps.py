@@ -3,13 +3,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmdet_diffmap.maps import heatmaps
 from mmdet_diffmap.maps.heatmaps import (
-    GridMap,
+    GridMaps,
+    JointMaps,
     image_heatmaps,
     min_max_normalize,
     normalize_levels,
 )
 from mmdet_diffmap.maps.image_frame import ImageFrame
+from mmdet_diffmap.maps.windows import Windows
 
 
 def test_min_max_normalize():
@@ -31,44 +34,65 @@ def test_no_map_at_all():
 CPU = torch.device('cpu')
 
 
-def grid(values):
-    """A map that is given on its whole grid."""
-    return GridMap(values, tuple(values.shape))
+def grid(values, level=0):
+    """The map of one detection on its whole grid."""
+    return GridMaps.of_whole_level(values[None], level)
+
+
+def windows(values, grid, corner, level=0):
+    """The map of one detection in a window."""
+    return GridMaps(values[None], Windows(
+        level, grid, (0, ), (corner, ), tuple(values.shape), CPU))
 
 
 def test_levels_are_normalized_together():
-    levels = {0: grid(torch.tensor([[1., 3.]])), 2: grid(torch.tensor([[5.]]))}
-    normalized = normalize_levels(levels)
-    assert torch.equal(normalized[0].whole(), torch.tensor([[0., .5]]))
-    assert torch.equal(normalized[2].whole(), torch.tensor([[1.]]))
-    assert normalize_levels({}) == {}
+    levels = [grid(torch.tensor([[1., 3.]])), grid(torch.tensor([[5.]]), 2)]
+    first, second = normalize_levels(levels)
+    assert torch.equal(first.values[0], torch.tensor([[0., .5]]))
+    assert torch.equal(second.values[0], torch.tensor([[1.]]))
+    assert normalize_levels([]) == []
+
+
+def test_detections_are_normalized_apart():
+    values = torch.tensor([[[1., 3.]], [[2., 2.]], [[0., 8.]]])
+    others = GridMaps.of_whole_level(torch.tensor([[[5.]]]), 1, [1])
+    first, second = normalize_levels(
+        [GridMaps.of_whole_level(values), others])
+    assert first.values.tolist() == [[[0, 1]], [[0, 0]], [[0, 1]]]
+    assert second.values.tolist() == [[[1]]]
 
 
 def test_cells_outside_of_the_window_count_when_levels_are_normalized():
-    window = GridMap(torch.tensor([[2., 4.]]), (3, 2), (1, 0))
-    normalized = normalize_levels({0: window})[0].whole()
+    window = windows(torch.tensor([[2., 4.]]), (3, 2), (1, 0))
+    (normalized, ) = normalize_levels([window])
     expected = torch.tensor([[0., 0.], [.5, 1.], [0., 0.]])
-    assert torch.equal(normalized, expected)
+    assert torch.equal(normalized.spread().values[0], expected)
 
 
-def test_maximum_of_two_windows():
-    first = GridMap(torch.tensor([[1., 5.]]), (2, 3), (0, 0))
-    second = GridMap(torch.tensor([[3.], [4.]]), (2, 3), (0, 1))
+def test_maximum_of_windows():
+    first = windows(torch.tensor([[1., 5.]]), (2, 3), (0, 0))
+    second = windows(torch.tensor([[3.], [4.]]), (2, 3), (0, 1))
+    joint = JointMaps()
+    joint.add(first)
+    joint.add(second)
+    (joined, ) = joint.maps()
     expected = torch.tensor([[1., 5., 0.], [0., 4., 0.]])
-    assert torch.equal(first.maximum(second).whole(), expected)
-    same = GridMap(torch.tensor([[2., 3.]]), (2, 3), (0, 0))
-    joined = first.maximum(same)
-    assert torch.equal(joined.values, torch.tensor([[2., 5.]]))
-    assert joined.corner == (0, 0)
+    assert torch.equal(joined.values[0], expected)
+    joint = JointMaps()
+    joint.add(first)
+    joint.add(windows(torch.tensor([[2., 3.]]), (2, 3), (0, 0)))
+    (joined, ) = joint.maps()
+    assert torch.equal(joined.values[0], torch.tensor([[2., 5.]]))
+    assert joined.windows == first.windows
 
 
 @pytest.mark.parametrize('value', [torch.nan, torch.inf])
 def test_map_that_is_not_finite(value):
     frame = ImageFrame((4, 4), (4, 4), (4, 4))
-    maps = [{}, {0: grid(torch.ones(4, 4))},
-            {0: grid(torch.full((4, 4), value))}]
+    maps = GridMaps.of_whole_level(
+        torch.stack([torch.ones(4, 4), torch.full((4, 4), value)]), 0, [1, 2])
     with pytest.raises(FloatingPointError, match='detection 2 is not finite'):
-        image_heatmaps(maps, frame, CPU)
+        image_heatmaps([maps], 3, frame, CPU)
 
 
 def test_levels_are_joined_by_the_maximum():
@@ -76,11 +100,10 @@ def test_levels_are_joined_by_the_maximum():
     fine = torch.zeros(4, 4)
     fine[0, 0] = 8.
     coarse = torch.tensor([[2., 2.], [2., 2.]])
-    (heatmap, ) = image_heatmaps(
-        [{0: grid(fine), 1: grid(coarse)}], frame, CPU)
+    (heatmap, ) = image_heatmaps([grid(fine), grid(coarse, 1)], 1, frame, CPU)
     assert heatmap[0, 0] == 1
     assert heatmap[3, 3] == 0  # 2 everywhere else is the joint minimum
-    (nothing, ) = image_heatmaps([{}], frame, CPU)
+    (nothing, ) = image_heatmaps([], 1, frame, CPU)
     assert torch.equal(nothing, torch.zeros(4, 4))
 
 
@@ -95,17 +118,52 @@ def test_windows_give_what_whole_grids_give(data):
         tuple(8 * (size + data.draw(st.integers(0, 1))) for size in shape),
         tuple(8 * size - data.draw(st.integers(0, 5)) for size in shape),
         data.draw(st.tuples(st.integers(1, 60), st.integers(1, 60))))
-    windows = {}
+    count = data.draw(st.integers(1, 3))
+    maps = []
     for level in range(data.draw(st.integers(1, 2))):
         cells = tuple(-(-size // (8 << level)) for size in frame.input_shape)
-        corner = tuple(data.draw(st.integers(0, size - 1)) for size in cells)
-        window = [data.draw(st.integers(1, size - first))
-                  for size, first in zip(cells, corner)]
-        windows[level] = GridMap(torch.rand(window), cells, corner)
-    wholes = [{level: grid(one.whole()) for level, one in windows.items()}]
-    expected = image_heatmaps(wholes, frame, CPU)
-    torch.testing.assert_close(
-        image_heatmaps([windows], frame, CPU), expected)
-    half = image_heatmaps([windows], frame, CPU, torch.float16)
+        shape = tuple(data.draw(st.integers(1, size + 2)) for size in cells)
+        corners = tuple(
+            tuple(data.draw(st.integers(-1, size - 1)) for size in cells)
+            for _ in range(count))
+        detections = data.draw(st.permutations(range(count)))
+        where = Windows(level, cells, tuple(detections), corners, shape, CPU)
+        maps.append(GridMaps(torch.rand(count, *shape) * where.inside, where))
+    wholes = [level_maps.spread() for level_maps in maps]
+    expected = torch.stack([
+        naive_heatmap([(level_maps.values[level_maps.windows.detections.index(
+            detection)]) for level_maps in wholes], frame)
+        for detection in range(count)])
+    for form in wholes, maps:
+        torch.testing.assert_close(
+            image_heatmaps(form, count, frame, CPU), expected, rtol=0,
+            atol=1e-5)
+    half = image_heatmaps(maps, count, frame, CPU, torch.float16)
     assert half.dtype == torch.float16
-    assert (half.float() - expected).abs().max() <= 2**-12
+    assert (half.float() - expected).abs().max() <= 2**-12 + 1e-5
+
+
+def naive_heatmap(levels, frame):
+    """The maps of a detection's whole levels, one by one."""
+    enlarged = torch.stack([frame.to_image(values) for values in levels])
+    joined = enlarged.amax(dim=0)
+    span = joined.max() - joined.min()
+    flat = span <= 16 * torch.finfo(torch.float32).eps * joined.max()
+    return torch.zeros_like(joined) if flat else (
+        joined - joined.min()) / span
+
+
+def test_many_maps_are_made_in_parts(monkeypatch):
+    """As many at a time as fit into the budget, whatever levels they are
+    on."""
+    frame = ImageFrame((32, 48), (32, 48), (20, 31))
+    torch.manual_seed(0)
+    first = GridMaps.of_whole_level(torch.rand(5, 4, 6), 0, [4, 0, 2, 1, 6])
+    second = GridMaps(torch.rand(3, 2, 2), Windows(
+        1, (2, 3), (6, 5, 0), ((0, 1), (0, 0), (0, 1)), (2, 2), CPU))
+    together = image_heatmaps([first, second], 7, frame, CPU)
+    monkeypatch.setattr(heatmaps, 'BUDGET', 2 * 16 * 20 * 31)
+    assert len(list(heatmaps.chunks(range(7), 20 * 31))) == 4
+    apart = image_heatmaps([first, second], 7, frame, CPU)
+    torch.testing.assert_close(apart, together)
+    assert not apart[3].any() and apart.flatten(1).amax(dim=1).sum() == 6

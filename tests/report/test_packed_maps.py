@@ -9,8 +9,9 @@ from demo import SCENE, demo_detector
 from mmdet_diffmap import explain, load_detector
 from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.explainers.engine import Selection, explain_image
-from mmdet_diffmap.maps.heatmaps import GridMap, image_heatmaps
+from mmdet_diffmap.maps.heatmaps import GridMaps, image_heatmaps
 from mmdet_diffmap.maps.image_frame import ImageFrame
+from mmdet_diffmap.maps.windows import Windows
 from mmdet_diffmap.report.packed_maps import VISIBLE, on_grids, pack_maps
 
 CPU = torch.device('cpu')
@@ -26,16 +27,17 @@ def unpack(description, data):
     start, groups = 0, {}
     for name, objects in description['groups'].items():
         maps = []
-        for one in objects:
-            levels = {}
-            for rows, columns, top, left, height, width in one['parts']:
+        for number, one in enumerate(objects):
+            for level, part in enumerate(one['parts']):
+                rows, columns, top, left, height, width = part
                 end = start + height * width
                 values = torch.tensor(cells[start:end].astype(np.float32))
-                levels[len(levels)] = GridMap(
-                    values.view(height, width), (rows, columns), (top, left))
+                maps.append(GridMaps(
+                    values.view(1, height, width),
+                    Windows(level, (rows, columns), (number, ),
+                            ((top, left), ), (height, width), CPU)))
                 start = end
-            maps.append(levels)
-        groups[name] = image_heatmaps(maps, frame, CPU)
+        groups[name] = image_heatmaps(maps, len(objects), frame, CPU)
     assert start == len(cells)
     return groups
 
@@ -47,7 +49,8 @@ def test_outputs_are_those_explained_alone(target_layer):
     (found, ) = explain_image(
         model, image_pipeline(model)(SCENE).batch, 0, [method], Selection(),
         by_output=True)
-    maps = unpack(*pack_maps(found.grids, found.frame, (192, 192)))
+    count = len(found.sample.pred_instances)
+    maps = unpack(*pack_maps(found.grids, count, found.frame, (192, 192)))
     assert list(maps) == ['all', 'score', 'x1', 'y1', 'x2', 'y2']
     for name, heatmaps in maps.items():
         outputs = list(maps)[1:] if name == 'all' else [name]
@@ -64,7 +67,7 @@ def test_real_photographs(real):
             model, image_pipeline(model)(str(path)).batch, 0, ['ODAM'],
             Selection(), by_output=True)
         expected = found.sample.pred_instances.heatmaps
-        maps = unpack(*pack_maps(found.grids, found.frame,
+        maps = unpack(*pack_maps(found.grids, len(expected), found.frame,
                                  found.frame.image_shape))
         # half a step of eight bits; a little more, since the largest pixel
         # of an enlarged map is less than its largest cell
@@ -75,10 +78,10 @@ def test_only_what_is_not_zero_travels():
     values = torch.zeros(9, 9)
     values[2:4, 5:8] = 3.
     values[8, 8] = 3e-4  # rounded to nothing
-    grid_map = GridMap(values, (20, 30), (10, 20))
+    maps = GridMaps(values[None], Windows(
+        0, (20, 30), (0, ), ((10, 20), ), (9, 9), CPU))
     frame = ImageFrame((160, 240), (160, 240), (160, 240))
-    description, data = pack_maps({'all': [{0: grid_map}, {}]}, frame,
-                                  (80, 120))
+    description, data = pack_maps({'all': [maps]}, 2, frame, (80, 120))
     full, empty = description['groups']['all']
     assert full['parts'] == [[20, 30, 12, 25, 2, 3]]
     assert full['peak'] == 3 and empty == dict(peak=0, parts=[])
@@ -95,19 +98,19 @@ def test_eight_bits_are_those_of_what_is_seen(padding, floor):
     values[26:] = padding  # the image takes 25 rows, which see the next one
     if padding == 1e-30:
         values *= 1e-37
-    levels = [{0: GridMap(values, (80, 80))}]
+    levels = [GridMaps.of_whole_level(values[None])]
     frame = ImageFrame((640, 640), (200, 640), (200, 640))
-    maps = unpack(*pack_maps({'all': levels}, frame, (200, 640)))['all']
-    expected = image_heatmaps(levels, frame, CPU)
+    maps = unpack(*pack_maps({'all': levels}, 1, frame, (200, 640)))['all']
+    expected = image_heatmaps(levels, 1, frame, CPU)
     # the largest pixel is less than the largest cell, the smallest is more
     assert (maps - expected).abs().max() < 0.75 / 255
 
 
 def test_a_flat_map_is_nothing():
-    levels = [{0: GridMap(torch.full((80, 80), .7), (80, 80))}]
+    levels = [GridMaps.of_whole_level(torch.full((1, 80, 80), .7))]
     frame = ImageFrame((640, 640), (600, 640), (333, 500))
-    assert not image_heatmaps(levels, frame, CPU).any()
-    (one, ), _ = pack_maps({'all': levels}, frame, (333, 500))[0][
+    assert not image_heatmaps(levels, 1, frame, CPU).any()
+    (one, ), _ = pack_maps({'all': levels}, 1, frame, (333, 500))[0][
         'groups']['all'], None
     assert one['parts'] == []
 
@@ -121,7 +124,7 @@ def test_smooth_maps_need_few_cells_and_sharp_ones_all():
     # pixels are narrow enough, and 16 are not
     for original, grid in (smooth, (15, 19)), (sharp, (100, 130)):
         (levels, ), frame = on_grids(original[None])
-        assert levels[0].grid == grid
-        assert (frame.to_image(levels[0].whole()) - original).abs().max() \
+        assert levels.windows.grid == grid and levels.windows.are_whole
+        assert (frame.to_image(levels.values[0]) - original).abs().max() \
             < VISIBLE
-    assert not on_grids(torch.zeros(0, 100, 130))[0]
+    assert not len(on_grids(torch.zeros(0, 100, 130))[0][0].windows)

@@ -6,6 +6,7 @@ from families import batch_of, random_detector, random_image
 
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.target_layer import TargetLayer
+from mmdet_diffmap.tracing.trace import whole_gradients
 
 
 def trace(layer, family='fcos'):
@@ -27,11 +28,11 @@ def trace(layer, family='fcos'):
 def test_any_module_can_be_the_target(layer, levels):
     traced = trace(layer).select(slice(1))
     assert len(traced.features) == levels
-    (gradient, ) = traced.gradients(['score'])
-    assert gradient.levels
-    for level in gradient.levels:
-        assert level.gradient.shape == level.feature.shape
-    assert any(level.gradient.abs().sum() > 0 for level in gradient.levels)
+    levels = whole_gradients(traced.gradients(['score']))[0, 'score']
+    assert levels
+    for level, gradient in levels.items():
+        assert gradient.shape == traced.features[level].shape
+    assert any(gradient.abs().sum() > 0 for gradient in levels.values())
 
 
 @pytest.mark.parametrize('index', ['', '[1]'])
@@ -47,10 +48,11 @@ def test_index_and_module_of_one_level_agree():
     first, second = (trace(layer).select(slice(2))
                      for layer in ('neck[0]', 'neck.fpn_convs.0'))
     torch.testing.assert_close(first.features, second.features)
-    for one, other in zip(first.gradients(), second.gradients()):
-        assert len(one.levels) == len(other.levels)
-        for a, b in zip(one.levels, other.levels):
-            torch.testing.assert_close(a.gradient, b.gradient)
+    ours, theirs = (whole_gradients(traced.gradients())
+                    for traced in (first, second))
+    assert ours.keys() == theirs.keys() and any(ours.values())
+    for key, levels in theirs.items():
+        torch.testing.assert_close(ours[key], levels)
 
 
 @pytest.mark.parametrize('layer, message', [
@@ -98,5 +100,6 @@ def test_layer_inside_of_the_head(family, statistics, first):
     layer = 'bbox_head.cls_convs.0.conv'
     traced = DetectorAdapter(model, layer, statistics).trace(data)
     assert len(traced.features) == 5  # one a level
-    (gradient, ) = traced.select(slice(1)).gradients(['score'])
-    assert any(level.gradient.abs().sum() > 0 for level in gradient.levels)
+    levels = whole_gradients(
+        traced.select(slice(1)).gradients(['score']))[0, 'score']
+    assert any(gradient.abs().sum() > 0 for gradient in levels.values())

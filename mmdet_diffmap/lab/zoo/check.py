@@ -2,6 +2,7 @@
 """One config of the zoo: is it explained, and are the gradients right?"""
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import warnings
@@ -27,7 +28,7 @@ from ...tracing.gradients import (
     WindowGradients,
 )
 from ...tracing.heads import WholeRun
-from ...tracing.trace import OUTPUTS, Trace
+from ...tracing.trace import OUTPUTS, Trace, whole_gradients
 from .small import calibrate, random_batch, random_detector, shrink
 
 #: Height and width of the image; the second where the detector itself needs
@@ -167,8 +168,9 @@ def explainable_detections(naive: Trace) -> list[int]:
     """
     chosen: list[int] = []
     for detection in range(len(naive)):
-        (gradient, ) = naive.select([detection]).gradients(['score'])
-        if any(level.gradient.any() for level in gradient.levels):
+        if any(level.gradients.any()
+               for gradients in naive.select([detection]).gradients(['score'])
+               for level in gradients.levels):
             chosen.append(detection)
         if len(chosen) == DETECTIONS:
             break
@@ -277,26 +279,19 @@ def largest_difference(trace: Trace, naive: Trace,
             gradient.
     """
     check_detections(trace, naive.detections)
-    ours, theirs = (gradients_of(each, outputs) for each in (trace, naive))
+    ours, theirs = (whole_gradients(each.gradients(outputs))
+                    for each in (trace, naive))
     worst = 0.0
-    for key, expected in theirs.items():
+    for key in itertools.product(range(len(trace)), outputs):
+        given, expected = ours.get(key, {}), theirs.get(key, {})
         scale = max(
             (float(gradient.abs().max()) for gradient in expected.values()),
             default=0.0)
         if key[1] == 'score' and not scale:
             raise WrongError('a score has no gradient')
-        for level in {**expected, **ours[key]}:
+        for level in {**expected, **given}:
             zero = torch.zeros(())
-            off = ours[key].get(level, zero) - expected.get(level, zero)
+            off = given.get(level, zero) - expected.get(level, zero)
             # all of what should be nothing is wrong
             worst = max(worst, float(off.abs().max()) / (scale or 1.0))
     return worst
-
-
-def gradients_of(trace: Trace, outputs: Sequence[str]
-                 ) -> dict[tuple[int, str], dict[int, Tensor]]:
-    """Return gradients of whole levels, by detection and output, and
-    level."""
-    return {(gradient.detection, gradient.output):
-            {level.level: level.whole() for level in gradient.levels}
-            for gradient in trace.gradients(outputs)}

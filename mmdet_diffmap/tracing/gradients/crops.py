@@ -1,18 +1,26 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""Pooling regions of interest from crops of the levels."""
+"""Where on the levels regions of interest are pooled, and with which
+weights."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...maps.windows import Windows
 from ..nested import flat_tensors
+from ..trace import LevelWindows
 
 MARGIN = 2  # cells around an RoI that bilinear sampling may read
-STEP = 8  # heights and widths of crops are multiples of it
+#: Windows with longer sides are apart from the others of a level. An FPN pools
+#: regions of 28 by 28 cells at most, or longer ones of that area.
+COMPACT = 40
+#: Bytes that the gradients of some detections in compact windows may take.
+MEMORY_BUDGET = 2**27
 
 
 @dataclass
@@ -42,130 +50,304 @@ class RoIStage:
         """Compute the raw maps of pooled features."""
         return flat_tensors(self.head.forward(self.shared_head(pooled)))
 
+    def levels_of(self, rois: Tensor) -> list[int]:
+        """List the level that each RoI is pooled from."""
+        count = len(self.inputs)
+        if count == 1:
+            return [0] * len(rois)
+        return self.extractor.map_roi_levels(rois, count).tolist()
 
-@dataclass
-class Crop:
-    """The part of a level in which RoIs of one detection lie.
+
+@dataclass(frozen=True)
+class Pooling:
+    """How RoIs of one stage are pooled from windows.
 
     Args:
-        detection (int): Index of the detection.
-        level (int): The level.
-        top, left, bottom, right (int): Cells; the last row and column are
-            outside.
+        stage (int): The stage.
+        windows (list[int]): The window of each of m RoIs.
+        rois (list[int]): Its place among the RoIs of the stage.
+        rows (Tensor): Weights of the windows' rows, shape (m, bins, h).
+        columns (Tensor): Weights of their columns, shape (m, bins, w).
     """
-    detection: int
-    level: int
-    top: int
-    left: int
-    bottom: int
-    right: int
+    stage: int
+    windows: list[int]
+    rois: list[int]
+    rows: Tensor
+    columns: Tensor
 
 
-def levels_of(stage: RoIStage, rois: Tensor) -> list[int]:
-    """List the level that each RoI is pooled from."""
-    count = len(stage.inputs)
-    if count == 1:
-        return [0] * len(rois)
-    return stage.extractor.map_roi_levels(rois, count).tolist()
-
-
-def crop_batches(stages: list[RoIStage], rows: list[dict[int, int]],
-                 rois: list[Tensor],
-                 levels: list[list[int]]) -> list[list[Crop]]:
-    """Make the crops in which the RoIs of all stages lie.
+@dataclass(frozen=True)
+class PooledWindows:
+    """Windows of a level, and the RoIs that are pooled from them.
 
     Args:
-        stages (list[RoIStage]): The stages.
-        rows (list[dict[int, int]]): For each stage, the RoI of each detection
-            that has one.
-        rois (list[Tensor]): For each stage, these RoIs, each (n, 5).
-        levels (list[list[int]]): For each stage, the level of each of them.
+        where (LevelWindows): The windows.
+        poolings (list[Pooling]): One for each stage that has such RoIs.
+    """
+    where: LevelWindows
+    poolings: list[Pooling]
+
+    def pooled_again(self, pooled: Sequence[Tensor]
+                     ) -> list[tuple[Tensor, Tensor]]:
+        """Pool the features.
+
+        Args:
+            pooled (Sequence[Tensor]): For each stage, what its RoIs were
+                pooled to, (n, C, bins, bins).
+
+        Returns:
+            list: Pairs (m, C * bins * bins): what the windows are pooled to,
+            and what they should be.
+        """
+        pairs = []
+        for pooling in self.poolings:
+            features = self.where.activations
+            if len(features) > 1:
+                features = some(features, pooling.windows)
+            again = pooling.rows[:, None] @ features @ \
+                pooling.columns[:, None].mT
+            pairs.append((again.flatten(1),
+                          some(pooled[pooling.stage],
+                               pooling.rois).flatten(1)))
+        return pairs
+
+    def gradients(self, pooled: Sequence[Tensor | None]) -> Tensor:
+        """Go back through the pooling.
+
+        Args:
+            pooled (Sequence[Tensor | None]): For each stage, the gradient of
+                its pooled features; None where there is no path.
+
+        Returns:
+            Tensor: The gradient in the windows, (n, C, h, w).
+        """
+        windows = self.where.windows
+        total = None
+        for pooling in self.poolings:
+            gradient = pooled[pooling.stage]
+            if gradient is None:
+                continue
+            part = pooling.rows[:, None].mT @ some(gradient, pooling.rois) @ \
+                pooling.columns[:, None]
+            if pooling.windows != list(range(len(windows))):
+                whole = part.new_zeros(len(windows), *part.shape[1:])
+                whole[pooling.windows] = part
+                part = whole
+            total = part if total is None else total + part
+        if total is None:
+            return self.where.feature.new_zeros(
+                len(windows), len(self.where.feature), *windows.shape)
+        return total
+
+
+def some(values: Tensor, rows: list[int]) -> Tensor:
+    """Return some rows, the tensor itself if they are all."""
+    return values if rows == list(range(len(values))) else values[rows]
+
+
+def pooled_windows(stages: Sequence[RoIStage],
+                   rows: Sequence[Mapping[int, int]],
+                   rois: Sequence[Tensor]) -> list[list[PooledWindows]]:
+    """Make the windows from which the RoIs of all stages are pooled.
+
+    Args:
+        stages (Sequence[RoIStage]): The stages.
+        rows (Sequence[Mapping]): For each stage, the detections that have an
+            RoI, in order.
+        rois (Sequence[Tensor]): For each stage, these RoIs, each (n, 5).
 
     Returns:
-        list[list[Crop]]: Batches of one level and size.
+        list[list[PooledWindows]]: Those of some detections each, whose
+        gradients keep to ``MEMORY_BUDGET``.
     """
-    crops: dict[tuple[int, int], Crop] = {}
-    for stage, stage_rows, stage_rois, stage_levels in zip(
-            stages, rows, rois, levels):
-        for detection, box, level in zip(stage_rows,
-                                         stage_rois[:, 1:].tolist(),
-                                         stage_levels):
-            scale = stage.extractor.roi_layers[level].spatial_scale
-            left, top, right, bottom = (
-                math.floor(side * scale) for side in box)
-            crop = crops.setdefault(
-                (detection, level),
-                Crop(detection, level, top, left, bottom, right))
-            crop.top = min(crop.top, top)
-            crop.left = min(crop.left, left)
-            crop.bottom = max(crop.bottom, bottom)
-            crop.right = max(crop.right, right)
-    batches: dict[tuple[int, int, int], list[Crop]] = {}
-    for crop in crops.values():
-        height, width = stages[-1].inputs[crop.level].shape[-2:]
-        crop.top, crop.bottom = widened(crop.top, crop.bottom, height)
-        crop.left, crop.right = widened(crop.left, crop.right, width)
-        size = crop.bottom - crop.top, crop.right - crop.left
-        batches.setdefault((crop.level, *size), []).append(crop)
-    return list(batches.values())
+    inputs = stages[-1].inputs
+    cells: dict[int, dict[int, Rectangle]] = {}  # by detection and level
+    places: list[dict[tuple[int, int], int]] = []  # detection, level -> RoI
+    counts = []
+    for stage, detections, stage_rois in zip(stages, rows, rois):
+        levels = stage.levels_of(stage_rois)
+        boxes = stage_rois[:, 1:].tolist()
+        places.append({})
+        for roi, (detection, level, box) in enumerate(
+                zip(detections, levels, boxes)):
+            layer = stage.extractor.roi_layers[level]
+            read = cells_read(layer, box, inputs[level].shape[-2:])
+            of_detection = cells.setdefault(detection, {})
+            of_detection[level] = bounds(of_detection.get(level, read), read)
+            places[-1][detection, level] = roi
+        counts.append({
+            level: most_samples(stage.extractor.roi_layers[level], [
+                box for box, other in zip(boxes, levels) if other == level
+            ]) for level in set(levels)
+        })
+    bytes_each = 4 * inputs[0].shape[1] * min(
+        COMPACT**2, inputs[0].shape[-2:].numel())
+    size = max(1, MEMORY_BUDGET // bytes_each)
+    with_rois = list(cells)
+    groups = []
+    for start in range(0, len(with_rois), size):
+        group = []
+        for where in windows_of({detection: cells[detection] for detection
+                                 in with_rois[start:start + size]}, inputs):
+            windows = where.windows
+            poolings = []
+            for number, (stage, stage_rois) in enumerate(zip(stages, rois)):
+                own = [(window, places[number][detection, windows.level])
+                       for window, detection in enumerate(windows.detections)
+                       if (detection, windows.level) in places[number]]
+                if own:
+                    poolings.append(pooling_of(
+                        number, stage, own, stage_rois, windows,
+                        counts[number][windows.level]))
+            group.append(PooledWindows(where, poolings))
+        groups.append(group)
+    return groups
 
 
-def widened(first: int, last: int, length: int) -> tuple[int, int]:
-    """Widen a range of cells by what bilinear sampling may read around it, to
-    a multiple of ``STEP`` or the whole length.
+def pooling_of(number: int, stage: RoIStage, own: list[tuple[int, int]],
+               rois: Tensor, windows: Windows, samples: int) -> Pooling:
+    """Return how RoIs of a stage are pooled from windows.
 
     Args:
-        first (int): The first cell.
-        last (int): The last cell, inside.
-        length (int): The number of cells of the level.
-
-    Returns:
-        tuple: The first cell, and the one after the last.
-
-    >>> widened(40, 60, 100)
-    (38, 70)
-    """
-    size = last - first + 1 + 2 * MARGIN
-    size = min(-(-size // STEP) * STEP, length)
-    start = max(0, min(first - MARGIN, length - size))
-    return start, start + size
-
-
-def pool(stage: RoIStage, detections: list[int], rois: Tensor,
-         levels: list[int], batches: list[list[Crop]],
-         leaves: list[Tensor]) -> Tensor:
-    """Pool RoIs of a stage from crops.
-
-    Args:
+        number (int): The number of the stage.
         stage (RoIStage): The stage.
-        detections (list[int]): The detection of each RoI.
-        rois (Tensor): The RoIs, (n, 5), last dim (image, x1, y1, x2, y2) in
-            input pixels.
-        levels (list[int]): The level of each.
-        batches (list[list[Crop]]): See :func:`crop_batches`.
-        leaves (list[Tensor]): The features of each batch of crops.
+        own (list): Window and RoI of each.
+        rois (Tensor): The RoIs of the stage.
+        windows (Windows): The windows.
+        samples (int): See :func:`most_samples`.
+    """
+    numbers = [window for window, _ in own]
+    own_rois = [roi for _, roi in own]
+    layer = stage.extractor.roi_layers[windows.level]
+    rows, columns = (
+        pooling_weights(layer, some(rois, own_rois),
+                        some(windows.cells[axis], numbers), axis,
+                        windows.grid[axis], samples) for axis in (0, 1))
+    return Pooling(number, numbers, own_rois, rows, columns)
+
+
+#: Cells of a level: top, left, bottom, right; the last ones are outside.
+Rectangle = tuple[int, int, int, int]
+
+
+def cells_read(layer: Any, box: Sequence[float],
+               grid: Sequence[int]) -> Rectangle:
+    """Return the cells of a level that pooling a box (x1, y1, x2, y2), in
+    input pixels, may read."""
+    left, top, right, bottom = (
+        math.floor(side * layer.spatial_scale) for side in box)
+    height, width = grid
+    first_row, first_column = (
+        min(max(first - MARGIN, 0), length - 1)
+        for first, length in ((top, height), (left, width)))
+    last_row, last_column = (
+        max(min(last + MARGIN + 1, length), first + 1) for last, length, first
+        in ((bottom, height, first_row), (right, width, first_column)))
+    return first_row, first_column, last_row, last_column
+
+
+def bounds(first: Rectangle, second: Rectangle) -> Rectangle:
+    """Return the smallest rectangle that holds two.
+
+    >>> bounds((0, 1, 2, 3), (1, 0, 2, 4))
+    (0, 0, 2, 4)
+    """
+    return (min(first[0], second[0]), min(first[1], second[1]),
+            max(first[2], second[2]), max(first[3], second[3]))
+
+
+def windows_of(cells: Mapping[int, Mapping[int, Rectangle]],
+               inputs: Sequence[Tensor]) -> Iterator[LevelWindows]:
+    """Make windows that hold given cells.
+
+    All windows of a batch have the size of its largest, so there are two for
+    each level: of compact windows and of long ones.
+
+    Args:
+        cells (Mapping): By detection and level, the cells.
+        inputs (Sequence[Tensor]): The levels, each (1, C, H, W).
+    """
+    batches: dict[tuple[int, bool], dict[int, Rectangle]] = {}
+    for detection, levels in cells.items():
+        for level, rectangle in levels.items():
+            is_long = max(sides(rectangle)) > COMPACT
+            batches.setdefault((level, is_long), {})[detection] = rectangle
+    for (level, _), rectangles in sorted(batches.items()):
+        feature = inputs[level].detach()[0]
+        grid = feature.shape[1], feature.shape[2]
+        height, width = (max(side) for side in zip(
+            *map(sides, rectangles.values())))
+        corners = tuple(
+            (min(top, grid[0] - height), min(left, grid[1] - width))
+            for top, left, _, _ in rectangles.values())
+        yield LevelWindows(feature, Windows(
+            level, grid, tuple(rectangles), corners, (height, width),
+            feature.device))
+
+
+def sides(rectangle: Rectangle) -> tuple[int, int]:
+    """Return height and width.
+
+    >>> sides((1, 2, 4, 3))
+    (3, 1)
+    """
+    top, left, bottom, right = rectangle
+    return bottom - top, right - left
+
+
+def pooling_weights(layer: Any, rois: Tensor, cells: Tensor, axis: int,
+                    length: int, most_samples: int) -> Tensor:
+    """Return how RoIAlign weights the cells of a level, along one axis.
+
+    Each bin of an RoI is the mean of samples on a regular grid, and a sample
+    the bilinear mean of four cells. Both are separable, so that a pooled
+    feature is ``rows @ A @ columns.T``, and its gradient in the level the
+    transposed (He et al., Mask R-CNN, ICCV 2017).
+
+    Args:
+        layer (nn.Module): An RoIAlign layer that takes means.
+        rois (Tensor): Shape (n, 5), last dim (image, x1, y1, x2, y2) in input
+            pixels.
+        cells (Tensor): The cells that are wanted for each, shape (n, k).
+        axis (int): 0 for rows, 1 for columns.
+        length (int): Cells of the level along the axis.
+        most_samples (int): See :func:`most_samples`.
 
     Returns:
-        Tensor: The pooled features, (n, C, h, w).
+        Tensor: Shape (n, bins, k).
     """
-    row = {
-        (detection, level): index
-        for index, (detection, level) in enumerate(zip(detections, levels))
-    }
-    pooled, order = [], []
-    for batch, leaf in zip(batches, leaves):
-        here = [(index, crop, row[crop.detection, crop.level])
-                for index, crop in enumerate(batch)
-                if (crop.detection, crop.level) in row]
-        if not here:
-            continue
-        layer = stage.extractor.roi_layers[batch[0].level]
-        images = rois.new_tensor([[index] for index, _, _ in here])
-        corners = rois.new_tensor(
-            [[crop.left, crop.top] * 2 for _, crop, _ in here])
-        boxes = rois[[place for _, _, place in here], 1:]
-        boxes = boxes - corners / layer.spatial_scale
-        pooled.append(layer(leaf, torch.cat([images, boxes], dim=1)))
-        order += [place for _, _, place in here]
-    inverse = sorted(range(len(order)), key=order.__getitem__)
-    return torch.cat(pooled)[inverse]
+    bins = layer.output_size[axis]
+    offset = 0.5 if layer.aligned else 0.
+    start, stop = (rois[:, side - axis, None, None] * layer.spatial_scale -
+                   offset for side in (2, 4))
+    size = stop - start
+    if not layer.aligned:
+        size = size.clamp(min=1)
+    bin_size = size / bins
+    samples = (bin_size.ceil() if layer.sampling_ratio <= 0 else
+               torch.full_like(bin_size, layer.sampling_ratio))
+    number = torch.arange(most_samples, device=rois.device)
+    bin_number = torch.arange(bins, device=rois.device)[:, None]
+    places = start + bin_number * bin_size + \
+        (number + .5) * bin_size / samples.clamp(min=1)  # (n, bins, samples)
+    counted = (number < samples) & (places >= -1) & (places <= length)
+    distances = places.clamp(0, length - 1)[..., None] - \
+        cells[:, None, None, :]
+    weights = (1 - distances.abs()).clamp(min=0) * counted[..., None]
+    return weights.sum(dim=2) / samples.clamp(min=1)
+
+
+def most_samples(layer: Any, boxes: Sequence[Sequence[float]]) -> int:
+    """Return how many samples a bin of some RoIs has along an axis, at most;
+    one more where rounding may make it so.
+
+    Args:
+        layer (nn.Module): An RoIAlign layer.
+        boxes (Sequence): The RoIs, each (x1, y1, x2, y2) in input pixels.
+    """
+    if layer.sampling_ratio > 0:
+        return int(layer.sampling_ratio)
+    longest = max((max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes),
+                  default=0)
+    bins = min(layer.output_size)
+    return max(1, math.ceil(longest * layer.spatial_scale / bins) + 1)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..recording import recording
-from ..trace import OUTPUTS, OutputGradient
+from ..trace import OUTPUTS, OutputGradients
 from .agreement import agree
-from .jacobian import Row, SparseJacobian
-from .products import Products
+from .jacobian import RawPart, Row, SparseJacobian
+from .products import Products, batch_size
 from .upstream import level_gradients
 
 
@@ -37,31 +37,42 @@ class DenseGradients:
     cut: list[Tensor]
 
     def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradient]:
+                 columns: Sequence[int]) -> Iterator[OutputGradients]:
         jacobian = SparseJacobian.of(outputs, self.cut, columns)
         # rows that need the same raw maps go the same way through the head
         kinds: dict[tuple[int, ...], list[Row]] = {}
-        for row, parts in jacobian.rows.items():
-            kinds.setdefault(tuple(parts), []).append(row)
-        for detection, column in kinds.pop((), []):
-            yield OutputGradient(detection, OUTPUTS[column], [])
-        for used, rows in kinds.items():
+        for (detection, column), parts in jacobian.rows.items():
+            if parts:
+                kinds.setdefault((column, *parts),
+                                 []).append((detection, column))
+        for (column, *used), rows in kinds.items():
             products = Products(self.head, [self.raw[m] for m in used],
                                 self.features)
-            cotangents = ([
-                jacobian.cotangent(m, self.cut[m], column,
-                                   {detection: lambda index: index})
-                for m in used
-            ] for detection, column in rows)
-            for (detection, column), gradients in zip(
-                    rows, products(cotangents, len(rows))):
-                yield OutputGradient(
-                    detection, OUTPUTS[column],
-                    level_gradients(self.features, gradients))
+            cotangents = (self.cotangent(jacobian, row, used) for row in rows)
+            done = 0
+            for gradients in products(cotangents, len(rows)):
+                count = batch_size(gradients)
+                detections = [detection for detection, _
+                              in rows[done:done + count]]
+                done += count
+                yield OutputGradients(
+                    OUTPUTS[column],
+                    level_gradients(self.features, gradients, detections))
+
+    def cotangent(self, jacobian: SparseJacobian, row: Row,
+                  used: Sequence[int]) -> list[Tensor]:
+        """Return ``∂Y/∂R`` of one output and the raw maps that it needs."""
+        detection, column = row
+        cotangents = jacobian.cotangents([column], {
+            number: RawPart(self.cut[number].shape,
+                            {detection: lambda index: index})
+            for number in used
+        })[column]
+        return [cotangents[number] for number in used]
 
 
 def again(source: DenseGradients, outputs: Tensor, columns: Sequence[int],
-          detections: list[int]) -> Iterator[OutputGradient]:
+          detections: list[int]) -> Iterator[OutputGradients]:
     """Compute the gradients of some detections, from a head that ran once
     more.
 
@@ -86,6 +97,7 @@ def again(source: DenseGradients, outputs: Tensor, columns: Sequence[int],
             'the model')
     with recording():
         some = outputs[detections]
-    for gradient in source(some, columns):
-        yield OutputGradient(detections[gradient.detection], gradient.output,
-                             gradient.levels)
+    for gradients in source(some, columns):
+        yield OutputGradients(gradients.output, [
+            level.renumbered(detections) for level in gradients.levels
+        ])

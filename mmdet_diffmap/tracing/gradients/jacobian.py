@@ -18,6 +18,23 @@ INDEPENDENT_COLUMNS = ((0, 1, 2), (3, 4))
 BASE = 20  # of the numbers that tell rows apart
 
 
+#: ``∂Y/∂R`` by the number of the raw map.
+Cotangents = dict[int, Tensor]
+
+
+@dataclass(frozen=True)
+class RawPart:
+    """A raw map, or a part of it.
+
+    Args:
+        shape (torch.Size): Its shape.
+        places (Mapping): For each detection, the flat index in the part of the
+            element with a given flat index in the raw map.
+    """
+    shape: torch.Size
+    places: Mapping[int, Callable[[int], int]]
+
+
 @dataclass(frozen=True)
 class SparseJacobian:
     """``∂Y/∂R`` by its elements that are not zero.
@@ -83,36 +100,45 @@ class SparseJacobian:
         return cls(rows, [elements[element][2] for element in order],
                    torch.cat(values)[order])
 
-    def reaches(self, number: int, column: int,
-                detections: Iterable[int]) -> bool:
-        """Whether an output of some detections depends on a raw map."""
-        return any(number in self.rows[detection, column]
-                   for detection in detections)
-
-    def cotangent(self, number: int, like: Tensor, column: int,
-                  places: Mapping[int, Callable[[int], int]]) -> Tensor:
-        """Return ``∂Y/∂R`` of several detections, of one column and one raw
-        map.
+    def cotangents(self, columns: Iterable[int],
+                   parts: Mapping[int, RawPart]) -> dict[int, Cotangents]:
+        """Return ``∂Y/∂R`` of several detections.
 
         Args:
-            number (int): The raw map.
-            like (Tensor): Gives the shape of the result: that of the raw map,
-                or of the part of it that the detections come from.
-            column (int): The column of the outputs.
-            places (Mapping): For each detection, the flat index in ``like``
-                of the element with a given flat index in the raw map.
+            columns (Iterable[int]): The columns of the outputs.
+            parts (Mapping): The raw maps, or the parts of them that the
+                detections come from, by the number of the raw map.
+
+        Returns:
+            dict: For each column, a cotangent for each raw map that it
+            depends on.
         """
+        starts: dict[tuple[int, int], int] = {}  # column, raw map
         targets: list[int] = []
         sources: list[int] = []
-        for detection, place in places.items():
-            part = self.rows[detection, column].get(number)
-            if part is not None:
-                targets += map(place, self.indices[part])
-                sources += range(part.start, part.stop)
-        cotangent = torch.zeros_like(
-            like, memory_format=torch.contiguous_format)
-        cotangent.view(-1)[targets] = self.values[sources].to(like.dtype)
-        return cotangent
+        total = 0
+        for column in columns:
+            for number, raw_part in parts.items():
+                for detection, place in raw_part.places.items():
+                    elements = self.rows[detection, column].get(number)
+                    if elements is None:
+                        continue
+                    if (column, number) not in starts:
+                        starts[column, number] = total
+                        total += raw_part.shape.numel()
+                    start = starts[column, number]
+                    targets += [start + place(index)
+                                for index in self.indices[elements]]
+                    sources += range(elements.start, elements.stop)
+        flat = self.values.new_zeros(total)
+        where = torch.tensor([targets, sources], device=flat.device)
+        flat[where[0]] = self.values[where[1]]
+        cotangents: dict[int, Cotangents] = {column: {} for column in columns}
+        for (column, number), start in starts.items():
+            shape = parts[number].shape
+            cotangents[column][number] = \
+                flat[start:start + shape.numel()].view(shape)
+        return cotangents
 
     def raw_elements(self, detection: int,
                      columns: Iterable[int]) -> set[tuple[int, int]]:

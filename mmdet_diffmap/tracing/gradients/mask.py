@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..recording import recording
-from ..trace import MASK, OutputGradient
+from ..trace import MASK, OutputGradients
 from .crops import RoIStage
-from .roi import CHUNK, RoIGradients, RoIRun
+from .roi import RoIGradients, RoIRun
 
 
 @dataclass(frozen=True)
@@ -34,39 +34,36 @@ class MaskGradients:
     labels: Tensor
 
     def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradient]:
+                 columns: Sequence[int]) -> Iterator[OutputGradients]:
         boxes = outputs.detach()[:, 1:5]
         stage = replace(
             self.stage, rois=torch.cat([boxes[:, :1] * 0, boxes], 1), raw=[0])
         gradients = RoIGradients([stage], [])
-        for start in range(0, len(boxes), CHUNK):
-            chunk = range(start, min(start + CHUNK, len(boxes)))
-            run = RoIRun.of(gradients,
-                            {detection: [detection] for detection in chunk})
+        rois: dict[int, list[int | None]] = {
+            detection: [detection] for detection in range(len(boxes))
+        }
+        for some in gradients.chunks(rois):
+            run = RoIRun.of(gradients, some)
             with recording():
-                values, exists = self.mean_logits(run.raw[0], chunk)
-                of_crops = torch.autograd.grad(values.sum(), run.leaves)
-            for gradient in run.split(of_crops, MASK):
-                yield gradient if exists[gradient.detection - start] else \
-                    replace(gradient, levels=[])
+                values = self.mean_logits(run.raw[0], list(some))
+                pooled = torch.autograd.grad(values.sum(), run.leaves)
+            yield from run.through_pooling(pooled, MASK)
 
-    def mean_logits(self, logits: Tensor,
-                    detections: range) -> tuple[Tensor, list[bool]]:
+    def mean_logits(self, logits: Tensor, detections: list[int]) -> Tensor:
         """Take the mean logit inside of each predicted mask.
 
         Args:
             logits (Tensor): Shape (n, classes, h, w), or (n, 1, h, w) of a
                 head that does not tell classes apart.
-            detections (range): The n detections.
+            detections (list[int]): The n detections.
 
         Returns:
-            tuple: The outputs (n, ), and whether each detection has a mask.
+            Tensor: The outputs (n, ); a constant where there is no mask.
         """
         if logits.shape[1] > 1:
             rows = torch.arange(len(logits), device=logits.device)
-            logits = logits[rows, self.labels[list(detections)]]
+            logits = logits[rows, self.labels[detections]]
         logits = logits.flatten(1)
         inside = logits > math.log(self.threshold / (1 - self.threshold))
         count = inside.sum(dim=1)
-        return ((logits * inside).sum(dim=1) / count.clamp(min=1),
-                (count > 0).tolist())
+        return (logits * inside).sum(dim=1) / count.clamp(min=1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..measuring import clock, peak_memory
 from ..recording import recording
 
+#: Of k products: for each feature map a tensor (k, C, H, W), or None.
 Gradients = list[Tensor | None]
 
 MEMORY_BUDGET = 2**28  # bytes that the products of one batch may take
@@ -64,13 +65,10 @@ class Products:
         tensors like ``raw``.
 
         Yields:
-            list[Tensor | None]: One tensor for each feature map, None where
-            there is no path, in the order of the cotangents.
+            list[Tensor | None]: Of one or several products, in the order of
+            the cotangents: a tensor (k, C, H, W) for each feature map, None
+            where there is no path.
         """
-        if not self.raw:
-            nothing: Gradients = [None] * len(self.features)
-            yield from [nothing] * count
-            return
         measured = measurements.setdefault(self.head,
                                            {}).get(self.raw[0].device)
         if measured is None and count >= WORTH_A_TRIAL:
@@ -94,7 +92,7 @@ class Products:
         batch."""
         if len(cotangents) > 1:
             try:
-                yield from self.batched(cotangents)
+                yield self.batched(cotangents)
                 return
             except RuntimeError:  # an operation that others do not need
                 measurements[self.head][self.raw[0].device] = Measured(
@@ -112,7 +110,7 @@ class Products:
                     retain_graph=True,
                     allow_unused=True))
 
-    def batched(self, cotangents: list[list[Tensor]]) -> list[Gradients]:
+    def batched(self, cotangents: list[list[Tensor]]) -> Gradients:
         """Compute several products at once.
 
         Raises:
@@ -126,8 +124,8 @@ class Products:
                 retain_graph=True,
                 allow_unused=True,
                 is_grads_batched=True)
-        return [[None if each is None else each[number] for each in stacked]
-                for number in range(len(cotangents))]
+        return [None if each is None else each.flatten(0, 1)
+                for each in stacked]
 
     def _measure(
             self,
@@ -152,3 +150,8 @@ class Products:
         together = (clock(device) - started) / len(trial)
         return Measured(together < CLEARLY_FASTER * looped,
                         bytes_per_value), products
+
+
+def batch_size(gradients: Gradients) -> int:
+    """Return the number of products."""
+    return next((len(each) for each in gradients if each is not None), 1)

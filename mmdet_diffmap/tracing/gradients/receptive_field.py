@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -207,24 +207,26 @@ def unpadded(head: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def zero_outside(head: nn.Module, inside: Tensor) -> Iterator[None]:
+def zero_outside(head: nn.Module, inside: Mapping[int, Tensor]
+                 ) -> Iterator[None]:
     """Let every convolution of a head see zeros outside of the level, as its
     padding would show it.
 
     Args:
         head (nn.Module): The head.
-        inside (Tensor): 1 inside of the level, 0 outside, shape (n, 1, h, w),
-            for the maps that enter the head. Smaller maps have the same
-            middle.
+        inside (Mapping): For batches that enter the head, by their length: 1
+            inside of the level, 0 outside, shape (n, 1, h, w). Smaller maps
+            have the same middle.
     """
 
     def hide(conv: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         x = args[0]
-        if len(x) != len(inside):
+        mask = inside.get(len(x))
+        if mask is None:
             return args
         top, left = ((whole - part) // 2
-                     for whole, part in zip(inside.shape[2:], x.shape[2:]))
-        part = inside[..., top:top + x.shape[2], left:left + x.shape[3]]
+                     for whole, part in zip(mask.shape[2:], x.shape[2:]))
+        part = mask[..., top:top + x.shape[2], left:left + x.shape[3]]
         return (x * part, *args[1:])
 
     with ExitStack() as stack:

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from ..modes import evaluation_mode
 from ..recording import recording
-from ..trace import OUTPUTS, LevelGradient, OutputGradient
+from ..trace import OUTPUTS, LevelGradients, OutputGradients
 from .agreement import agree
-from .crops import Crop, RoIStage, crop_batches, levels_of, pool
+from .crops import PooledWindows, RoIStage, pooled_windows
 from .dense import DenseGradients, again
-from .jacobian import SparseJacobian
+from .jacobian import RawPart, SparseJacobian
 
-CHUNK = 32  # detections in one run of the head
+#: Bytes that a run of the head may take, and how many times what it gets the
+#: values inside of a head are.
+MEMORY_BUDGET = 2**28
+HEAD_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,14 @@ class RoIGradients:
     """Gradients of the heads that run on pooled regions of interest.
 
     The outputs for an RoI depend on its own pooled features only. So the head
-    runs again on the RoIs of the detections alone, pooled from crops of the
-    levels, and one backward pass for each column serves them all. Where
-    several stages refine a box and vote on its score, all of them take part.
+    runs again on the RoIs of the detections alone, and one backward pass for
+    each column serves them all. Pooling is linear, and the way back through
+    it two small products for each detection. Where several stages refine a
+    box and vote on its score, all of them take part.
 
-    Every run is checked: the head must give for each RoI what it gave before.
-    Where it does not, the detections take the dense way.
+    Every run is checked: the head must give for each RoI what it gave before,
+    and the products must pool what the head got. Where they do not, the
+    detections take the dense way.
 
     Args:
         stages (list[RoIStage]): The stages, after a run.
@@ -46,7 +51,7 @@ class RoIGradients:
         return self.stages[-1].inputs
 
     def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradient]:
+                 columns: Sequence[int]) -> Iterator[OutputGradients]:
         jacobian = SparseJacobian.of(outputs, self.cut, columns)
         elsewhere = []
         rois: dict[int, list[int | None]] = {}
@@ -57,20 +62,31 @@ class RoIGradients:
                 elsewhere.append(detection)
             elif elements:
                 rois[detection] = own
-            else:
-                for column in columns:
-                    yield OutputGradient(detection, OUTPUTS[column], [])
-        with_rois = list(rois)
-        for start in range(0, len(with_rois), CHUNK):
-            chunk = with_rois[start:start + CHUNK]
-            run = RoIRun.of(self, {i: rois[i] for i in chunk})
+        for some in self.chunks(rois):
+            run = RoIRun.of(self, some)
             if run.agrees():
                 yield from run.differentiate(jacobian, columns)
             else:
-                elsewhere += chunk
+                elsewhere += some
             del run  # its graph, before the next one
         if elsewhere:
             yield from self.dense(outputs, columns, elsewhere)
+
+    def chunks(
+        self, rois: dict[int, list[int | None]]
+    ) -> Iterator[dict[int, list[int | None]]]:
+        """Divide detections so that a run keeps to ``MEMORY_BUDGET``."""
+        if not rois:
+            return
+        pooled = sum(
+            stage.inputs[0].shape[1] * stage.extractor.roi_layers[0].
+            output_size[0] * stage.extractor.roi_layers[0].output_size[1]
+            for stage in self.stages)
+        size = max(1, MEMORY_BUDGET // (4 * HEAD_SIZE * pooled))
+        detections = list(rois)
+        for start in range(0, len(detections), size):
+            yield {detection: rois[detection]
+                   for detection in detections[start:start + size]}
 
     def rois_of(self,
                 elements: set[tuple[int, int]]) -> list[int | None] | None:
@@ -92,7 +108,7 @@ class RoIGradients:
         return of_stages
 
     def dense(self, outputs: Tensor, columns: Sequence[int],
-              detections: list[int]) -> Iterator[OutputGradient]:
+              detections: list[int]) -> Iterator[OutputGradients]:
         """Compute the gradients of some detections from whole levels and all
         RoIs."""
         with recording():
@@ -116,55 +132,44 @@ class RoIRun:
         gradients (RoIGradients): Whose stages they are.
         rows (list[dict[int, int]]): For each stage, the RoI of each detection
             that has one, in the order of the run.
-        batches (list[list[Crop]]): Crops of one level and size.
-        leaves (list[Tensor]): Their features, each (n, C, h, w), leaves of
-            the graph.
+        leaves (list[Tensor]): For each stage, the pooled features, (n, C,
+            bins, bins), leaves of the graph.
         raw (dict[int, Tensor]): The raw maps.
+        windows (list[list[PooledWindows]]): The windows of the levels from
+            which they were pooled; those of a detection are in one list.
     """
     gradients: RoIGradients
     rows: list[dict[int, int]]
-    batches: list[list[Crop]]
     leaves: list[Tensor]
     raw: dict[int, Tensor]
+    windows: list[list[PooledWindows]]
 
     @classmethod
     def of(cls, gradients: RoIGradients,
            detections: dict[int, list[int | None]]) -> RoIRun:
         """Run on detections, given their RoI in each stage."""
-        stages = gradients.stages
         rows: list[dict[int, int]] = [{
             detection: roi
             for detection, of_stages in detections.items()
             if (roi := of_stages[number]) is not None
-        } for number in range(len(stages))]
-        rois = [
-            stage.rois[list(stage_rows.values())]
-            for stage, stage_rows in zip(stages, rows)
-        ]
-        levels = [levels_of(*each) for each in zip(stages, rois)]
-        batches = crop_batches(stages, rows, rois, levels)
-        with recording():
-            leaves = [
-                torch.cat([
-                    gradients.inputs[crop.level][..., crop.top:crop.bottom,
-                                                 crop.left:crop.right]
-                    for crop in batch
-                ]).detach().requires_grad_() for batch in batches
-            ]
+        } for number in range(len(gradients.stages))]
+        leaves = []
+        rois = []
         raw: dict[int, Tensor] = {}
-        for stage, stage_rows, stage_rois, stage_levels in zip(
-                stages, rows, rois, levels):
-            if not stage_rows:
-                continue
+        for stage, stage_rows in zip(gradients.stages, rows):
+            rois.append(stage.rois[list(stage_rows.values())])
+            with torch.no_grad():
+                pooled = stage.extractor(tuple(stage.inputs), rois[-1])
             with recording(), evaluation_mode(stage.head), \
                     evaluation_mode(stage.shared_head):
-                pooled = pool(stage, list(stage_rows), stage_rois,
-                              stage_levels, batches, leaves)
-                raw.update(zip(stage.raw, stage.classify(pooled)))
-        return cls(gradients, rows, batches, leaves, raw)
+                leaves.append(pooled.clone().requires_grad_())
+                if stage_rows:
+                    raw.update(zip(stage.raw, stage.classify(leaves[-1])))
+        windows = pooled_windows(gradients.stages, rows, rois)
+        return cls(gradients, rows, leaves, raw, windows)
 
     def agrees(self) -> bool:
-        """Whether the raw maps are what they were."""
+        """Whether the raw maps, and pooled features, are what they were."""
         pairs = []
         for stage, stage_rows in zip(self.gradients.stages, self.rows):
             rows = list(stage_rows.values())
@@ -174,55 +179,47 @@ class RoIRun:
                     return False
                 pairs.append((self.raw[number].reshape(len(rows), -1),
                               before.reshape(len(rows), -1)))
+        for group in self.windows:
+            for windows in group:
+                pairs += windows.pooled_again(self.leaves)
         return agree(pairs)
 
     def differentiate(self, jacobian: SparseJacobian,
-                      columns: Sequence[int]) -> Iterator[OutputGradient]:
+                      columns: Sequence[int]) -> Iterator[OutputGradients]:
         """Go back through the run, once for each column."""
-        for column in columns:
-            starts, cotangents = [], []
-            for stage, stage_rows in zip(self.gradients.stages, self.rows):
-                for number in stage.raw if stage_rows else ():
-                    raw = self.raw[number]
-                    each = raw[0].numel()
-                    places = {
-                        detection: partial(operator.add, (row - roi) * each)
-                        for row, (detection, roi) in enumerate(
-                            stage_rows.items())
-                    }
-                    if jacobian.reaches(number, column, places):
-                        starts.append(raw)
-                        cotangents.append(
-                            jacobian.cotangent(number, raw, column, places))
-            of_crops: Sequence[Tensor | None] = [None] * len(self.leaves)
-            if starts:
-                with recording():
-                    of_crops = torch.autograd.grad(
-                        starts,
-                        self.leaves,
-                        cotangents,
-                        retain_graph=True,
-                        allow_unused=True)
-            yield from self.split(of_crops, OUTPUTS[column])
+        parts = {}
+        for stage, stage_rows in zip(self.gradients.stages, self.rows):
+            for number in stage.raw if stage_rows else ():
+                raw = self.raw[number]
+                each = raw[0].numel()
+                parts[number] = RawPart(raw.shape, {
+                    detection: partial(operator.add, (row - roi) * each)
+                    for row, (detection, roi) in enumerate(stage_rows.items())
+                })
+        for column, cotangents in jacobian.cotangents(columns,
+                                                      parts).items():
+            if not cotangents:
+                continue
+            with recording():
+                pooled = torch.autograd.grad(
+                    [self.raw[number] for number in cotangents],
+                    self.leaves,
+                    list(cotangents.values()),
+                    retain_graph=True,
+                    allow_unused=True)
+            yield from self.through_pooling(pooled, OUTPUTS[column])
 
-    def split(self, of_crops: Sequence[Tensor | None],
-              output: str) -> Iterator[OutputGradient]:
-        """Split the gradients of all crops by detection.
+    def through_pooling(self, pooled: Sequence[Tensor | None],
+                        output: str) -> Iterator[OutputGradients]:
+        """Go back through the pooling.
 
         Args:
-            of_crops (Sequence[Tensor | None]): The gradient of each batch of
-                crops; None where there is no path.
+            pooled (Sequence[Tensor | None]): The gradient of the pooled
+                features of each stage; None where there is no path.
             output (str): The output of which they are.
         """
-        inputs = self.gradients.inputs
-        parts: dict[int, list[LevelGradient]] = {}
-        for batch, gradient in zip(self.batches, of_crops):
-            for index, crop in enumerate(batch):
-                levels = parts.setdefault(crop.detection, [])
-                if gradient is not None:
-                    levels.append(
-                        LevelGradient(crop.level,
-                                      inputs[crop.level].detach()[0],
-                                      gradient[index], crop.top, crop.left))
-        for detection, levels in parts.items():
-            yield OutputGradient(detection, output, levels)
+        for group in self.windows:
+            yield OutputGradients(output, [
+                LevelGradients(windows.gradients(pooled), windows.where)
+                for windows in group
+            ])

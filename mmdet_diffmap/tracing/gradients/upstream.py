@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..recording import recording
 from ..target_layer import CapturedLayer, depend
-from ..trace import OUTPUTS, GradientSource, LevelGradient, OutputGradient
+from ..trace import (
+    OUTPUTS,
+    GradientSource,
+    LevelGradients,
+    LevelWindows,
+    OutputGradients,
+)
 
 
 @dataclass(frozen=True)
@@ -32,55 +38,85 @@ class Upstream:
     target: CapturedLayer
 
     def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradient]:
+                 columns: Sequence[int]) -> Iterator[OutputGradients]:
         past_head = depend([outputs], self.target.leaves)
         same = [self.target.index_of(level) for level in self.inputs]
-        for gradient in self.source(outputs, columns):
-            levels = [
-                replace(part, level=level) for part in gradient.levels
-                if (level := same[part.level]) is not None
-            ]
-            between = [
-                part for part in gradient.levels if same[part.level] is None
-            ]
-            if between or past_head:
-                dense = self._through(between)
-                for part in levels:
-                    whole = part.whole()[None]
-                    dense[part.level] = add(dense[part.level], whole)
-                if past_head:
-                    column = OUTPUTS.index(gradient.output)
-                    with recording():
-                        direct = torch.autograd.grad(
-                            outputs[gradient.detection, column],
-                            self.target.leaves,
-                            retain_graph=True,
-                            allow_unused=True)
-                    dense = list(map(add, dense, direct))
-                levels = level_gradients(self.target.leaves, dense)
-            yield OutputGradient(gradient.detection, gradient.output, levels)
+        through = past_head or any(
+            level is None and maps.requires_grad
+            for level, maps in zip(same, self.inputs))
+        waiting = {(detection, OUTPUTS[column])
+                   for detection in range(len(outputs)) for column in columns}
+        for gradients in self.source(outputs, columns):
+            if not through:
+                levels = [part.as_level(level) for part in gradients.levels
+                          if (level := same[part.windows.level]) is not None]
+                if levels:
+                    yield OutputGradients(gradients.output, levels)
+                continue
+            detections = sorted({
+                detection for part in gradients.levels
+                for detection in part.windows.detections
+            })
+            for detection in detections:
+                waiting.discard((detection, gradients.output))
+                parts = [part.take([numbers.index(detection)])
+                         for part in gradients.levels
+                         if detection in (numbers := part.windows.detections)]
+                yield from self._push(parts, same, gradients.output, detection,
+                                      outputs if past_head else None)
+        for detection, output in sorted(waiting) if past_head else ():
+            yield from self._push([], same, output, detection, outputs)
 
-    def _through(self, parts: list[LevelGradient]) -> list[Tensor | None]:
-        """Push gradients of some of ``X`` through the layers before it."""
-        starts = [(self.inputs[part.level], part.whole()[None])
-                  for part in parts if self.inputs[part.level].requires_grad]
-        if not starts:
-            return [None] * len(self.target.leaves)
+    def _push(self, parts: list[LevelGradients], same: Sequence[int | None],
+              output: str, detection: int,
+              outputs: Tensor | None) -> Iterator[OutputGradients]:
+        """Push the gradient of one output through the layers between.
+
+        Args:
+            parts (list[LevelGradients]): By ``X``.
+            same (Sequence[int | None]): Which of ``A`` each of ``X`` is.
+            output (str): The output.
+            detection (int): The detection.
+            outputs (Tensor, optional): The outputs, if what reaches ``A`` past
+                the head is to be added.
+        """
+        dense: list[Tensor | None] = [None] * len(self.target.leaves)
+        starts = []
+        for part in parts:
+            level = same[part.windows.level]
+            gradient = part.spread().gradients
+            if level is not None:
+                dense[level] = add(dense[level], gradient)
+            elif self.inputs[part.windows.level].requires_grad:
+                starts.append((self.inputs[part.windows.level], gradient))
         with recording():
-            return list(
-                torch.autograd.grad([x for x, _ in starts],
-                                    self.target.leaves,
-                                    [gradient for _, gradient in starts],
-                                    retain_graph=True,
-                                    allow_unused=True))
+            if starts:
+                between = torch.autograd.grad([maps for maps, _ in starts],
+                                              self.target.leaves,
+                                              [given for _, given in starts],
+                                              retain_graph=True,
+                                              allow_unused=True)
+                dense = list(map(add, dense, between))
+            if outputs is not None and output in OUTPUTS:
+                direct = torch.autograd.grad(
+                    outputs[detection, OUTPUTS.index(output)],
+                    self.target.leaves,
+                    retain_graph=True,
+                    allow_unused=True)
+                dense = list(map(add, dense, direct))
+        levels = level_gradients(self.target.leaves, dense, [detection])
+        if levels:
+            yield OutputGradients(output, levels)
 
 
 def level_gradients(features: Sequence[Tensor],
-                    gradients: Sequence[Tensor | None]) -> list[LevelGradient]:
-    """List the gradients (1, C, H, W) of whole levels, without those that are
-    None."""
+                    gradients: Sequence[Tensor | None],
+                    detections: Sequence[int]) -> list[LevelGradients]:
+    """List the gradients (n, C, H, W) of n detections on whole levels,
+    without those that are None."""
     return [
-        LevelGradient(level, feature.detach()[0], gradient[0])
+        LevelGradients(gradient, LevelWindows.whole_level(
+            level, feature.detach()[0], detections))
         for level, (feature, gradient) in enumerate(zip(features, gradients))
         if gradient is not None
     ]

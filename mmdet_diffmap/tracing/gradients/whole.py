@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..recording import recording
-from ..trace import OUTPUTS, OutputGradient
+from ..trace import OUTPUTS, OutputGradients
 from .upstream import level_gradients
 
 
@@ -24,17 +24,18 @@ class WholeGradients:
     features: list[Tensor]
 
     def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradient]:
+                 columns: Sequence[int]) -> Iterator[OutputGradients]:
+        if not outputs.requires_grad:
+            return
         for detection in range(len(outputs)):
             for column in columns:
-                gradients: Sequence[Tensor | None] = []
-                if outputs.requires_grad:
-                    with recording():
-                        gradients = torch.autograd.grad(
-                            outputs[detection, column],
-                            self.features,
-                            retain_graph=True,
-                            allow_unused=True)
-                yield OutputGradient(
-                    detection, OUTPUTS[column],
-                    level_gradients(self.features, gradients))
+                with recording():
+                    gradients = torch.autograd.grad(
+                        outputs[detection, column],
+                        self.features,
+                        retain_graph=True,
+                        allow_unused=True)
+                levels = level_gradients(self.features, gradients,
+                                         [detection])
+                if levels:
+                    yield OutputGradients(OUTPUTS[column], levels)

@@ -2,39 +2,40 @@
 """Gradients of convolutional heads, from small squares of the levels."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ...maps.windows import Windows
 from ..modes import evaluation_mode
 from ..nested import flat_tensors
 from ..recording import recording
-from ..trace import OUTPUTS, LevelGradient, OutputGradient
+from ..trace import OUTPUTS, LevelGradients, LevelWindows, OutputGradients
 from .agreement import agree
 from .dense import DenseGradients, again
 from .group_norm import FrozenStatistics
-from .jacobian import SparseJacobian
+from .jacobian import RawPart, SparseJacobian
 from .receptive_field import ReceptiveField, forget, unpadded, zero_outside
 
-CHUNK = 32  # windows in one run of the head
+#: Bytes that a run of the head on windows may take, and how many times what
+#: it gets the values inside of a head are.
+MEMORY_BUDGET = 2**28
+HEAD_SIZE = 16
 
 
-@dataclass(frozen=True)
-class Window:
-    """The square of a level that one detection depends on, around its
-    location. It may reach over the level's border.
+class Location(NamedTuple):
+    """Where a detection comes from.
 
     Args:
-        detection (int): Index of the detection.
         level (int): The level.
-        row (int): Row of the location.
-        column (int): Column of the location.
+        row (int): Row of the level's grid.
+        column (int): Column.
     """
-    detection: int
     level: int
     row: int
     column: int
@@ -46,8 +47,8 @@ class WindowGradients:
 
     A detection comes from one location of one level, and the head's output
     there sees a small square of the level. The head runs again on the squares
-    of all detections of a level as one batch, and one backward pass for each
-    column serves them all.
+    of all detections, as one batch for each level, and one backward pass for
+    each column serves them all.
 
     Every run is checked: at each location the head must give what it gave for
     the whole level. A head that does not, works on more than the square, and
@@ -69,9 +70,9 @@ class WindowGradients:
     statistics: FrozenStatistics | None = None
 
     def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradient]:
+                 columns: Sequence[int]) -> Iterator[OutputGradients]:
         jacobian = SparseJacobian.of(outputs, self.cut, columns)
-        windows: dict[int, list[Window]] = {}
+        levels: dict[int, dict[int, Location]] = {}
         elsewhere = []
         for detection in range(len(outputs)):
             locations = self.locations(
@@ -79,151 +80,53 @@ class WindowGradients:
             if len(locations) > 1:
                 elsewhere.append(detection)
             elif locations:
-                window = Window(detection, *locations.pop())
-                windows.setdefault(window.level, []).append(window)
+                location = locations.pop()
+                levels.setdefault(location.level, {})[detection] = location
+        for some in self.chunks(levels):
+            run = WindowRun.of(self, some)
+            if run.agrees():
+                yield from run.differentiate(jacobian, columns)
             else:
-                for column in columns:
-                    yield OutputGradient(detection, OUTPUTS[column], [])
-        for level, here in windows.items():
-            for start in range(0, len(here), CHUNK):
-                chunk = here[start:start + CHUNK]
-                batch, raw = self.run(level, chunk)
-                if self.agrees(chunk, raw):
-                    yield from self.differentiate(chunk, batch, raw, jacobian,
-                                                  columns)
-                else:
-                    forget(self.head)
-                    elsewhere += [window.detection for window in chunk]
-                del batch, raw  # their graph, before the next one
+                forget(self.head)
+                elsewhere += [detection for of_level in some.values()
+                              for detection in of_level]
+            del run  # its graph, before the next one
         if elsewhere:
             yield from self.dense(outputs, columns, elsewhere)
 
-    def locations(
-            self, elements: set[tuple[int, int]]) -> set[tuple[int, int, int]]:
-        """Return level, row and column of elements of the raw maps."""
+    def locations(self, elements: set[tuple[int, int]]) -> set[Location]:
+        """Return where elements of the raw maps lie."""
         locations = set()
         for number, index in elements:
             height, width = self.cut[number].shape[2:]
             row, column = divmod(index % (height * width), width)
-            locations.add((self.field.levels[number], row, column))
+            locations.add(Location(self.field.levels[number], row, column))
         return locations
 
-    def run(self, level: int,
-            windows: list[Window]) -> tuple[Tensor, dict[int, Tensor]]:
-        """Run the head on windows of one level, as a batch.
-
-        Returns:
-            tuple: The windows, a leaf of the graph, (n, C, h, w), zero
-            outside of the level; and the raw maps that depend on them, at the
-            windows' middle, each (n, C).
-        """
-        with ExitStack() as stack:
-            stack.enter_context(recording())
-            stack.enter_context(evaluation_mode(self.head))
-            batch, inside = self.cut_out(level, windows)
-            if inside is not None:
-                stack.enter_context(zero_outside(self.head, inside))
-            if self.field.shrinks:
-                stack.enter_context(unpadded(self.head))
-            if self.statistics:
-                stack.enter_context(self.statistics.replay())
-            slots = [batch.new_zeros(0, whole.shape[1], *batch.shape[2:])
-                     for whole in self.inputs]
-            slots[level] = batch
-            raw = flat_tensors(self.head.forward(tuple(slots)))
-            return batch, {
-                number: raw_map[..., raw_map.shape[2] // 2,
-                                raw_map.shape[3] // 2]
-                for number, raw_map in enumerate(raw)
-                if self.field.levels[number] == level
-            }
-
-    def cut_out(self, level: int,
-                windows: list[Window]) -> tuple[Tensor, Tensor | None]:
-        """Cut windows out of a level.
-
-        Returns:
-            tuple: The windows as a batch (n, C, side, side), a leaf of the
-            graph; and where they are inside of the level (1) and outside (0),
-            (n, 1, side, side), None if nowhere outside.
-        """
-        whole = self.inputs[level].detach()
-        side = 2 * self.field.radius + 1
-        batch = whole.new_zeros(len(windows), whole.shape[1], side, side)
-        inside = whole.new_zeros(len(windows), 1, side, side)
-        reach_over = False
-        for index, window in enumerate(windows):
-            rows, columns, cells = self.overlap_with_level(window)
-            batch[index, :, rows, columns] = whole[0, :, cells[0], cells[1]]
-            inside[index, :, rows, columns] = 1
-            reach_over |= (rows.stop - rows.start < side
-                           or columns.stop - columns.start < side)
-        return batch.requires_grad_(), inside if reach_over else None
-
-    def overlap_with_level(
-            self,
-            window: Window) -> tuple[slice, slice, tuple[slice, slice]]:
-        """Return where a window and its level overlap: rows and columns of
-        the window, and those of the level."""
-        radius = self.field.radius
-        height, width = self.inputs[window.level].shape[2:]
-        rows, level_rows = overlap(window.row, radius, height)
-        columns, level_columns = overlap(window.column, radius, width)
-        return rows, columns, (level_rows, level_columns)
-
-    def agrees(self, windows: list[Window], raw: dict[int, Tensor]) -> bool:
-        """Whether windows give the same raw maps at the detections'
-        locations as whole levels did."""
-        rows = [window.row for window in windows]
-        columns = [window.column for window in windows]
-        return agree([(raw_map, self.cut[number][0, :, rows, columns].T)
-                      for number, raw_map in raw.items()])
-
-    def place(self, number: int, window: int, index: int) -> int:
-        """Return the flat index, in the raw maps (n, C) of a run, of an
-        element of a raw map.
-
-        Args:
-            number (int): The raw map.
-            window (int): The row of the run.
-            index (int): The element's flat index in the raw map.
-        """
-        _, channels, height, width = self.cut[number].shape
-        return window * channels + index // (height * width)
-
-    def differentiate(self, windows: list[Window], batch: Tensor,
-                      raw: dict[int, Tensor], jacobian: SparseJacobian,
-                      columns: Sequence[int]) -> Iterator[OutputGradient]:
-        """Go back through the run, once for each column."""
-        level = self.inputs[windows[0].level].detach()[0]
-        for column in columns:
-            starts, cotangents = [], []
-            for number, raw_map in raw.items():
-                places = {
-                    window.detection: partial(self.place, number, index)
-                    for index, window in enumerate(windows)
-                }
-                if jacobian.reaches(number, column, places):
-                    starts.append(raw_map)
-                    cotangents.append(
-                        jacobian.cotangent(number, raw_map, column, places))
-            gradient = None
-            if starts:
-                with recording():
-                    (gradient, ) = torch.autograd.grad(
-                        starts, batch, cotangents, retain_graph=True)
-            for index, window in enumerate(windows):
-                levels = []
-                if gradient is not None:
-                    rows, cols, (top, left) = self.overlap_with_level(window)
-                    levels.append(
-                        LevelGradient(window.level, level,
-                                      gradient[index, :, rows, cols],
-                                      top.start, left.start))
-                yield OutputGradient(window.detection, OUTPUTS[column], levels)
+    def chunks(
+        self, levels: dict[int, dict[int, Location]]
+    ) -> Iterator[dict[int, dict[int, Location]]]:
+        """Divide the detections of all levels so that a run of the head keeps
+        to ``MEMORY_BUDGET``."""
+        square = (2 * self.field.radius + 1)**2
+        waiting = [(level, detection, location)
+                   for level, of_level in levels.items()
+                   for detection, location in of_level.items()]
+        chunk: dict[int, dict[int, Location]] = {}
+        memory = 0
+        for level, detection, location in waiting:
+            needed = HEAD_SIZE * square * self.inputs[level].shape[1] * \
+                self.inputs[level].element_size()
+            if chunk and memory + needed > MEMORY_BUDGET:
+                yield chunk
+                chunk, memory = {}, 0
+            chunk.setdefault(level, {})[detection] = location
+            memory += needed
+        if chunk:
+            yield chunk
 
     def dense(self, outputs: Tensor, columns: Sequence[int],
-              detections: list[int]) -> Iterator[OutputGradient]:
+              detections: list[int]) -> Iterator[OutputGradients]:
         """Compute the gradients of some detections from whole levels."""
         with ExitStack() as stack:
             stack.enter_context(recording())
@@ -237,19 +140,147 @@ class WindowGradients:
             columns, detections)
 
 
-def overlap(place: int, radius: int, length: int) -> tuple[slice, slice]:
-    """Return where a window and its level overlap along one axis, in cells of
-    the window and of the level.
+@dataclass(frozen=True)
+class WindowRun:
+    """The head run again on the windows of some detections.
 
     Args:
-        place (int): The window's middle on the level.
-        radius (int): Cells of the window on each side of it.
-        length (int): The level's size.
-
-    >>> overlap(1, 3, 20)
-    (slice(2, 7, None), slice(0, 5, None))
+        gradients (WindowGradients): Whose head it is.
+        locations (dict): By level and detection, where it comes from.
+        where (dict[int, LevelWindows]): By level, the windows around these
+            places.
+        leaves (dict[int, Tensor]): By level, the features in them, (n, C,
+            side, side), leaves of the graph.
+        raw (dict[int, Tensor]): The raw maps at the windows' middles, each
+            (n, C).
     """
-    first = max(0, place - radius)
-    last = min(length, place + radius + 1)
-    offset = radius - place
-    return slice(first + offset, last + offset), slice(first, last)
+    gradients: WindowGradients
+    locations: dict[int, dict[int, Location]]
+    where: dict[int, LevelWindows]
+    leaves: dict[int, Tensor]
+    raw: dict[int, Tensor]
+
+    @classmethod
+    def of(cls, gradients: WindowGradients,
+           locations: dict[int, dict[int, Location]]) -> WindowRun:
+        """Run the head on the windows of all levels at once."""
+        inputs, field = gradients.inputs, gradients.field
+        side = 2 * field.radius + 1
+        where = {
+            level: windows_around(inputs[level].detach()[0], level, of_level,
+                                  field.radius)
+            for level, of_level in locations.items()
+        }
+        batches = [whole.new_zeros(0, whole.shape[1], side, side)
+                   for whole in inputs]
+        inside: dict[int, Tensor] = {}
+        lengths: set[int] = set()
+        leaves = {}
+        with ExitStack() as stack:
+            stack.enter_context(recording())
+            stack.enter_context(evaluation_mode(gradients.head))
+            for level, level_windows in where.items():
+                leaf = level_windows.activations.detach().requires_grad_()
+                leaves[level] = leaf
+                batch = of_other_length(leaf, lengths)
+                lengths.add(len(batch))
+                batches[level] = batch
+                if level_windows.windows.reach_over:
+                    mask = level_windows.windows.inside[:, None]
+                    inside[len(batch)] = of_length(mask, len(batch)).to(leaf)
+            if inside:
+                stack.enter_context(zero_outside(gradients.head, inside))
+            if field.shrinks:
+                stack.enter_context(unpadded(gradients.head))
+            if gradients.statistics:
+                stack.enter_context(gradients.statistics.replay())
+            maps = flat_tensors(gradients.head.forward(tuple(batches)))
+            raw = {
+                number: raw_map[:len(where[level].windows), :,
+                                raw_map.shape[2] // 2, raw_map.shape[3] // 2]
+                for number, (raw_map, level) in enumerate(
+                    zip(maps, field.levels)) if level in where
+            }
+        return cls(gradients, locations, where, leaves, raw)
+
+    def agrees(self) -> bool:
+        """Whether windows give the same raw maps at the detections' places as
+        whole levels did."""
+        pairs = []
+        levels = self.gradients.field.levels
+        for level, level_windows in self.where.items():
+            radius = self.gradients.field.radius
+            rows, columns = (cells[:, radius]
+                             for cells in level_windows.windows.cells)
+            pairs += [
+                (raw_map, self.gradients.cut[number][0, :, rows, columns].T)
+                for number, raw_map in self.raw.items()
+                if levels[number] == level
+            ]
+        return agree(pairs)
+
+    def differentiate(self, jacobian: SparseJacobian,
+                      columns: Sequence[int]) -> Iterator[OutputGradients]:
+        """Go back through the run, once for each column."""
+        cotangents = jacobian.cotangents(columns, {
+            number: RawPart(raw_map.shape, self.places(number))
+            for number, raw_map in self.raw.items()
+        })
+        levels = self.gradients.field.levels
+        for column, of_column in cotangents.items():
+            reached = sorted({levels[number] for number in of_column})
+            if not reached:
+                continue
+            with recording():
+                gradients = torch.autograd.grad(
+                    [self.raw[number] for number in of_column],
+                    [self.leaves[level] for level in reached],
+                    list(of_column.values()),
+                    retain_graph=True)
+            yield OutputGradients(OUTPUTS[column], [
+                LevelGradients(gradient, self.where[level]).on_level()
+                for level, gradient in zip(reached, gradients)
+            ])
+
+    def places(self, number: int) -> dict[int, Callable[[int], int]]:
+        """Return, for each detection, the flat index in the raw map (n, C) of
+        this run of an element of a whole raw map."""
+        level = self.gradients.field.levels[number]
+        _, channels, height, width = self.gradients.cut[number].shape
+
+        def place(window: int, index: int) -> int:
+            return window * channels + index // (height * width)
+
+        return {
+            detection: partial(place, window)
+            for window, detection in enumerate(self.locations[level])
+        }
+
+
+def windows_around(feature: Tensor, level: int,
+                   locations: dict[int, Location],
+                   radius: int) -> LevelWindows:
+    """Return the squares of a level (C, H, W) that some detections see."""
+    height, width = feature.shape[-2:]
+    side = 2 * radius + 1
+    corners = tuple((location.row - radius, location.column - radius)
+                    for location in locations.values())
+    return LevelWindows(feature, Windows(
+        level, (height, width), tuple(locations), corners, (side, side),
+        feature.device))
+
+
+def of_other_length(batch: Tensor, lengths: Collection[int]) -> Tensor:
+    """Repeat the last entry of a batch until its length is none of some: by
+    its length, a layer's input is known to be of a level."""
+    length = len(batch)
+    while length in lengths:
+        length += 1
+    return of_length(batch, length)
+
+
+def of_length(batch: Tensor, length: int) -> Tensor:
+    """Repeat the last entry of a batch up to a length."""
+    if length == len(batch):
+        return batch
+    return torch.cat([batch, *[batch[-1:]] * (length - len(batch))])

@@ -69,7 +69,9 @@ def mask_stage(model: BaseDetector) -> RoIStage | None:
 
 
 def pools_simply(extractor: nn.Module) -> bool:
-    """Whether each RoI is pooled from one level by RoIAlign."""
+    """Whether each RoI is pooled from one level by RoIAlign that takes
+    means."""
     return isinstance(extractor, SingleRoIExtractor) and \
         type(extractor).forward is SingleRoIExtractor.forward and \
-        all(isinstance(layer, RoIAlign) for layer in extractor.roi_layers)
+        all(isinstance(layer, RoIAlign) and layer.pool_mode == 'avg'
+            for layer in extractor.roi_layers)

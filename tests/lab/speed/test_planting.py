@@ -58,8 +58,8 @@ def test_places_and_levels_of_planted_objects():
         with planted(model, np.array([box]), (height, width)):
             trace = DetectorAdapter(model).trace(data).select(slice(1))
         (gradient, ) = next(trace.gradients(['score'])).levels
-        assert gradient.level == level
-        mass = gradient.whole().abs().sum(dim=0)
+        assert gradient.windows.level == level
+        mass = gradient.spread().gradients[0].abs().sum(dim=0)
         weights = mass / mass.sum()
         stride = 8 << level
         row = (weights.sum(1) * torch.arange(len(mass))).sum() * stride

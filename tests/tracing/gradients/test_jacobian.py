@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmdet_diffmap.tracing.gradients.jacobian import SparseJacobian
+from mmdet_diffmap.tracing.gradients.jacobian import RawPart, SparseJacobian
 
 
 def dense(jacobian, raw, count, columns):
@@ -154,6 +154,6 @@ def test_cotangent_of_a_raw_map_whose_elements_lie_in_another_order():
                            for i in range(2)])[:, None].expand(-1, 5)
     jacobian = SparseJacobian.of(outputs, [raw], [0])
     places = {detection: lambda index: index for detection in range(2)}
-    found = jacobian.cotangent(0, raw, 0, places)
+    found = jacobian.cotangents([0], {0: RawPart(raw.shape, places)})[0][0]
     (expected, ) = torch.autograd.grad(outputs[:, 0].sum(), raw)
     torch.testing.assert_close(found, expected)

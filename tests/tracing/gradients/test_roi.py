@@ -3,13 +3,21 @@ from functools import lru_cache
 
 import pytest
 import torch
+import torchvision
 from families import batch_of, build, random_image, small_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 
 from mmdet_diffmap.tracing.detector import DetectorAdapter
-from mmdet_diffmap.tracing.gradients import DenseGradients, RoIGradients
-from mmdet_diffmap.tracing.gradients.crops import widened
+from mmdet_diffmap.tracing.gradients import (
+    DenseGradients,
+    RoIGradients,
+    crops,
+    roi,
+)
 from mmdet_diffmap.tracing.heads import WholeRun
+from mmdet_diffmap.tracing.trace import whole_gradients
 
 DETECTIONS = 6
 FASTER = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
@@ -62,19 +70,16 @@ def compare(model, data, index=0, layer='neck', count=DETECTIONS):
     plain = adapter.trace(data, index, WholeRun(model)).select(slice(count))
     assert len(trace) == len(plain) > 0
     assert torch.equal(trace.detections.bboxes, plain.detections.bboxes)
-    expected = {(one.detection, one.output): one for one in plain.gradients()}
-    for found in trace.gradients():
-        exact = {part.level: part.gradient for part in expected.pop(
-            (found.detection, found.output)).levels}
-        ours = {}
-        for part in found.levels:
-            ours[part.level] = ours.get(part.level, 0) + part.whole()
+    expected = whole_gradients(plain.gradients())
+    for key, ours in whole_gradients(trace.gradients()).items():
+        exact = expected.pop(key)
         scale = max(float(one.abs().max()) for one in exact.values()) or 1.
         for level, gradient in exact.items():
             torch.testing.assert_close(
                 ours.get(level, torch.zeros_like(gradient)), gradient, rtol=0,
                 atol=2e-5 * scale)
-    assert not expected
+    assert not any(gradient.any() for levels in expected.values()
+                   for gradient in levels.values())
     return trace
 
 
@@ -142,11 +147,12 @@ def test_output_that_skips_stages_of_a_cascade():
     try:
         trace = DetectorAdapter(model).trace(
             batch_of(model, random_image(75, 130)))
-        found = list(trace.gradients(['x1']))
+        found = whole_gradients(trace.gradients(['x1']))
     finally:
         del head.regress_by_class
     assert len(found) == len(trace) > 0
-    assert any(part.gradient.any() for one in found for part in one.levels)
+    assert any(gradient.any() for levels in found.values()
+               for gradient in levels.values())
 
 
 def test_random_rois(monkeypatch):
@@ -176,11 +182,67 @@ def test_extractor_that_pools_more_than_expected_takes_the_dense_way(
     compare(model, batch_of(model, random_image(75, 130)))
 
 
-@pytest.mark.parametrize('first, last, length', [
-    (0, 0, 1), (0, 5, 100), (97, 99, 100), (40, 60, 100), (0, 99, 100),
-    (-3, 2, 50)])
-def test_widened_ranges_hold_what_they_must(first, last, length):
-    start, stop = widened(first, last, length)
-    assert 0 <= start < stop <= length
-    assert start <= max(first - 2, 0) and stop >= min(last + 3, length)
-    assert (stop - start) % 8 == 0 or stop - start == length
+def test_a_level_has_compact_windows_and_long_ones(monkeypatch):
+    """What one long RoI needs is not given to all others."""
+    model = detector('faster')
+    monkeypatch.setattr(crops, 'COMPACT', 16)
+    place_proposals(monkeypatch, model, [
+        [0., 0., 30., 30.], [100., 70., 140., 100.], [3., 40., 145., 50.],
+        [60., 10., 90., 30.]])
+    trace = compare(model, batch_of(model, random_image(110, 147)),
+                    count=None)
+    shapes = {level.windows.shape
+              for gradients in trace.gradients(['score'])
+              for level in gradients.levels if level.windows.level == 0}
+    assert len(shapes) == 2
+    assert max(width for _, width in shapes) > 35
+    assert min(max(shape) for shape in shapes) <= 16
+
+
+def test_few_detections_at_a_time_where_memory_is_short(monkeypatch):
+    model = detector('cascade')
+    data = batch_of(model, random_image(75, 130))
+    monkeypatch.setattr(crops, 'MEMORY_BUDGET', 1)
+    monkeypatch.setattr(roi, 'MEMORY_BUDGET', 2**22)
+    trace = compare(model, data)
+    batches = list(trace.gradients(['score']))
+    assert len(batches) == len(trace) > 2
+
+
+@pytest.mark.parametrize('box, expected', [
+    ((0, 0, 8, 8), (0, 0, 5, 5)), ((-9, 70, 8, 81), (15, 0, 20, 5)),
+    ((40, 40, 48, 44), (8, 8, 14, 15)), ((500, 0, 600, 8), (0, 29, 5, 30))])
+def test_cells_that_a_box_reads(box, expected):
+    """A cell of four pixels, two cells around the box, on 20 by 30 cells."""
+    layer = torchvision.ops.RoIAlign(7, 1 / 4, 2)
+    assert crops.cells_read(layer, box, (20, 30)) == expected
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_weights_are_those_of_roi_align(data):
+    """Of torchvision, for boxes of any size and place."""
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    height, width, bins = (data.draw(st.integers(1, 20)) for _ in range(3))
+    layer = torchvision.ops.RoIAlign(
+        bins, data.draw(st.sampled_from([1., 0.25, 0.3])),
+        data.draw(st.integers(-1, 3)), data.draw(st.booleans()))
+    layer.output_size = (bins, bins)
+    corners = (torch.rand(3, 4) * 1.4 - 0.2) * torch.tensor(
+        [width, height] * 2) / layer.spatial_scale
+    # torchvision divides boxes of a negative size into negative numbers of
+    # samples, and ends in an error
+    if layer.sampling_ratio <= 0 or data.draw(st.booleans()):
+        corners = torch.cat([torch.minimum(corners[:, :2], corners[:, 2:]),
+                             torch.maximum(corners[:, :2], corners[:, 2:])],
+                            dim=1)
+    rois = torch.cat([torch.zeros(3, 1), corners], dim=1)
+    level = torch.rand(1, 2, height, width)
+    samples = crops.most_samples(layer, corners.tolist())
+    rows, columns = (
+        crops.pooling_weights(layer, rois, torch.arange(size).expand(3, -1),
+                              axis, size, samples)
+        for axis, size in enumerate((height, width)))
+    torch.testing.assert_close(
+        rows[:, None] @ level @ columns[:, None].mT, layer(level, rois),
+        rtol=1e-4, atol=1e-5)

@@ -15,9 +15,10 @@ from mmdet_diffmap.tracing.gradients import (
     FrozenStatistics,
     WindowGradients,
     receptive_field,
+    window,
 )
 from mmdet_diffmap.tracing.nested import flat_tensors
-from mmdet_diffmap.tracing.trace import OUTPUTS
+from mmdet_diffmap.tracing.trace import OUTPUTS, whole_gradients
 
 CHANNELS = 8
 SIZES = [(13, 21), (7, 11), (4, 6), (2, 3), (1, 1)]
@@ -199,13 +200,13 @@ def compare(name, places, columns=(0, 1, 2, 3, 4), head=None):
     whole = constant_norms(head, levels) if frozen else head
     expected = outputs_of(flat_tensors(whole(tuple(leaves))), places)
     seen = set()
-    for found in source(outputs_of(cut, places), columns):
-        column = OUTPUTS.index(found.output)
-        seen.add((found.detection, column))
+    for (detection, output), ours in whole_gradients(
+            source(outputs_of(cut, places), columns)).items():
+        column = OUTPUTS.index(output)
+        seen.add((detection, column))
         gradients = torch.autograd.grad(
-            expected[found.detection, column], leaves, retain_graph=True,
+            expected[detection, column], leaves, retain_graph=True,
             allow_unused=True)
-        ours = {part.level: part.whole() for part in found.levels}
         for level, gradient in enumerate(gradients):
             if gradient is None:
                 gradient = torch.zeros_like(leaves[level])
@@ -242,8 +243,14 @@ def test_borders_corners_tiny_levels_and_the_same_place_twice(name):
     compare(name, CORNERS + CORNERS[:6])
 
 
-def test_more_windows_than_one_run_takes():
-    compare('RetinaHead', [(0, i // 10, i % 10) for i in range(70)])
+def test_more_windows_than_one_run_takes(monkeypatch):
+    monkeypatch.setattr(window, 'MEMORY_BUDGET',
+                        20 * window.HEAD_SIZE * 7**2 * CHANNELS * 8)
+    runs = []
+    monkeypatch.setattr(window.WindowRun, 'agrees', lambda run: runs.append(
+        sum(map(len, run.locations.values()))) or True)
+    compare('RetinaHead', [(i % 2, i // 20, i % 10) for i in range(70)])
+    assert runs == [20, 20, 20, 10]
 
 
 def test_training_mode_does_not_matter():
@@ -255,7 +262,7 @@ def test_training_mode_does_not_matter():
     cut = [one.requires_grad_() for one in raw]
     field = receptive_field(build('RTMDetSepBNHead'), levels, False)
     source = WindowGradients(head, levels, cut, field)
-    assert all(part.gradient.shape[1] < 13 for found in source(
+    assert all(part.gradients.shape[2] < 13 for found in source(
         outputs_of(cut, [(0, 5, 5)]), [0]) for part in found.levels)
     assert head.training
     for key, value in head.state_dict().items():
@@ -303,7 +310,7 @@ def test_output_from_two_places_takes_the_dense_way():
         gradients = torch.autograd.grad(
             expected[0, column], leaves, retain_graph=True, allow_unused=True)
         (part, ) = found[output]
-        torch.testing.assert_close(part.whole(), gradients[0][0])
+        torch.testing.assert_close(part.gradients, gradients[0])
 
 
 def test_head_that_changed_since_is_an_error():

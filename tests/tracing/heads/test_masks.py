@@ -5,6 +5,7 @@ from mmdet.structures.bbox import bbox2roi
 
 from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.trace import whole_gradients
 
 CONFIG = 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 
@@ -42,15 +43,15 @@ def naive_mask_gradients(model, data, count):
 def test_gradient_of_the_mask_is_that_of_a_naive_loop(
         model, data, target_layer):
     trace = DetectorAdapter(model, target_layer).trace(data)
-    found = {one.detection: one for one in trace.gradients(['mask'])}
-    assert set(found) == set(range(len(trace)))
+    found = whole_gradients(trace.gradients(['mask']))
+    assert all(found.values()) and len(found) == len(trace)
     expected = list(naive_mask_gradients(model, data, len(trace)))
     if target_layer == 'neck[0]':
         expected = [levels[:1] for levels in expected]
     for detection, levels in enumerate(expected):
         whole = [torch.zeros_like(one) for one in trace.features]
-        for level in found[detection].levels:
-            whole[level.level] += level.whole()
+        for level, gradient in found[detection, 'mask'].items():
+            whole[level] += gradient
         for one, other in zip(whole, levels):
             torch.testing.assert_close(
                 one, torch.zeros_like(one) if other is None else other,
@@ -60,16 +61,17 @@ def test_gradient_of_the_mask_is_that_of_a_naive_loop(
 def test_gradients_of_selected_detections_are_their_own(model, data):
     trace = DetectorAdapter(model).trace(data)
     assert len(trace) > 2
-    (all_of_one, ) = [one for one in trace.gradients(['mask'])
-                      if one.detection == 2]
-    (selected, ) = trace.select([2]).gradients(['mask'])
-    for one, other in zip(selected.levels, all_of_one.levels, strict=True):
-        torch.testing.assert_close(one.whole(), other.whole())
+    among_all = whole_gradients(trace.gradients(['mask']))[2, 'mask']
+    alone = whole_gradients(
+        trace.select([2]).gradients(['mask']))[0, 'mask']
+    assert alone.keys() == among_all.keys()
+    for level, gradient in alone.items():
+        torch.testing.assert_close(gradient, among_all[level])
 
 
 def test_target_before_the_neck(model, data):
     trace = DetectorAdapter(model, 'backbone').trace(data).select([0])
-    (gradient, ) = trace.gradients(['mask'])
+    found = whole_gradients(trace.gradients(['mask']))[0, 'mask']
     leaves = [one[None].clone().requires_grad_() for one in trace.features]
     levels = model.neck(tuple(leaves))
     boxes = trace.outputs[:, 1:5].detach()
@@ -77,7 +79,6 @@ def test_target_before_the_neck(model, data):
         levels, bbox2roi([boxes]))['mask_preds'][0, trace.detections.labels[0]]
     expected = torch.autograd.grad(
         logits[logits > 0].mean(), leaves, allow_unused=True)
-    found = {level.level: level.gradient for level in gradient.levels}
     for number, one in enumerate(expected):
         if one is not None:
             torch.testing.assert_close(found[number], one[0], atol=1e-6,
@@ -87,8 +88,8 @@ def test_target_before_the_neck(model, data):
 def test_no_mask_no_gradient(model, data, monkeypatch):
     monkeypatch.setitem(model.roi_head.test_cfg, 'mask_thr_binary', 1 - 1e-9)
     trace = DetectorAdapter(model).trace(data)
-    for gradient in trace.gradients(['mask']):
-        assert gradient.levels == []
+    for levels in whole_gradients(trace.gradients(['mask'])).values():
+        assert not any(gradient.any() for gradient in levels.values())
 
 
 def test_boxes_are_those_of_the_detector_with_masks(model, data):

@@ -15,6 +15,7 @@ from mmdet_diffmap.tracing.gradients import (
     WindowGradients,
 )
 from mmdet_diffmap.tracing.heads import HeadRun, WholeRun, head_run
+from mmdet_diffmap.tracing.trace import whole_gradients
 
 PAGE = (ROOT / 'docs/adding-a-detector.md').read_text()
 
@@ -55,9 +56,10 @@ def plugin():
 
 
 def gradients(trace):
-    return {(gradient.detection, gradient.output, level.level): level.whole()
-            for gradient in trace.select(slice(2)).gradients()
-            for level in gradient.levels}
+    return {(*key, level): gradient
+            for key, levels in whole_gradients(
+                trace.select(slice(2)).gradients()).items()
+            for level, gradient in levels.items()}
 
 
 def test_without_the_plugin_all_is_traced(finding):

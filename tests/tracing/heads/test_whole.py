@@ -12,7 +12,7 @@ from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.gradients import WholeGradients
 from mmdet_diffmap.tracing.heads import WholeRun, cut_heads, head_run
-from mmdet_diffmap.tracing.trace import OUTPUTS
+from mmdet_diffmap.tracing.trace import OUTPUTS, whole_gradients
 
 SIZE = (90, 120)
 
@@ -106,11 +106,11 @@ def test_boxes_that_go_from_stage_to_stage(monkeypatch):
     scale = found.bboxes.new_tensor(samples[0].scale_factor * 2)
     outputs = torch.cat([found.scores[:, None], found.bboxes * scale], dim=1)
     torch.testing.assert_close(trace.outputs, outputs)
-    for gradient in trace.gradients():
+    for (detection, output), levels in whole_gradients(
+            trace.gradients()).items():
         expected = torch.autograd.grad(
-            outputs[gradient.detection, OUTPUTS.index(gradient.output)],
+            outputs[detection, OUTPUTS.index(output)],
             features, retain_graph=True, allow_unused=True)
-        levels = {level.level: level.whole() for level in gradient.levels}
         assert levels
         for level, one in enumerate(expected):
             if level in levels:
