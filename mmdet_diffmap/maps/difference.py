@@ -9,7 +9,7 @@ from torch import Tensor
 from .heatmaps import min_max_normalize
 
 #: Bytes of maps that are compared at one time.
-MEMORY_BUDGET = 2**26
+MEMORY_BUDGET = 2**27
 
 
 def difference_map(heatmaps: Tensor, positive: bool = False) -> Tensor:

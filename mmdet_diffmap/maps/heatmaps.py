@@ -14,8 +14,6 @@ from .windows import Windows
 
 #: Bytes that maps of the image's size may take while they are made.
 BUDGET = 2**28
-#: So many values are made for one pixel at a time.
-VALUES_AT_WORK = 4
 
 
 @dataclass(frozen=True)
@@ -204,15 +202,14 @@ def image_heatmaps(maps: Sequence[GridMaps], count: int, frame: ImageFrame,
     heatmaps = torch.zeros(
         (count, *frame.image_shape), dtype=dtype, device=device)
     finite = [torch.ones(0, dtype=torch.bool, device=device)]
-    for chunk in chunks(range(count), math.prod(frame.image_shape)):
+    everything = range(count)
+    # what is rounded to half precision is made somewhere else
+    for chunk in chunks(everything, 4 * math.prod(frame.image_shape)) \
+            if dtype == torch.float16 else [everything]:
         some = heatmaps[chunk.start:chunk.stop]
         joined = some.float() if dtype == torch.float16 else some
         for level_maps in maps:
-            numbers = [number for number, detection
-                       in enumerate(level_maps.windows.detections)
-                       if detection in chunk]
-            if numbers:
-                enlarge(level_maps.take(numbers), frame, joined, chunk.start)
+            enlarge(level_maps, frame, joined, chunk)
         finite.append(normalize_image_maps(joined))
         if joined is not some:
             some.copy_(joined)
@@ -224,38 +221,51 @@ def image_heatmaps(maps: Sequence[GridMaps], count: int, frame: ImageFrame,
     return heatmaps
 
 
-def chunks(detections: range, pixels: int) -> Iterator[range]:
-    """Divide detections so that the work on maps of so many pixels keeps to
-    ``BUDGET``."""
-    size = max(1, BUDGET // (4 * VALUES_AT_WORK * pixels))
-    for start in detections[::size]:
-        yield detections[start:start + size]
+def chunks(numbers: range, memory: int) -> Iterator[range]:
+    """Divide numbers, each of which takes so many bytes, so that a part keeps
+    to ``BUDGET``."""
+    size = max(1, BUDGET // memory)
+    for start in numbers[::size]:
+        yield numbers[start:start + size]
 
 
 def enlarge(maps: GridMaps, frame: ImageFrame, joined: Tensor,
-            first: int) -> None:
+            detections: range) -> None:
     """Enlarge maps to the image, and join them with others.
 
     Args:
         maps (GridMaps): Of detections at most one each.
         frame (ImageFrame): The frame of the image.
-        joined (Tensor): The maps (n, H, W) of the image, not negative, of the
-            detections from ``first`` on: get the maximum.
-        first (int): A detection.
+        joined (Tensor): The maps (n, H, W) of the image, not negative, of n
+            detections: get the maximum.
+        detections (range): Those n.
     """
-    parts = frame.windows_to_image(maps.values, maps.windows)
-    places = [detection - first for detection in maps.windows.detections]
-    if parts.values.shape[1:] == joined.shape[1:]:
-        start = places[0]
-        if places == list(range(start, start + len(places))):
-            some = joined[start:start + len(places)]
-            torch.maximum(some, parts.values, out=some)
+    own = [number for number, detection in enumerate(maps.windows.detections)
+           if detection in detections]
+    height, width = frame.reach(maps.windows)
+    # a float and the place of each pixel, and what is between
+    for chunk in chunks(range(len(own)), 16 * max(1, height * width)):
+        part = maps.take(own[chunk.start:chunk.stop])
+        places = [detection - detections.start
+                  for detection in part.windows.detections]
+        parts = frame.windows_to_image(part.values, part.windows)
+        if parts.values.shape[1:] == joined.shape[1:]:
+            maximum_of_whole(joined, places, parts.values)
         else:
-            joined[places] = torch.maximum(joined[places], parts.values)
-        return
-    pixels = parts.pixels(places, joined.shape[1:])
-    joined.view(-1).scatter_reduce_(0, pixels.flatten(),
-                                    parts.values.flatten(), 'amax')
+            pixels = parts.pixels(places, joined.shape[1:])
+            joined.view(-1).scatter_reduce_(
+                0, pixels.flatten(), parts.values.flatten(), 'amax')
+
+
+def maximum_of_whole(joined: Tensor, places: list[int],
+                     values: Tensor) -> None:
+    """Take the maximum of some maps of several and others, in place."""
+    start = places[0]
+    if places == list(range(start, start + len(places))):
+        some = joined[start:start + len(places)]
+        torch.maximum(some, values, out=some)
+    else:
+        joined[places] = torch.maximum(joined[places], values)
 
 
 def normalize_image_maps(maps: Tensor) -> Tensor:

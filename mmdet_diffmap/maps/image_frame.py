@@ -139,14 +139,24 @@ class ImageFrame:
                               [0] * len(windows))
         matrices, firsts = [], []
         for axis in (0, 1):
-            weights = self._axis(axis, windows.grid[axis])
-            first, matrix = weights.of_cells(
+            first, matrix = self._axis(axis, windows.grid[axis]).of_cells(
                 [corner[axis] for corner in windows.corners],
                 windows.cells_inside[axis], values.dtype)
             firsts.append(first)
             matrices.append(matrix)
         rows, columns = matrices
         return ImageParts(rows @ values @ columns.mT, *firsts)
+
+    def reach(self, windows: Windows) -> Shape:
+        """Return the size, height and width, of the largest part of the image
+        that one of some windows reaches."""
+        if windows.are_whole:
+            return self.image_shape
+        height, width = (
+            self._axis(axis, windows.grid[axis]).pixels_of(
+                [corner[axis] for corner in windows.corners],
+                windows.shape[axis])[1] for axis in (0, 1))
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -209,6 +219,23 @@ class AxisWeights:
         end = max(self.last[first:last], default=0)
         return slice(min(begin, end), end)
 
+    def pixels_of(self, corners: Sequence[int],
+                  count: int) -> tuple[list[int], int]:
+        """Return the first pixel that each of some ranges of cells is enlarged
+        to, and how many, the same for all.
+
+        Args:
+            corners (Sequence[int]): The first cell of each range; it may lie
+                outside.
+            count (int): The cells of a range.
+        """
+        reached = [self.reached(max(corner, 0), max(corner + count, 0))
+                   for corner in corners]
+        size = max((part.stop - part.start for part in reached), default=0)
+        # the last ranges begin earlier: what that adds is zero
+        return [min(part.start, len(self.weights) - size)
+                for part in reached], size
+
     def of_cells(self, corners: Sequence[int], cells: Tensor,
                  dtype: torch.dtype) -> tuple[list[int], Tensor]:
         """Return the weights of ranges of cells, for as many pixels each.
@@ -224,12 +251,7 @@ class AxisWeights:
             pixels, k).
         """
         count = cells.shape[1]
-        reached = [self.reached(max(corner, 0), max(corner + count, 0))
-                   for corner in corners]
-        size = max((part.stop - part.start for part in reached), default=0)
-        # the last pixels begin earlier: what they add is zero
-        first = [min(part.start, len(self.weights) - size)
-                 for part in reached]
+        first, size = self.pixels_of(corners, count)
         if len(set(corners)) == 1:  # one matrix for all
             first_cell, start = int(corners[0]), first[0]
             if first_cell >= 0 and first_cell + count <= self.seen.numel():

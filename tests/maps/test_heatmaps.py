@@ -163,7 +163,10 @@ def test_many_maps_are_made_in_parts(monkeypatch):
         1, (2, 3), (6, 5, 0), ((0, 1), (0, 0), (0, 1)), (2, 2), CPU))
     together = image_heatmaps([first, second], 7, frame, CPU)
     monkeypatch.setattr(heatmaps, 'BUDGET', 2 * 16 * 20 * 31)
-    assert len(list(heatmaps.chunks(range(7), 20 * 31))) == 4
+    assert list(heatmaps.chunks(range(5), 16 * 20 * 31)) == [
+        range(2), range(2, 4), range(4, 5)]
     apart = image_heatmaps([first, second], 7, frame, CPU)
     torch.testing.assert_close(apart, together)
+    half = image_heatmaps([first, second], 7, frame, CPU, torch.float16)
+    torch.testing.assert_close(half.float(), together, rtol=0, atol=2**-12)
     assert not apart[3].any() and apart.flatten(1).amax(dim=1).sum() == 6

@@ -15,7 +15,48 @@ Row = tuple[int, int]  # detection, column of the outputs
 # Columns of the outputs (score, x1, y1, x2, y2) that depend on different
 # elements in most heads, so that they can be differentiated together.
 INDEPENDENT_COLUMNS = ((0, 1, 2), (3, 4))
-BASE = 20  # of the numbers that tell rows apart
+
+@dataclass(frozen=True)
+class Weights:
+    """Numbers that tell the rows of a group apart, digit by digit: powers of
+    two with a sign, by which a gradient is multiplied without rounding.
+
+    Args:
+        base (int): How many digits there are.
+        lowest (int): The exponent of the first one.
+    """
+    base: int
+    lowest: int
+
+    def of_digits(self, digits: Tensor) -> Tensor:
+        """Return the weights of some digits, int64, in single precision."""
+        signs = 1. - 2 * (digits % 2)
+        return signs * torch.exp2(self.lowest + (digits // 2).float())
+
+    def digits(self, values: Tensor, weighted: Tensor
+               ) -> tuple[Tensor, Tensor]:
+        """Return the digits by whose weights values were multiplied, and
+        whether that is exactly so, each (n, )."""
+        ratios = weighted / values
+        exponents = ratios.abs().log2().round().nan_to_num(0, 0, 0)
+        exponents = exponents.clamp(self.lowest,
+                                    self.lowest + self.base // 2 - 1)
+        digits = 2 * (exponents - self.lowest).long() + (ratios < 0)
+        exact = values * self.of_digits(digits).to(values) == weighted
+        return digits, exact
+
+
+def weights_for(rows: int) -> Weights:
+    """Return weights for a group of so many rows.
+
+    Single precision has exponents from -126 to 127. Derivatives take the
+    middle: with the first kind all below 2^43 stay finite, and with the other
+    those between 2^-96 and 2^38 stay exact, which spares most groups of more
+    rows another backward pass.
+    """
+    few, many = Weights(170, 0), Weights(240, -30)
+    return many if few.base < rows <= many.base else few
+
 
 
 #: ``∂Y/∂R`` by the number of the raw map.
@@ -187,11 +228,12 @@ class Elements:
         owners = torch.zeros_like(values, dtype=torch.int64)
         alone = torch.ones_like(values, dtype=torch.bool)
         shown = [owners.sum()]
+        weights = weights_for(len(group))
         power = 1
         order = torch.arange(len(group), device=outputs.device)
         while power < len(group):
-            digit = order // power % BASE
-            weighted = gradients(torch.exp2(digit.to(outputs)))
+            weighted = gradients(
+                weights.of_digits(order // power % weights.base).to(outputs))
             scaled = torch.cat([
                 values[:0], *(
                     weighted[number].flatten()[place]  # type: ignore
@@ -200,11 +242,10 @@ class Elements:
             shown += [gradient.count_nonzero() for gradient in weighted
                       if gradient is not None]
             shown.append(-scaled.count_nonzero())
-            exponent = (scaled / values).log2().round().nan_to_num(0, 0, 0)
-            exponent = exponent.clamp(0, BASE - 1)
-            alone &= values * exponent.exp2() == scaled
-            owners += exponent.long() * power
-            power *= BASE
+            digits, exact = weights.digits(values, scaled)
+            alone &= exact
+            owners += digits * power
+            power *= weights.base
         alone &= owners < len(group)
         # what the weights alone have shown had cancelled out
         complete = alone.all() & (torch.stack(shown).sum() == 0)

@@ -171,14 +171,14 @@ class WindowRun:
                                   field.radius)
             for level, of_level in locations.items()
         }
-        batches = [whole.new_zeros(0, whole.shape[1], side, side)
-                   for whole in inputs]
         inside: dict[int, Tensor] = {}
         lengths: set[int] = set()
         leaves = {}
         with ExitStack() as stack:
             stack.enter_context(recording())
             stack.enter_context(evaluation_mode(gradients.head))
+            batches = [whole.new_zeros(0, whole.shape[1], side, side)
+                       for whole in inputs]
             for level, level_windows in where.items():
                 leaf = level_windows.activations.detach().requires_grad_()
                 leaves[level] = leaf

@@ -120,9 +120,12 @@ def changed(trace, factor, output='score'):
     output."""
     def source(outputs, columns):
         for gradient in trace.source(outputs, columns):
-            if gradient.detection == 1 and gradient.output == output:
+            if gradient.output == output:
                 gradient = replace(gradient, levels=[
-                    replace(level, gradient=level.gradient * factor)
+                    replace(level, gradients=torch.stack([
+                        each * (factor if detection == 1 else 1)
+                        for detection, each in zip(
+                            level.windows.detections, level.gradients)]))
                     for level in gradient.levels])
             yield gradient
     return replace(trace, source=source)
