@@ -94,13 +94,6 @@ class LevelGradients:
         """Return the gradients of the output with the other sign."""
         return replace(self, gradients=-self.gradients)
 
-    def on_level(self) -> LevelGradients:
-        """Return the gradients, zero outside of the level."""
-        if not self.windows.reach_over:
-            return self
-        inside = self.windows.inside[:, None].to(self.gradients.dtype)
-        return replace(self, gradients=self.gradients * inside)
-
     def spread(self) -> LevelGradients:
         """Put the gradients on the whole level, shape (n, C, H, W)."""
         if self.windows.are_whole:

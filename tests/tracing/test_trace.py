@@ -21,9 +21,8 @@ def level():
     feature = torch.arange(2 * 5 * 6.).reshape(2, 5, 6)
     windows = Windows(0, (5, 6), (7, 3), ((1, 4), (3, -1)), (3, 2),
                       feature.device)
-    gradients = torch.ones(2, 2, 3, 2)
-    return LevelGradients(gradients, LevelWindows(feature, windows)
-                          ).on_level()
+    gradients = windows.inside[:, None].float().expand(-1, 2, -1, -1)
+    return LevelGradients(gradients, LevelWindows(feature, windows))
 
 
 def test_windows_of_a_level(level):

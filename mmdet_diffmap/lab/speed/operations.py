@@ -10,6 +10,8 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
+#: Operations that start nothing on a device, beside those marked as views.
+FREE = {'aten::_unsafe_view', 'aten::detach', 'aten::lift_fresh'}
 #: Operations whose results the processor needs before it can go on: it waits
 #: for the device.
 WAITS = {
@@ -53,7 +55,7 @@ class OperationCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (),
                            kwargs: Any = None) -> Any:
-        if not func.is_view:
+        if not func.is_view and func._schema.name not in FREE:
             self.counts[func._schema.name] += 1
         return func(*args, **(kwargs or {}))
 

@@ -16,19 +16,23 @@ def agree(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
     >>> agree([(torch.tensor([[1.00001]]), torch.tensor([[1.]]))])
     True
     """
-    differences, scales, same = [], [], []
-    for again, before in pairs:
-        again, before = again.detach(), before.detach()
-        # raw maps are logits and distances, for which 1 is not much
-        scale = before.nan_to_num(0, 0, 0).abs().amax(dim=1, keepdim=True) + 1
-        differences.append((again - before).flatten())
-        scales.append((tolerance(before) * scale).expand_as(before).flatten())
-        same.append(torch.isclose(again, before, 0, 0, equal_nan=True
-                                  ).flatten())
     if not pairs:
         return True
-    close = torch.cat(differences).abs() <= torch.cat(scales)
-    return bool((close | torch.cat(same)).all())
+    again = torch.cat([each.detach().reshape(-1) for each, _ in pairs])
+    before = torch.cat([each.detach().reshape(-1) for _, each in pairs])
+    values = before.nan_to_num(0, 0, 0).abs()
+    largest = [
+        part.view(each.shape).amax(dim=1) for part, (_, each) in zip(
+            values.split([each.numel() for _, each in pairs]), pairs)
+    ]
+    widths = torch.tensor([each.shape[1] for _, each in pairs
+                           for _ in range(len(each))], device=values.device)
+    # raw maps are logits and distances, for which 1 is not much
+    scale = 1 + torch.cat(largest).repeat_interleave(
+        widths, output_size=len(values))
+    close = (again - before).abs() <= tolerance(before) * scale
+    same = torch.isclose(again, before, 0, 0, equal_nan=True)
+    return bool((close | same).all())
 
 
 def tolerance(raw: Tensor) -> float:

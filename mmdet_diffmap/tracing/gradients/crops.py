@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...maps.image_frame import Shape
 from ...maps.windows import Windows
 from ..nested import flat_tensors
 from ..trace import LevelWindows
 
 MARGIN = 2  # cells around an RoI that bilinear sampling may read
-#: Windows with longer sides are apart from the others of a level. An FPN pools
-#: regions of 28 by 28 cells at most, or longer ones of that area.
+#: Windows with longer sides may be apart from the others of a level. An FPN
+#: pools regions of 28 by 28 cells at most, or longer ones of that area.
 COMPACT = 40
 #: Bytes that the gradients of some detections in compact windows may take.
 MEMORY_BUDGET = 2**27
@@ -101,7 +102,8 @@ class PooledWindows:
         """
         pairs = []
         for pooling in self.poolings:
-            features = self.where.activations
+            # not kept: those of all windows are more than those of some
+            features = self.where.windows.cut(self.where.feature)
             if len(features) > 1:
                 features = some(features, pooling.windows)
             again = pooling.rows[:, None] @ features @ \
@@ -141,13 +143,15 @@ class PooledWindows:
 
 
 def some(values: Tensor, rows: list[int]) -> Tensor:
-    """Return some rows, the tensor itself if they are all."""
-    return values if rows == list(range(len(values))) else values[rows]
+    """Return some rows, as a view if they follow each other."""
+    if rows == list(range(rows[0], rows[0] + len(rows))):
+        return values[rows[0]:rows[0] + len(rows)]
+    return values[rows]
 
 
-def pooled_windows(stages: Sequence[RoIStage],
-                   rows: Sequence[Mapping[int, int]],
-                   rois: Sequence[Tensor]) -> list[list[PooledWindows]]:
+def windows_of_rois(stages: Sequence[RoIStage],
+                    rows: Sequence[Mapping[int, int]],
+                    rois: Sequence[Tensor]) -> list[list[LevelWindows]]:
     """Make the windows from which the RoIs of all stages are pooled.
 
     Args:
@@ -157,73 +161,72 @@ def pooled_windows(stages: Sequence[RoIStage],
         rois (Sequence[Tensor]): For each stage, these RoIs, each (n, 5).
 
     Returns:
-        list[list[PooledWindows]]: Those of some detections each, whose
+        list[list[LevelWindows]]: All windows of some detections each, whose
         gradients keep to ``MEMORY_BUDGET``.
     """
     inputs = stages[-1].inputs
     cells: dict[int, dict[int, Rectangle]] = {}  # by detection and level
-    places: list[dict[tuple[int, int], int]] = []  # detection, level -> RoI
-    counts = []
     for stage, detections, stage_rois in zip(stages, rows, rois):
-        levels = stage.levels_of(stage_rois)
-        boxes = stage_rois[:, 1:].tolist()
-        places.append({})
-        for roi, (detection, level, box) in enumerate(
-                zip(detections, levels, boxes)):
-            layer = stage.extractor.roi_layers[level]
-            read = cells_read(layer, box, inputs[level].shape[-2:])
+        for detection, level, box in zip(detections,
+                                         stage.levels_of(stage_rois),
+                                         stage_rois[:, 1:].tolist()):
+            read = cells_read(stage.extractor.roi_layers[level], box,
+                              inputs[level].shape[-2:])
             of_detection = cells.setdefault(detection, {})
             of_detection[level] = bounds(of_detection.get(level, read), read)
-            places[-1][detection, level] = roi
-        counts.append({
-            level: most_samples(stage.extractor.roi_layers[level], [
-                box for box, other in zip(boxes, levels) if other == level
-            ]) for level in set(levels)
-        })
     bytes_each = 4 * inputs[0].shape[1] * min(
         COMPACT**2, inputs[0].shape[-2:].numel())
     size = max(1, MEMORY_BUDGET // bytes_each)
     with_rois = list(cells)
     groups = []
     for start in range(0, len(with_rois), size):
-        group = []
-        for where in windows_of({detection: cells[detection] for detection
-                                 in with_rois[start:start + size]}, inputs):
-            windows = where.windows
-            poolings = []
-            for number, (stage, stage_rois) in enumerate(zip(stages, rois)):
-                own = [(window, places[number][detection, windows.level])
-                       for window, detection in enumerate(windows.detections)
-                       if (detection, windows.level) in places[number]]
-                if own:
-                    poolings.append(pooling_of(
-                        number, stage, own, stage_rois, windows,
-                        counts[number][windows.level]))
-            group.append(PooledWindows(where, poolings))
-        groups.append(group)
+        few = {detection: cells[detection]
+               for detection in with_rois[start:start + size]}
+        windows = list(windows_of(few, inputs))
+        apart = all(len(levels) == 1 for levels in few.values())
+        groups += [[where] for where in windows] if apart else [windows]
     return groups
 
 
-def pooling_of(number: int, stage: RoIStage, own: list[tuple[int, int]],
-               rois: Tensor, windows: Windows, samples: int) -> Pooling:
-    """Return how RoIs of a stage are pooled from windows.
+def pooled_windows(stages: Sequence[RoIStage],
+                   rows: Sequence[Mapping[int, int]], rois: Sequence[Tensor],
+                   windows: Sequence[LevelWindows]) -> list[PooledWindows]:
+    """Find how the RoIs of all stages are pooled from windows.
 
     Args:
-        number (int): The number of the stage.
-        stage (RoIStage): The stage.
-        own (list): Window and RoI of each.
-        rois (Tensor): The RoIs of the stage.
-        windows (Windows): The windows.
-        samples (int): See :func:`most_samples`.
+        stages, rows, rois: See :func:`windows_of_rois`.
+        windows (Sequence[LevelWindows]): All windows of some detections.
     """
-    numbers = [window for window, _ in own]
-    own_rois = [roi for _, roi in own]
-    layer = stage.extractor.roi_layers[windows.level]
-    rows, columns = (
-        pooling_weights(layer, some(rois, own_rois),
-                        some(windows.cells[axis], numbers), axis,
-                        windows.grid[axis], samples) for axis in (0, 1))
-    return Pooling(number, numbers, own_rois, rows, columns)
+    pooled = [PooledWindows(where, []) for where in windows]
+    for number, (stage, detections, stage_rois) in enumerate(
+            zip(stages, rows, rois)):
+        place = {detection: index
+                 for index, detection in enumerate(detections)}
+        levels = stage.levels_of(stage_rois)
+        own = [[window for window, detection
+                in enumerate(where.windows.detections)
+                if detection in place and
+                levels[place[detection]] == where.windows.level]
+               for where in windows]
+        each = [(where.windows, window) for where, numbers
+                in zip(windows, own) for window in numbers]
+        if not each:
+            continue
+        all_rois = [place[some_windows.detections[window]]
+                    for some_windows, window in each]
+        rows_weights, columns_weights = pooling_weights(
+            stage, some(stage_rois, all_rois), each)
+        start = 0
+        for target, numbers in zip(pooled, own):
+            stop = start + len(numbers)
+            if numbers:
+                height, width = target.where.windows.shape
+                target.poolings.append(Pooling(
+                    number, numbers, all_rois[start:stop],
+                    rows_weights[start:stop, :, :height],
+                    columns_weights[start:stop, :, :width]))
+            start = stop
+    return pooled
 
 
 #: Cells of a level: top, left, bottom, right; the last ones are outside.
@@ -260,32 +263,59 @@ def windows_of(cells: Mapping[int, Mapping[int, Rectangle]],
                inputs: Sequence[Tensor]) -> Iterator[LevelWindows]:
     """Make windows that hold given cells.
 
-    All windows of a batch have the size of its largest, so there are two for
-    each level: of compact windows and of long ones.
+    All windows of a batch have the size of its largest. A level has one batch,
+    or two, of compact windows and of long ones, if that saves half of the
+    cells.
 
     Args:
         cells (Mapping): By detection and level, the cells.
         inputs (Sequence[Tensor]): The levels, each (1, C, H, W).
     """
-    batches: dict[tuple[int, bool], dict[int, Rectangle]] = {}
+    of_levels: dict[int, dict[int, Rectangle]] = {}
     for detection, levels in cells.items():
         for level, rectangle in levels.items():
-            is_long = max(sides(rectangle)) > COMPACT
-            batches.setdefault((level, is_long), {})[detection] = rectangle
-    for (level, _), rectangles in sorted(batches.items()):
+            of_levels.setdefault(level, {})[detection] = rectangle
+    for level, rectangles in sorted(of_levels.items()):
         feature = inputs[level].detach()[0]
-        grid = feature.shape[1], feature.shape[2]
-        height, width = (max(side) for side in zip(
-            *map(sides, rectangles.values())))
-        corners = tuple(
-            (min(top, grid[0] - height), min(left, grid[1] - width))
-            for top, left, _, _ in rectangles.values())
-        yield LevelWindows(feature, Windows(
-            level, grid, tuple(rectangles), corners, (height, width),
-            feature.device))
+        batches = [
+            {detection: rectangle
+             for detection, rectangle in rectangles.items()
+             if (max(sides(rectangle)) > COMPACT) == is_long}
+            for is_long in (False, True)
+        ]
+        if sum(map(batch_cells, batches)) > batch_cells(rectangles) / 2:
+            batches = [rectangles]
+        for batch in filter(None, batches):
+            yield windows_around(feature, level, batch)
 
 
-def sides(rectangle: Rectangle) -> tuple[int, int]:
+def batch_cells(rectangles: Mapping[int, Rectangle]) -> int:
+    """Count the cells of windows that hold some rectangles each."""
+    height, width = window_shape(rectangles)
+    return len(rectangles) * height * width
+
+
+def window_shape(rectangles: Mapping[int, Rectangle]) -> Shape:
+    """Return height and width of windows that hold each of some
+    rectangles."""
+    return (max(map(sides, rectangles.values()), default=(0, 0))[0],
+            max((sides(each)[1] for each in rectangles.values()), default=0))
+
+
+def windows_around(feature: Tensor, level: int,
+                   rectangles: Mapping[int, Rectangle]) -> LevelWindows:
+    """Return windows of a level (C, H, W) that hold a rectangle each."""
+    grid = feature.shape[1], feature.shape[2]
+    height, width = window_shape(rectangles)
+    corners = tuple(
+        (min(top, grid[0] - height), min(left, grid[1] - width))
+        for top, left, _, _ in rectangles.values())
+    return LevelWindows(feature, Windows(
+        level, grid, tuple(rectangles), corners, (height, width),
+        feature.device))
+
+
+def sides(rectangle: Rectangle) -> Shape:
     """Return height and width.
 
     >>> sides((1, 2, 4, 3))
@@ -295,9 +325,10 @@ def sides(rectangle: Rectangle) -> tuple[int, int]:
     return bottom - top, right - left
 
 
-def pooling_weights(layer: Any, rois: Tensor, cells: Tensor, axis: int,
-                    length: int, most_samples: int) -> Tensor:
-    """Return how RoIAlign weights the cells of a level, along one axis.
+def pooling_weights(stage: RoIStage, rois: Tensor,
+                    windows: Sequence[tuple[Windows, int]]
+                    ) -> tuple[Tensor, Tensor]:
+    """Return how RoIAlign weights the cells of windows, along both axes.
 
     Each bin of an RoI is the mean of samples on a regular grid, and a sample
     the bilinear mean of four cells. Both are separable, so that a pooled
@@ -305,49 +336,63 @@ def pooling_weights(layer: Any, rois: Tensor, cells: Tensor, axis: int,
     transposed (He et al., Mask R-CNN, ICCV 2017).
 
     Args:
-        layer (nn.Module): An RoIAlign layer that takes means.
+        stage (RoIStage): The stage; its layers take means.
         rois (Tensor): Shape (n, 5), last dim (image, x1, y1, x2, y2) in input
             pixels.
-        cells (Tensor): The cells that are wanted for each, shape (n, k).
-        axis (int): 0 for rows, 1 for columns.
-        length (int): Cells of the level along the axis.
-        most_samples (int): See :func:`most_samples`.
+        windows (Sequence[tuple]): For each RoI the windows, and which of them
+            is its own.
 
     Returns:
-        Tensor: Shape (n, bins, k).
+        tuple: Weights of rows and of columns, each (n, bins, k), for as many
+        cells k as the largest window has.
     """
-    bins = layer.output_size[axis]
+    layers = [stage.extractor.roi_layers[own.level] for own, _ in windows]
+    layer = layers[0]
+    # one copy to the device for all that is known of windows
+    known = torch.tensor(
+        [(roi_layer.spatial_scale, *own.corners[number], *own.grid)
+         for roi_layer, (own, number) in zip(layers, windows)],
+        device=rois.device, dtype=rois.dtype)[..., None, None]
+    scale, lengths = known[:, 0], (known[:, 3], known[:, 4])
     offset = 0.5 if layer.aligned else 0.
-    start, stop = (rois[:, side - axis, None, None] * layer.spatial_scale -
-                   offset for side in (2, 4))
-    size = stop - start
-    if not layer.aligned:
-        size = size.clamp(min=1)
-    bin_size = size / bins
-    samples = (bin_size.ceil() if layer.sampling_ratio <= 0 else
-               torch.full_like(bin_size, layer.sampling_ratio))
-    number = torch.arange(most_samples, device=rois.device)
-    bin_number = torch.arange(bins, device=rois.device)[:, None]
-    places = start + bin_number * bin_size + \
-        (number + .5) * bin_size / samples.clamp(min=1)  # (n, bins, samples)
-    counted = (number < samples) & (places >= -1) & (places <= length)
-    distances = places.clamp(0, length - 1)[..., None] - \
-        cells[:, None, None, :]
-    weights = (1 - distances.abs()).clamp(min=0) * counted[..., None]
-    return weights.sum(dim=2) / samples.clamp(min=1)
+    samples_at_most = most_samples(layers, rois)
+    weights = []
+    for axis in (0, 1):
+        bins = layer.output_size[axis]
+        size = max(own.shape[axis] for own, _ in windows)
+        cells = known[:, 1 + axis] + torch.arange(size, device=rois.device)
+        start, stop = (rois[:, side - axis, None, None] * scale - offset
+                       for side in (2, 4))
+        length = stop - start
+        if not layer.aligned:
+            length = length.clamp(min=1)
+        bin_size = length / bins
+        samples = (bin_size.ceil() if layer.sampling_ratio <= 0 else
+                   torch.full_like(bin_size, layer.sampling_ratio))
+        number = torch.arange(samples_at_most, device=rois.device)
+        bin_number = torch.arange(bins, device=rois.device)[:, None]
+        places = start + bin_number * bin_size + \
+            (number + .5) * bin_size / samples.clamp(min=1)
+        counted = (number < samples) & (places >= -1) & (
+            places <= lengths[axis])  # (n, bins, samples)
+        inner = places.clamp(min=0).minimum(lengths[axis] - 1)
+        distances = inner[..., None] - cells[:, None]
+        shares = (1 - distances.abs()).clamp(min=0) * counted[..., None]
+        weights.append(shares.sum(dim=2) / samples.clamp(min=1))
+    rows, columns = weights
+    return rows, columns
 
 
-def most_samples(layer: Any, boxes: Sequence[Sequence[float]]) -> int:
+def most_samples(layers: Sequence[Any], rois: Tensor) -> int:
     """Return how many samples a bin of some RoIs has along an axis, at most;
     one more where rounding may make it so.
 
     Args:
-        layer (nn.Module): An RoIAlign layer.
-        boxes (Sequence): The RoIs, each (x1, y1, x2, y2) in input pixels.
+        layers (Sequence[nn.Module]): The RoIAlign layer of each.
+        rois (Tensor): The RoIs, (n, 5), in input pixels.
     """
-    if layer.sampling_ratio > 0:
-        return int(layer.sampling_ratio)
-    longest = max((max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes),
-                  default=0)
-    bins = min(layer.output_size)
-    return max(1, math.ceil(longest * layer.spatial_scale / bins) + 1)
+    if layers[0].sampling_ratio > 0:
+        return int(layers[0].sampling_ratio)
+    longest = max(max(x2 - x1, y2 - y1) * layer.spatial_scale for layer, (
+        _, x1, y1, x2, y2) in zip(layers, rois.tolist()))
+    return max(1, math.ceil(longest / min(layers[0].output_size)) + 1)

@@ -2,19 +2,22 @@
 """``∂Y/∂R``: how each output depends on the head's raw maps."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..recording import recording
+from .products import vector_products
 
 Row = tuple[int, int]  # detection, column of the outputs
 
 # Columns of the outputs (score, x1, y1, x2, y2) that depend on different
 # elements in most heads, so that they can be differentiated together.
 INDEPENDENT_COLUMNS = ((0, 1, 2), (3, 4))
+#: Bytes that the gradients of the passes that are made at once may take.
+MEMORY_BUDGET = 2**29
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -118,17 +121,19 @@ class SparseJacobian:
         waiting = first_groups(outputs, columns) if outputs.requires_grad \
             else []
         while waiting:
-            group = waiting.pop()
-            of_group = Elements.of(outputs, raw, group)
-            if of_group is None:
-                middle = len(group) // 2
-                waiting += [group[:middle], group[middle:]]
-                continue
-            elements += zip(of_group.owners, of_group.maps, of_group.indices)
-            values.append(of_group.values)
-            without = sorted(set(group) - set(of_group.owners))
-            if 0 < len(without) < len(group):  # they may have been outshone
-                waiting.append(without)
+            groups, waiting = waiting, []
+            for group, of_group in zip(groups,
+                                       elements_of(outputs, raw, groups)):
+                if of_group is None:
+                    middle = len(group) // 2
+                    waiting += [group[:middle], group[middle:]]
+                    continue
+                elements += zip(of_group.owners, of_group.maps,
+                                of_group.indices)
+                values.append(of_group.values)
+                without = sorted(set(group) - set(of_group.owners))
+                if 0 < len(without) < len(group):  # may have been outshone
+                    waiting.append(without)
         order = sorted(range(len(elements)), key=elements.__getitem__)
         rows: dict[Row, dict[int, slice]] = {
             (detection, column): {}
@@ -206,55 +211,102 @@ class Elements:
     owners: list[Row]
     values: Tensor
 
-    @classmethod
-    def of(cls, outputs: Tensor, raw: Sequence[Tensor],
-           group: list[Row]) -> Elements | None:
-        """Differentiate a group; None if two of its rows share an element."""
+
+def elements_of(outputs: Tensor, raw: Sequence[Tensor],
+                groups: list[list[Row]]) -> Iterator[Elements | None]:
+    """Differentiate groups of rows.
+
+    Yields:
+        Elements | None: Of each group; None if two of its rows share an
+        element.
+    """
+    weights = [weights_for(len(group)) for group in groups]
+    cotangents, counts = [], []
+    for group, own in zip(groups, weights):
         rows = tuple(torch.tensor(group, device=outputs.device).T)
-
-        def gradients(weights: Tensor) -> list[Tensor | None]:
-            cotangent = torch.zeros_like(outputs)
-            cotangent[rows] = weights
-            return backward(outputs, raw, cotangent)
-
-        places, parts = [], []
-        for number, gradient in enumerate(
-                gradients(outputs.new_ones(len(group)))):
-            if gradient is not None:
-                place = gradient.flatten().nonzero()[:, 0]
-                places.append((number, place))
-                parts.append(gradient.flatten()[place])
-        values = torch.cat([outputs.new_zeros(0).detach(), *parts])
-        owners = torch.zeros_like(values, dtype=torch.int64)
-        alone = torch.ones_like(values, dtype=torch.bool)
-        shown = [owners.sum()]
-        weights = weights_for(len(group))
-        power = 1
+        factors = [outputs.new_ones(len(group)).detach()]
         order = torch.arange(len(group), device=outputs.device)
+        power = 1
         while power < len(group):
-            weighted = gradients(
-                weights.of_digits(order // power % weights.base).to(outputs))
-            scaled = torch.cat([
-                values[:0], *(
-                    weighted[number].flatten()[place]  # type: ignore
-                    for number, place in places)
-            ])
-            shown += [gradient.count_nonzero() for gradient in weighted
-                      if gradient is not None]
-            shown.append(-scaled.count_nonzero())
-            digits, exact = weights.digits(values, scaled)
-            alone &= exact
-            owners += digits * power
-            power *= weights.base
-        alone &= owners < len(group)
-        # what the weights alone have shown had cancelled out
-        complete = alone.all() & (torch.stack(shown).sum() == 0)
-        if len(group) > 1 and not complete:
-            return None
-        indices = torch.cat([owners[:0], *[place for _, place in places]])
-        return cls([n for n, place in places for _ in range(len(place))],
-                   indices.tolist(),
-                   [group[owner] for owner in owners.tolist()], values)
+            factors.append(
+                own.of_digits(order // power % own.base).to(outputs.dtype))
+            power *= own.base
+        cotangent = torch.zeros((len(factors), *outputs.shape),
+                                dtype=outputs.dtype, device=outputs.device)
+        cotangent[(slice(None), *rows)] = torch.stack(factors)
+        cotangents.append(cotangent)
+        counts.append(len(factors))
+    gradients = backward_all(outputs, raw, torch.cat(cotangents))
+    start = 0
+    for group, own, count in zip(groups, weights, counts):
+        yield elements_of_group(group, own, [
+            None if gradient is None else gradient[start:start + count]
+            for gradient in gradients])
+        start += count
+
+
+def elements_of_group(group: list[Row], weights: Weights,
+                      passes: list[Tensor | None]) -> Elements | None:
+    """Take a group's gradients apart; None if two of its rows share an
+    element.
+
+    Args:
+        group (list[Row]): The rows.
+        weights (Weights): By which they were weighted.
+        passes (list): For each raw map its gradients (k, size), None if there
+            are none: of the sum of the rows, and of their sums weighted by
+            each of their numbers' digits.
+    """
+    places, parts, shown = [], [], []
+    for number, gradients in enumerate(passes):
+        if gradients is not None:
+            place = gradients[0].nonzero()[:, 0]
+            places.append((number, place))
+            parts.append(gradients[:, place])
+            shown.append(gradients.count_nonzero(dim=1))
+    if not places:
+        return Elements([], [], [], torch.zeros(0))
+    values, *scaled = torch.cat(parts, dim=1)
+    owners = torch.zeros_like(values, dtype=torch.int64)
+    # what the weights alone have shown had cancelled out
+    complete = torch.stack(shown).sum(dim=0) <= len(values)
+    alone = [complete.all()]
+    power = 1
+    for weighted in scaled:
+        digits, exact = weights.digits(values, weighted)
+        alone.append(exact.all())
+        owners += digits * power
+        power *= weights.base
+    alone.append((owners < len(group)).all())
+    if len(group) > 1 and not torch.stack(alone).all():
+        return None
+    return Elements(
+        [number for number, place in places for _ in range(len(place))],
+        torch.cat([place for _, place in places]).tolist(),
+        [group[owner] for owner in owners.tolist()], values)
+
+
+def alike(cotangents: Mapping[int, Cotangents]
+          ) -> Iterator[tuple[list[int], Cotangents]]:
+    """Put the columns together that depend on the same raw maps.
+
+    Args:
+        cotangents (Mapping): By column; see
+            :meth:`SparseJacobian.cotangents`.
+
+    Yields:
+        tuple: k columns, and for each raw map their cotangents, (k, ...).
+    """
+    kinds: dict[tuple[int, ...], list[int]] = {}
+    for column, of_column in cotangents.items():
+        if of_column:
+            kinds.setdefault(tuple(sorted(of_column)), []).append(column)
+    for numbers, columns in kinds.items():
+        yield columns, {
+            number: torch.stack(
+                [cotangents[column][number] for column in columns])
+            for number in numbers
+        }
 
 
 def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
@@ -274,14 +326,27 @@ def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
     return [group for group in groups if group]
 
 
-def backward(outputs: Tensor, raw: Sequence[Tensor],
-             cotangent: Tensor) -> list[Tensor | None]:
-    """Return the gradient of ``Σ cotangent · outputs`` in each raw map; None
-    where there is no path."""
+def backward_all(outputs: Tensor, raw: Sequence[Tensor],
+                 cotangents: Tensor) -> list[Tensor | None]:
+    """Return the gradients of ``Σ cotangent · outputs``.
+
+    Args:
+        outputs (Tensor): Shape (N, 5).
+        raw (Sequence[Tensor]): The raw maps.
+        cotangents (Tensor): Of k passes, shape (k, N, 5).
+
+    Returns:
+        list: For each raw map, its gradient in each pass, (k, size); None
+        where there is no path.
+    """
     if not raw:
         return []
-    with recording():
-        return list(
-            torch.autograd.grad(
-                outputs, raw, cotangent, retain_graph=True,
-                allow_unused=True))
+    memory = sum(raw_map.numel() * raw_map.element_size() for raw_map in raw)
+    size = max(1, MEMORY_BUDGET // max(memory, 1))
+    parts = [vector_products([outputs], raw, [some])
+             for some in cotangents.split(size)]
+    return [
+        None if of_map[0] is None else torch.cat(
+            [part.reshape(len(part), -1) for part in of_map])
+        for of_map in zip(*parts)
+    ]

@@ -47,7 +47,7 @@ class MaskGradients:
             with recording():
                 values = self.mean_logits(run.raw[0], list(some))
                 pooled = torch.autograd.grad(values.sum(), run.leaves)
-            yield from run.through_pooling(pooled, MASK)
+            yield from run.through_pooling({MASK: pooled})
 
     def mean_logits(self, logits: Tensor, detections: list[int]) -> Tensor:
         """Take the mean logit inside of each predicted mask.

@@ -2,7 +2,7 @@
 """Vector-Jacobian products, one after the other or batched."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from weakref import WeakKeyDictionary
@@ -155,3 +155,38 @@ class Products:
 def batch_size(gradients: Gradients) -> int:
     """Return the number of products."""
     return next((len(each) for each in gradients if each is not None), 1)
+
+
+def vector_products(outputs: Sequence[Tensor], inputs: Sequence[Tensor],
+                    cotangents: Sequence[Tensor]) -> list[Tensor | None]:
+    """Compute several products of cotangents with a Jacobian in one backward
+    pass, or one by one where an operation cannot be batched.
+
+    Args:
+        outputs (Sequence[Tensor]): What is differentiated.
+        inputs (Sequence[Tensor]): By what.
+        cotangents (Sequence[Tensor]): For each output, those of k products,
+            shape (k, ...).
+
+    Returns:
+        list[Tensor | None]: For each input the products, shape (k, ...); None
+        where there is no path.
+    """
+
+    def products(given: Sequence[Tensor], batched: bool
+                 ) -> tuple[Tensor | None, ...]:
+        return torch.autograd.grad(
+            outputs, inputs, given, retain_graph=True, allow_unused=True,
+            is_grads_batched=batched)
+
+    count = len(cotangents[0])
+    with recording():
+        if count > 1:
+            try:
+                return list(products(cotangents, batched=True))
+            except RuntimeError:  # an operation that knows no batches
+                pass
+        each = [products([cotangent[number] for cotangent in cotangents],
+                         batched=False) for number in range(count)]
+    return [None if of_input[0] is None else torch.stack(of_input)
+            for of_input in zip(*each)]

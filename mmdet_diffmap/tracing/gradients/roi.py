@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,11 +12,17 @@ from torch import Tensor
 
 from ..modes import evaluation_mode
 from ..recording import recording
-from ..trace import OUTPUTS, LevelGradients, OutputGradients
+from ..trace import OUTPUTS, LevelGradients, LevelWindows, OutputGradients
 from .agreement import agree
-from .crops import PooledWindows, RoIStage, pooled_windows
+from .crops import (
+    PooledWindows,
+    RoIStage,
+    pooled_windows,
+    windows_of_rois,
+)
 from .dense import DenseGradients, again
-from .jacobian import RawPart, SparseJacobian
+from .jacobian import RawPart, SparseJacobian, alike
+from .products import vector_products
 
 #: Bytes that a run of the head may take, and how many times what it gets the
 #: values inside of a head are.
@@ -153,10 +159,20 @@ class RoIRun:
             for detection, of_stages in detections.items()
             if (roi := of_stages[number]) is not None
         } for number in range(len(gradients.stages))]
-        leaves = []
-        rois = []
+        stages = gradients.stages
+        windows = windows_of_rois(stages, rows, [
+            stage.rois[list(stage_rows.values())]
+            for stage, stage_rows in zip(stages, rows)
+        ])
+        # in the order of the windows, so that parts of a run are views
+        order = dict.fromkeys(detection for group in windows
+                              for where in group
+                              for detection in where.windows.detections)
+        rows = [{detection: stage_rows[detection] for detection in order
+                 if detection in stage_rows} for stage_rows in rows]
+        leaves, rois = [], []
         raw: dict[int, Tensor] = {}
-        for stage, stage_rows in zip(gradients.stages, rows):
+        for stage, stage_rows in zip(stages, rows):
             rois.append(stage.rois[list(stage_rows.values())])
             with torch.no_grad():
                 pooled = stage.extractor(tuple(stage.inputs), rois[-1])
@@ -165,8 +181,12 @@ class RoIRun:
                 leaves.append(pooled.clone().requires_grad_())
                 if stage_rows:
                     raw.update(zip(stage.raw, stage.classify(leaves[-1])))
-        windows = pooled_windows(gradients.stages, rows, rois)
-        return cls(gradients, rows, leaves, raw, windows)
+        pooled_from = iter(pooled_windows(
+            stages, rows, rois, [where for group in windows
+                                 for where in group]))
+        return cls(gradients, rows, leaves, raw, [
+            [next(pooled_from) for _ in group] for group in windows
+        ])
 
     def agrees(self) -> bool:
         """Whether the raw maps, and pooled features, are what they were."""
@@ -196,30 +216,33 @@ class RoIRun:
                     detection: partial(operator.add, (row - roi) * each)
                     for row, (detection, roi) in enumerate(stage_rows.items())
                 })
-        for column, cotangents in jacobian.cotangents(columns,
-                                                      parts).items():
-            if not cotangents:
-                continue
-            with recording():
-                pooled = torch.autograd.grad(
-                    [self.raw[number] for number in cotangents],
-                    self.leaves,
-                    list(cotangents.values()),
-                    retain_graph=True,
-                    allow_unused=True)
-            yield from self.through_pooling(pooled, OUTPUTS[column])
+        gradients: dict[str, list[Tensor | None]] = {}
+        for some, stacked in alike(jacobian.cotangents(columns, parts)):
+            pooled = vector_products(
+                [self.raw[number] for number in stacked], self.leaves,
+                list(stacked.values()))
+            for place, column in enumerate(some):
+                gradients[OUTPUTS[column]] = [
+                    None if gradient is None else gradient[place]
+                    for gradient in pooled
+                ]
+        yield from self.through_pooling(gradients)
 
-    def through_pooling(self, pooled: Sequence[Tensor | None],
-                        output: str) -> Iterator[OutputGradients]:
+    def through_pooling(
+        self, pooled: Mapping[str, Sequence[Tensor | None]]
+    ) -> Iterator[OutputGradients]:
         """Go back through the pooling.
 
         Args:
-            pooled (Sequence[Tensor | None]): The gradient of the pooled
-                features of each stage; None where there is no path.
-            output (str): The output of which they are.
+            pooled (Mapping): By output, the gradient of the pooled features of
+                each stage; None where there is no path.
         """
         for group in self.windows:
-            yield OutputGradients(output, [
-                LevelGradients(windows.gradients(pooled), windows.where)
-                for windows in group
-            ])
+            # features in windows are shared by the outputs, and then dropped
+            where = [LevelWindows(windows.where.feature,
+                                  windows.where.windows) for windows in group]
+            for output, of_stages in pooled.items():
+                yield OutputGradients(output, [
+                    LevelGradients(windows.gradients(of_stages), shared)
+                    for windows, shared in zip(group, where)
+                ])

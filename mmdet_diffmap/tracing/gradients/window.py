@@ -19,7 +19,8 @@ from ..trace import OUTPUTS, LevelGradients, LevelWindows, OutputGradients
 from .agreement import agree
 from .dense import DenseGradients, again
 from .group_norm import FrozenStatistics
-from .jacobian import RawPart, SparseJacobian
+from .jacobian import RawPart, SparseJacobian, alike
+from .products import vector_products
 from .receptive_field import ReceptiveField, forget, unpadded, zero_outside
 
 #: Bytes that a run of the head on windows may take, and how many times what
@@ -184,10 +185,12 @@ class WindowRun:
                 leaves[level] = leaf
                 batch = of_other_length(leaf, lengths)
                 lengths.add(len(batch))
-                batches[level] = batch
                 if level_windows.windows.reach_over:
-                    mask = level_windows.windows.inside[:, None]
-                    inside[len(batch)] = of_length(mask, len(batch)).to(leaf)
+                    mask = of_length(level_windows.windows.inside[:, None],
+                                     len(batch)).to(leaf)
+                    inside[len(batch)] = mask
+                    batch = batch * mask  # no gradient outside of the level
+                batches[level] = batch
             if inside:
                 stack.enter_context(zero_outside(gradients.head, inside))
             if field.shrinks:
@@ -227,20 +230,18 @@ class WindowRun:
             for number, raw_map in self.raw.items()
         })
         levels = self.gradients.field.levels
-        for column, of_column in cotangents.items():
-            reached = sorted({levels[number] for number in of_column})
-            if not reached:
-                continue
-            with recording():
-                gradients = torch.autograd.grad(
-                    [self.raw[number] for number in of_column],
-                    [self.leaves[level] for level in reached],
-                    list(of_column.values()),
-                    retain_graph=True)
-            yield OutputGradients(OUTPUTS[column], [
-                LevelGradients(gradient, self.where[level]).on_level()
-                for level, gradient in zip(reached, gradients)
-            ])
+        for some, stacked in alike(cotangents):
+            reached = sorted({levels[number] for number in stacked})
+            gradients = vector_products(
+                [self.raw[number] for number in stacked],
+                [self.leaves[level] for level in reached],
+                list(stacked.values()))
+            for place, column in enumerate(some):
+                yield OutputGradients(OUTPUTS[column], [
+                    LevelGradients(gradient[place], self.where[level])
+                    for level, gradient in zip(reached, gradients)
+                    if gradient is not None
+                ])
 
     def places(self, number: int) -> dict[int, Callable[[int], int]]:
         """Return, for each detection, the flat index in the raw map (n, C) of

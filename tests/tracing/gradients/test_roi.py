@@ -1,5 +1,6 @@
 """Two-stage detectors against plain autograd through their whole graph."""
 from functools import lru_cache
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 
+from mmdet_diffmap.maps.windows import Windows
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.gradients import (
     DenseGradients,
@@ -182,21 +184,23 @@ def test_extractor_that_pools_more_than_expected_takes_the_dense_way(
     compare(model, batch_of(model, random_image(75, 130)))
 
 
-def test_a_level_has_compact_windows_and_long_ones(monkeypatch):
-    """What one long RoI needs is not given to all others."""
-    model = detector('faster')
-    monkeypatch.setattr(crops, 'COMPACT', 16)
-    place_proposals(monkeypatch, model, [
-        [0., 0., 30., 30.], [100., 70., 140., 100.], [3., 40., 145., 50.],
-        [60., 10., 90., 30.]])
-    trace = compare(model, batch_of(model, random_image(110, 147)),
-                    count=None)
-    shapes = {level.windows.shape
-              for gradients in trace.gradients(['score'])
-              for level in gradients.levels if level.windows.level == 0}
-    assert len(shapes) == 2
-    assert max(width for _, width in shapes) > 35
-    assert min(max(shape) for shape in shapes) <= 16
+def test_a_level_has_compact_windows_and_long_ones():
+    """What one long RoI needs is not given to all others, unless that saves
+    little."""
+    inputs = [torch.rand(1, 2, 200, 300)]
+    small = {number: {0: (4 * number, 0, 4 * number + 9, 12)}
+             for number in range(9)}
+    long = {9: {0: (0, 100, 8, 290)}}
+    (compact, ), (wide, ) = (
+        [where.windows for where in crops.windows_of(cells, inputs)]
+        for cells in (small, long))
+    assert compact.shape == (9, 12) and wide.shape == (8, 190)
+    assert [where.windows for where in crops.windows_of(
+        {**small, **long}, inputs)] == [compact, wide]
+    (together, ) = crops.windows_of(
+        {0: small[0], **long, 10: {0: (195, 0, 200, 180)}}, inputs)
+    assert together.windows.shape == (9, 190)
+    assert together.windows.corners == ((0, 0), (0, 100), (191, 0))
 
 
 def test_few_detections_at_a_time_where_memory_is_short(monkeypatch):
@@ -238,11 +242,10 @@ def test_weights_are_those_of_roi_align(data):
                             dim=1)
     rois = torch.cat([torch.zeros(3, 1), corners], dim=1)
     level = torch.rand(1, 2, height, width)
-    samples = crops.most_samples(layer, corners.tolist())
-    rows, columns = (
-        crops.pooling_weights(layer, rois, torch.arange(size).expand(3, -1),
-                              axis, size, samples)
-        for axis, size in enumerate((height, width)))
+    stage = crops.RoIStage(SimpleNamespace(roi_layers=[layer]), None, None)
+    windows = Windows.whole_level(0, (height, width), range(3), level.device)
+    rows, columns = crops.pooling_weights(
+        stage, rois, [(windows, number) for number in range(3)])
     torch.testing.assert_close(
         rows[:, None] @ level @ columns[:, None].mT, layer(level, rois),
         rtol=1e-4, atol=1e-5)
