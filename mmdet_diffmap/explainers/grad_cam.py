@@ -7,15 +7,6 @@ from ..tracing.trace import LevelGradients
 from .gradient_explainer import GradientExplainer
 
 
-def channel_means(level: LevelGradients) -> Tensor:
-    """Compute ``α_k``, the mean of ``∂Y/∂A_k`` over the whole level, shape
-    (n, C).
-
-    Outside its window the gradient is zero, which counts.
-    """
-    return level.gradients.sum(dim=(2, 3)) / level.feature[0].numel()
-
-
 def plus_plus_weights(gradients: Tensor,
                       totals: Tensor,
                       masks: Tensor | float = 1.) -> Tensor:
@@ -68,7 +59,7 @@ class GradCAM(GradientExplainer):
 
     def level_maps(self, level: LevelGradients) -> GridMaps:
         """Weight the channels by their mean gradients."""
-        return weighted_maps(channel_means(level), level)
+        return weighted_maps(level.channel_means(), level)
 
 
 @EXPLAINERS.register_module()

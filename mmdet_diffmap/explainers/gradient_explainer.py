@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..maps.heatmaps import GridMaps, JointMaps
-from ..tracing.trace import LevelGradients, OutputGradients, Trace
+from ..tracing.trace import LevelGradients, OutputGradients, Tolerance, Trace
 from .explainer import JOINT, Explainer
 
 
@@ -27,21 +27,31 @@ class GradientExplainer(Explainer):
             has some influence on every detection. ``frozen``: mean and
             variance are constants; maps are local, and many times faster on
             heads with such layers. Both are the same for heads without.
+        tolerance (float): By how much a map may be off, as a share of its
+            peak, where heads with GroupNorm layers are much faster then. With
+            0, each output has a pass of its own through the whole head.
         **kwargs: See :class:`Explainer`.
     """
     #: The outputs that are explained.
     outputs: Sequence[str] = ('score', )
+    #: Whether the map of each output is normalised by its own peak.
+    normalize_outputs: bool = False
 
     def __init__(self,
                  target_layer: str = 'neck',
                  statistics: str = 'exact',
+                 tolerance: float = 0.002,
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if statistics not in ('exact', 'frozen'):
             raise ValueError('statistics must be exact or frozen, not '
                              f'{statistics}')
+        if not 0 <= tolerance < 1:
+            raise ValueError('tolerance must be 0 or more, and less than 1, '
+                             f'not {tolerance}')
         self.target_layer = target_layer
         self.statistics = statistics
+        self.tolerance = tolerance
 
     def __call__(self, trace: Trace) -> Tensor:
         """Make heat maps of all detections, shape (N, H, W), in [0, 1]."""
@@ -71,7 +81,10 @@ class GradientExplainer(Explainer):
             dict: By that name, the maps of all detections on all levels.
         """
         joint = {name: JointMaps() for name in groups}
-        for gradients in trace.gradients(self.outputs):
+        one_map = list(groups) == [JOINT] and not self.normalize_outputs
+        tolerance = Tolerance(self.tolerance, one_map, self.linear_maps) \
+            if self.tolerance else None
+        for gradients in trace.gradients(self.outputs, tolerance):
             for maps in self.output_maps(gradients):
                 for name, group in groups.items():
                     if gradients.output in group:
@@ -81,6 +94,15 @@ class GradientExplainer(Explainer):
     def output_maps(self, gradients: OutputGradients) -> list[GridMaps]:
         """Make the maps of an output on each level that it depends on."""
         return [self.level_maps(level) for level in gradients.levels]
+
+    def linear_maps(self, level: LevelGradients, output: str) -> Tensor:
+        """Make what the method's maps of an output are made of, linear in the
+        gradients: by this, ``tolerance`` is measured.
+
+        By default ``Σ_k α_k A_k`` with the gradients' means over the level,
+        of which most methods make their weights; shape (n, H, W)."""
+        return (level.channel_means() @ level.feature.flatten(1)).view(
+            -1, *level.windows.grid)
 
     @abstractmethod
     def level_maps(self, level: LevelGradients) -> GridMaps:

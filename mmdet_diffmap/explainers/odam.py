@@ -106,17 +106,25 @@ class ODAM(GradientExplainer):
 
     def output_maps(self, gradients: OutputGradients) -> list[GridMaps]:
         """Make the maps of an output on each level that it depends on."""
-        if self.extents and gradients.output in ('x1', 'y1'):
+        if self.turns(gradients.output):
             gradients = replace(
                 gradients, levels=[-level for level in gradients.levels])
         maps = super().output_maps(gradients)
         return normalize_levels(maps) if self.normalize_outputs else maps
 
+    def linear_maps(self, level: LevelGradients, output: str) -> Tensor:
+        """Compute Eq. 2 without ReLU."""
+        sums = level.feature_sums()
+        return -sums if self.turns(output) else sums
+
+    def turns(self, output: str) -> bool:
+        """Whether an output is explained with the other sign."""
+        return self.extents and output in ('x1', 'y1')
+
     def level_maps(self, level: LevelGradients) -> GridMaps:
         """Compute Eq. 1 and 2 on one level."""
         if not self.smoothing:
-            return level.grid_maps(
-                odam_maps(level.gradients, level.activations))
+            return level.grid_maps(level.feature_sums().relu())
         return GridMaps.of_whole_level(
             torch.cat([
                 odam_maps(smooth(part.spread().gradients, self.smoothing),

@@ -5,7 +5,7 @@ from torch import Tensor
 from ..maps.heatmaps import GridMaps
 from ..registry import EXPLAINERS
 from ..tracing.trace import LevelGradients
-from .grad_cam import channel_means, plus_plus_weights
+from .grad_cam import plus_plus_weights
 from .gradient_explainer import GradientExplainer
 
 
@@ -55,7 +55,7 @@ class SSGradCAM(GradientExplainer):
         """Weight the channels by their mean gradients and sensitivity."""
         return level.grid_maps(
             sensitive_maps(
-                channel_means(level), spatial_sensitivity(level.gradients),
+                level.channel_means(), spatial_sensitivity(level.gradients),
                 level.activations))
 
 

@@ -24,7 +24,7 @@ from .modes import frozen
 from .predicting import plain_detections, predicting
 from .recording import recording
 from .target_layer import TargetLayer
-from .trace import NetworkInput, OutputGradients, Trace
+from .trace import NetworkInput, OutputGradients, Tolerance, Trace
 
 
 class DetectorAdapter:
@@ -197,8 +197,8 @@ def predicting_part(model: Any) -> BaseDetector:
         'predict_on', 'teacher') == 'teacher' else model.student
 
 
-def no_gradients(outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradients]:
+def no_gradients(outputs: Tensor, columns: Sequence[int],
+                 tolerance: Tolerance | None) -> Iterator[OutputGradients]:
     """Raise an error in place of the gradients of a trace without them."""
     raise RuntimeError('the detector was run without gradients: give the '
                        'adapter a target layer')

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -90,6 +91,15 @@ class LevelGradients:
         if each window is the whole level."""
         return self.where.activations
 
+    def feature_sums(self) -> Tensor:
+        """Compute ``Σ_k g_k ∘ A_k`` in the windows, shape (n, h, w)."""
+        return (self.gradients * self.activations).sum(dim=1)
+
+    def channel_means(self) -> Tensor:
+        """Compute the mean of each channel's gradient over the whole level,
+        shape (n, C). Outside of the windows it is zero, which counts."""
+        return self.gradients.sum(dim=(2, 3)) / self.feature[0].numel()
+
     def __neg__(self) -> LevelGradients:
         """Return the gradients of the output with the other sign."""
         return replace(self, gradients=-self.gradients)
@@ -140,6 +150,112 @@ class LevelGradients:
 
 
 @dataclass(frozen=True)
+class Basis:
+    """Gradients of a whole level, of which others are weighted sums.
+
+    Args:
+        gradients (Tensor): Shape (r, C, H, W).
+        feature (Tensor): The whole level ``A``, shape (C, H, W).
+    """
+    gradients: Tensor
+    feature: Tensor
+
+    @cached_property
+    def feature_sums(self) -> Tensor:
+        """``Σ_k g_k ∘ A_k``, shape (r, H, W)."""
+        return torch.stack([(gradient * self.feature).sum(dim=0)
+                            for gradient in self.gradients])
+
+    @cached_property
+    def channel_means(self) -> Tensor:
+        """The means over the level, shape (r, C)."""
+        return self.gradients.mean(dim=(2, 3))
+
+
+class SummedGradients(LevelGradients):
+    """Gradients of n detections that are each a part in a window, and a
+    weighted sum of gradients of the whole level that all share.
+
+    What is linear in the gradients is made of the parts; ``gradients`` are
+    summed when they are asked for.
+
+    Args:
+        local (LevelGradients): The parts in windows.
+        weights (Tensor): Shape (n, r).
+        basis (Basis): What is weighted.
+    """
+
+    def __init__(self, local: LevelGradients, weights: Tensor,
+                 basis: Basis) -> None:
+        where = LevelWindows.whole_level(
+            local.windows.level, local.feature, local.windows.detections)
+        object.__setattr__(self, 'where', where)
+        object.__setattr__(self, 'local', local)
+        object.__setattr__(self, 'weights', weights)
+        object.__setattr__(self, 'basis', basis)
+
+    local: LevelGradients
+    weights: Tensor
+    basis: Basis
+
+    @property
+    def gradients(self) -> Tensor:
+        """``∂Y/∂A`` of the whole level, shape (n, C, H, W)."""
+        shared = (self.weights @ self.basis.gradients.flatten(1)).view(
+            -1, *self.feature.shape)
+        return shared + self.local.spread().gradients
+
+    def feature_sums(self) -> Tensor:
+        shared = (self.weights @ self.basis.feature_sums.flatten(1)).view(
+            -1, *self.windows.grid)
+        return shared + self.windows_spread(self.local.feature_sums())
+
+    def windows_spread(self, values: Tensor) -> Tensor:
+        """Put values in the windows of the parts on the whole level."""
+        return self.local.windows.spread(values)
+
+    def channel_means(self) -> Tensor:
+        return self.weights @ self.basis.channel_means + \
+            self.local.channel_means()
+
+    def __neg__(self) -> SummedGradients:
+        return SummedGradients(-self.local, -self.weights, self.basis)
+
+    def spread(self) -> SummedGradients:
+        return self
+
+    def take(self, numbers: Sequence[int]) -> SummedGradients:
+        return SummedGradients(
+            self.local.take(numbers), self.weights[list(numbers)], self.basis)
+
+    def as_level(self, level: int) -> SummedGradients:
+        return SummedGradients(
+            self.local.as_level(level), self.weights, self.basis)
+
+    def renumbered(self, detections: Sequence[int]) -> SummedGradients:
+        return SummedGradients(
+            self.local.renumbered(detections), self.weights, self.basis)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """By how much the maps of a method may be off.
+
+    Args:
+        share (float): Of each map's peak, more than 0.
+        joint (bool): Whether the maps of all outputs are shown as one, which
+            has one peak.
+        measure (Callable): Makes of gradients, and the name of their output,
+            what its maps are made of, and is linear in them:
+            (:class:`LevelGradients`, output) -> (n, H, W). What is below zero
+            is not shown.
+    """
+    share: float
+    joint: bool
+    measure: Callable[[LevelGradients, str], Tensor]
+
+
+@dataclass(frozen=True)
 class OutputGradients:
     """The gradients of one output of some detections.
 
@@ -153,10 +269,12 @@ class OutputGradients:
 
 
 #: How gradients are computed: (outputs (N, 5) with a graph, indices of the
-#: columns wanted) -> the gradients of all detections and columns, in any
-#: order; without those of outputs that depend on nothing, such as a
-#: coordinate clipped at the image's edge.
-GradientSource = Callable[[Tensor, Sequence[int]], Iterator[OutputGradients]]
+#: columns wanted, what they may be off by; None for rounding alone) -> the
+#: gradients of all detections and columns, in any order; without those of
+#: outputs that depend on nothing, such as a coordinate clipped at the image's
+#: edge.
+GradientSource = Callable[[Tensor, Sequence[int], 'Tolerance | None'],
+                          Iterator[OutputGradients]]
 
 
 @dataclass(frozen=True)
@@ -236,8 +354,10 @@ class Trace:
             self, detections=self.detections[keep], outputs=outputs)
 
     def gradients(
-            self,
-            outputs: Sequence[str] = OUTPUTS) -> Iterator[OutputGradients]:
+        self,
+        outputs: Sequence[str] = OUTPUTS,
+        tolerance: Tolerance | None = None
+    ) -> Iterator[OutputGradients]:
         """Compute the gradients of some outputs of all detections.
 
         Gradients are made as they are asked for, of many detections at a
@@ -246,6 +366,8 @@ class Trace:
 
         Args:
             outputs (Sequence[str]): Some of ``OUTPUTS``, and ``mask``.
+            tolerance (Tolerance, optional): By how much maps may be off, where
+                that is faster. Defaults to rounding alone.
 
         Yields:
             OutputGradients: The gradients of one output and some detections;
@@ -258,20 +380,21 @@ class Trace:
                 output; it says where.
         """
         check_outputs(outputs)
-        return in_turns(self._gradients(outputs))
+        return in_turns(self._gradients(outputs, tolerance))
 
-    def _gradients(self, outputs: Sequence[str]) -> Iterator[OutputGradients]:
+    def _gradients(self, outputs: Sequence[str], tolerance: Tolerance | None
+                   ) -> Iterator[OutputGradients]:
         if MASK in outputs:
             if self.masks is None:
                 raise ValueError(
                     'this detector has no masks that can be explained: the '
                     'output mask is that of Mask R-CNN')
             yield from self.masks(self.detections.labels)(
-                self.outputs.detach(), ())
+                self.outputs.detach(), (), tolerance)
         columns = [OUTPUTS.index(output) for output in outputs
                    if output != MASK]
         reaching = set()
-        for gradients in self.source(self.outputs, columns):
+        for gradients in self.source(self.outputs, columns, tolerance):
             reaching.add(gradients.output)
             yield gradients
         self._check_lost(outputs, reaching)

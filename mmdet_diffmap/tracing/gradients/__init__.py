@@ -2,6 +2,7 @@
 """Strategies for ``∂Y/∂A``: one file each, all of them a
 :data:`~mmdet_diffmap.tracing.trace.GradientSource`. ``heads/`` chooses."""
 from .attention import fused_attention
+from .coupled import CoupledGradients
 from .crops import RoIStage
 from .dense import DenseGradients
 from .group_norm import FrozenStatistics
@@ -13,7 +14,7 @@ from .whole import WholeGradients
 from .window import WindowGradients
 
 __all__ = [
-    'DenseGradients', 'FrozenStatistics', 'MaskGradients', 'ReceptiveField',
-    'RoIGradients', 'RoIStage', 'Upstream', 'WholeGradients',
+    'CoupledGradients', 'DenseGradients', 'FrozenStatistics', 'MaskGradients',
+    'ReceptiveField', 'RoIGradients', 'RoIStage', 'Upstream', 'WholeGradients',
     'WindowGradients', 'fused_attention', 'receptive_field'
 ]

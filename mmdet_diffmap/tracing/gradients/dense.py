@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..recording import recording
-from ..trace import OUTPUTS, OutputGradients
+from ..trace import OUTPUTS, OutputGradients, Tolerance
 from .agreement import agree
 from .jacobian import RawPart, Row, SparseJacobian
 from .products import Products, batch_size
@@ -36,8 +36,12 @@ class DenseGradients:
     raw: list[Tensor]
     cut: list[Tensor]
 
-    def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradients]:
+    def __call__(
+        self,
+        outputs: Tensor,
+        columns: Sequence[int],
+        tolerance: Tolerance | None = None
+    ) -> Iterator[OutputGradients]:
         jacobian = SparseJacobian.of(outputs, self.cut, columns)
         # rows that need the same raw maps go the same way through the head
         kinds: dict[tuple[int, ...], list[Row]] = {}

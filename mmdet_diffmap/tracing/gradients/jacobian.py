@@ -96,6 +96,11 @@ class SparseJacobian:
     indices: list[int]
     values: Tensor
 
+    @property
+    def detections(self) -> int:
+        """The number of detections."""
+        return 1 + max((detection for detection, _ in self.rows), default=-1)
+
     @classmethod
     def of(cls, outputs: Tensor, raw: Sequence[Tensor],
            columns: Sequence[int]) -> SparseJacobian:

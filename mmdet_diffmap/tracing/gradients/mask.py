@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..recording import recording
-from ..trace import MASK, OutputGradients
+from ..trace import MASK, OutputGradients, Tolerance
 from .crops import RoIStage
 from .roi import RoIGradients, RoIRun
 
@@ -33,8 +33,12 @@ class MaskGradients:
     threshold: float
     labels: Tensor
 
-    def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradients]:
+    def __call__(
+        self,
+        outputs: Tensor,
+        columns: Sequence[int],
+        tolerance: Tolerance | None = None
+    ) -> Iterator[OutputGradients]:
         boxes = outputs.detach()[:, 1:5]
         stage = replace(
             self.stage, rois=torch.cat([boxes[:, :1] * 0, boxes], 1), raw=[0])

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from ..modes import evaluation_mode
 from ..recording import recording
-from ..trace import OUTPUTS, LevelGradients, LevelWindows, OutputGradients
+from ..trace import (
+    OUTPUTS,
+    LevelGradients,
+    LevelWindows,
+    OutputGradients,
+    Tolerance,
+)
 from .agreement import agree
 from .crops import (
     PooledWindows,
@@ -56,8 +62,12 @@ class RoIGradients:
     def inputs(self) -> list[Tensor]:
         return self.stages[-1].inputs
 
-    def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradients]:
+    def __call__(
+        self,
+        outputs: Tensor,
+        columns: Sequence[int],
+        tolerance: Tolerance | None = None
+    ) -> Iterator[OutputGradients]:
         jacobian = SparseJacobian.of(outputs, self.cut, columns)
         elsewhere = []
         rois: dict[int, list[int | None]] = {}

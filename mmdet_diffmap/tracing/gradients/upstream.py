@@ -16,6 +16,7 @@ from ..trace import (
     LevelGradients,
     LevelWindows,
     OutputGradients,
+    Tolerance,
 )
 
 
@@ -37,8 +38,12 @@ class Upstream:
     inputs: list[Tensor]
     target: CapturedLayer
 
-    def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradients]:
+    def __call__(
+        self,
+        outputs: Tensor,
+        columns: Sequence[int],
+        tolerance: Tolerance | None = None
+    ) -> Iterator[OutputGradients]:
         past_head = depend([outputs], self.target.leaves)
         same = [self.target.index_of(level) for level in self.inputs]
         through = past_head or any(
@@ -46,7 +51,7 @@ class Upstream:
             for level, maps in zip(same, self.inputs))
         waiting = {(detection, OUTPUTS[column])
                    for detection in range(len(outputs)) for column in columns}
-        for gradients in self.source(outputs, columns):
+        for gradients in self.source(outputs, columns, tolerance):
             if not through:
                 levels = [part.as_level(level) for part in gradients.levels
                           if (level := same[part.windows.level]) is not None]

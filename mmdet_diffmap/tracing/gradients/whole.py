@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..recording import recording
-from ..trace import OUTPUTS, OutputGradients
+from ..trace import OUTPUTS, OutputGradients, Tolerance
 from .upstream import level_gradients
 
 
@@ -23,8 +23,12 @@ class WholeGradients:
     """
     features: list[Tensor]
 
-    def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradients]:
+    def __call__(
+        self,
+        outputs: Tensor,
+        columns: Sequence[int],
+        tolerance: Tolerance | None = None
+    ) -> Iterator[OutputGradients]:
         if not outputs.requires_grad:
             return
         for detection in range(len(outputs)):

@@ -2,7 +2,7 @@
 """Gradients of convolutional heads, from small squares of the levels."""
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +15,17 @@ from ...maps.windows import Windows
 from ..modes import evaluation_mode
 from ..nested import flat_tensors
 from ..recording import recording
-from ..trace import OUTPUTS, LevelGradients, LevelWindows, OutputGradients
+from ..trace import (
+    OUTPUTS,
+    LevelGradients,
+    LevelWindows,
+    OutputGradients,
+    Tolerance,
+)
 from .agreement import agree
 from .dense import DenseGradients, again
-from .group_norm import FrozenStatistics
-from .jacobian import RawPart, SparseJacobian, alike
+from .group_norm import FrozenStatistics, Watch
+from .jacobian import Cotangents, RawPart, SparseJacobian, alike
 from .products import vector_products
 from .receptive_field import ReceptiveField, forget, unpadded, zero_outside
 
@@ -70,12 +76,33 @@ class WindowGradients:
     field: ReceptiveField
     statistics: FrozenStatistics | None = None
 
-    def __call__(self, outputs: Tensor,
-                 columns: Sequence[int]) -> Iterator[OutputGradients]:
+    def __call__(
+        self,
+        outputs: Tensor,
+        columns: Sequence[int],
+        tolerance: Tolerance | None = None
+    ) -> Iterator[OutputGradients]:
         jacobian = SparseJacobian.of(outputs, self.cut, columns)
+        levels, elsewhere = self.places(jacobian, columns)
+        for some in self.chunks(levels):
+            run = WindowRun.of(self, some)
+            if run.agrees():
+                yield from run.differentiate(jacobian, columns)
+            else:
+                forget(self.head)
+                elsewhere += run.detections
+            del run  # its graph, before the next one
+        if elsewhere:
+            yield from self.dense(outputs, columns, elsewhere)
+
+    def places(
+        self, jacobian: SparseJacobian, columns: Sequence[int]
+    ) -> tuple[dict[int, dict[int, Location]], list[int]]:
+        """Return where detections come from, by level and detection; and
+        those that come from several places."""
         levels: dict[int, dict[int, Location]] = {}
         elsewhere = []
-        for detection in range(len(outputs)):
+        for detection in range(jacobian.detections):
             locations = self.locations(
                 jacobian.raw_elements(detection, columns))
             if len(locations) > 1:
@@ -83,17 +110,7 @@ class WindowGradients:
             elif locations:
                 location = locations.pop()
                 levels.setdefault(location.level, {})[detection] = location
-        for some in self.chunks(levels):
-            run = WindowRun.of(self, some)
-            if run.agrees():
-                yield from run.differentiate(jacobian, columns)
-            else:
-                forget(self.head)
-                elsewhere += [detection for of_level in some.values()
-                              for detection in of_level]
-            del run  # its graph, before the next one
-        if elsewhere:
-            yield from self.dense(outputs, columns, elsewhere)
+        return levels, elsewhere
 
     def locations(self, elements: set[tuple[int, int]]) -> set[Location]:
         """Return where elements of the raw maps lie."""
@@ -152,6 +169,8 @@ class WindowRun:
             places.
         leaves (dict[int, Tensor]): By level, the features in them, (n, C,
             side, side), leaves of the graph.
+        lengths (dict[int, int]): By level, the length of the batch that the
+            head got: n, or more, so that no two levels have the same.
         raw (dict[int, Tensor]): The raw maps at the windows' middles, each
             (n, C).
     """
@@ -159,12 +178,20 @@ class WindowRun:
     locations: dict[int, dict[int, Location]]
     where: dict[int, LevelWindows]
     leaves: dict[int, Tensor]
+    lengths: dict[int, int]
     raw: dict[int, Tensor]
 
     @classmethod
     def of(cls, gradients: WindowGradients,
-           locations: dict[int, dict[int, Location]]) -> WindowRun:
-        """Run the head on the windows of all levels at once."""
+           locations: dict[int, dict[int, Location]],
+           watch: Watch | None = None) -> WindowRun:
+        """Run the head on the windows of all levels at once.
+
+        Args:
+            gradients (WindowGradients): Whose head it is.
+            locations (dict): By level and detection.
+            watch (Callable, optional): See :meth:`FrozenStatistics.replay`.
+        """
         inputs, field = gradients.inputs, gradients.field
         side = 2 * field.radius + 1
         where = {
@@ -173,7 +200,7 @@ class WindowRun:
             for level, of_level in locations.items()
         }
         inside: dict[int, Tensor] = {}
-        lengths: set[int] = set()
+        lengths: dict[int, int] = {}
         leaves = {}
         with ExitStack() as stack:
             stack.enter_context(recording())
@@ -183,8 +210,8 @@ class WindowRun:
             for level, level_windows in where.items():
                 leaf = level_windows.activations.detach().requires_grad_()
                 leaves[level] = leaf
-                batch = of_other_length(leaf, lengths)
-                lengths.add(len(batch))
+                batch = of_other_length(leaf, lengths.values())
+                lengths[level] = len(batch)
                 if level_windows.windows.reach_over:
                     mask = of_length(level_windows.windows.inside[:, None],
                                      len(batch)).to(leaf)
@@ -196,7 +223,7 @@ class WindowRun:
             if field.shrinks:
                 stack.enter_context(unpadded(gradients.head))
             if gradients.statistics:
-                stack.enter_context(gradients.statistics.replay())
+                stack.enter_context(gradients.statistics.replay(watch))
             maps = flat_tensors(gradients.head.forward(tuple(batches)))
             raw = {
                 number: raw_map[:len(where[level].windows), :,
@@ -204,7 +231,13 @@ class WindowRun:
                 for number, (raw_map, level) in enumerate(
                     zip(maps, field.levels)) if level in where
             }
-        return cls(gradients, locations, where, leaves, raw)
+        return cls(gradients, locations, where, leaves, lengths, raw)
+
+    @property
+    def detections(self) -> list[int]:
+        """Those of all levels."""
+        return [detection for of_level in self.locations.values()
+                for detection in of_level]
 
     def agrees(self) -> bool:
         """Whether windows give the same raw maps at the detections' places as
@@ -225,13 +258,8 @@ class WindowRun:
     def differentiate(self, jacobian: SparseJacobian,
                       columns: Sequence[int]) -> Iterator[OutputGradients]:
         """Go back through the run, once for each column."""
-        cotangents = jacobian.cotangents(columns, {
-            number: RawPart(raw_map.shape, self.places(number))
-            for number, raw_map in self.raw.items()
-        })
-        levels = self.gradients.field.levels
-        for some, stacked in alike(cotangents):
-            reached = sorted({levels[number] for number in stacked})
+        for some, stacked in alike(self.cotangents(jacobian, columns)):
+            reached = self.levels_of(stacked)
             gradients = vector_products(
                 [self.raw[number] for number in stacked],
                 [self.leaves[level] for level in reached],
@@ -242,6 +270,19 @@ class WindowRun:
                     for level, gradient in zip(reached, gradients)
                     if gradient is not None
                 ])
+
+    def cotangents(self, jacobian: SparseJacobian,
+                   columns: Sequence[int]) -> dict[int, Cotangents]:
+        """Return ``∂Y/∂R`` of the run's raw maps, by column."""
+        return jacobian.cotangents(columns, {
+            number: RawPart(raw_map.shape, self.places(number))
+            for number, raw_map in self.raw.items()
+        })
+
+    def levels_of(self, numbers: Iterable[int]) -> list[int]:
+        """List the levels on which some raw maps depend."""
+        levels = self.gradients.field.levels
+        return sorted({levels[number] for number in numbers})
 
     def places(self, number: int) -> dict[int, Callable[[int], int]]:
         """Return, for each detection, the flat index in the raw map (n, C) of

@@ -9,6 +9,7 @@ from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
 
 from ..gradients import (
+    CoupledGradients,
     DenseGradients,
     FrozenStatistics,
     ReceptiveField,
@@ -44,8 +45,9 @@ class LevelHeadRun(HeadRun):
         super().__init__(model, [head])
         self.head = head
         self.inside = any(module is target for module in head.modules())
-        self.statistics = FrozenStatistics(head) if statistics == 'frozen' \
-            else None
+        self.frozen = statistics == 'frozen'
+        statistics_of = FrozenStatistics(head)
+        self.statistics = statistics_of if statistics_of.layers else None
         self.field: ReceptiveField | None = None
         self.running = ExitStack()
 
@@ -65,6 +67,9 @@ class LevelHeadRun(HeadRun):
             return Upstream(dense, target.leaves, target)
         windows = WindowGradients(self.head, self.inputs, self.cut, self.field,
                                   self.statistics)
+        if self.recorded:
+            return Upstream(CoupledGradients(windows, self.raw), self.inputs,
+                            target)
         return Upstream(windows, self.inputs, target)
 
     def hook(self, stack: ExitStack) -> None:
@@ -92,13 +97,26 @@ class LevelHeadRun(HeadRun):
     def _choose(self, levels: Sequence[Tensor]) -> None:
         """Choose the strategy for the levels that the head is about to
         get."""
-        frozen = self.statistics is not None
-        self.field = None if self.inside else receptive_field(
-            self.head, levels, frozen)
+        self.field = self.field_of(levels, self.frozen)
+        coupled = False
+        if self.field is None and not self.frozen and \
+                self.statistics is not None:
+            self.field = self.field_of(levels, frozen=True)
+            coupled = self.field is not None
         if self.field is not None:
             self.inputs = list(levels)
+        if self.field is not None and not coupled:
             self.run_without_record()
-            if self.statistics is not None:
-                self.running.enter_context(self.statistics.record())
-        elif self.statistics is not None:
-            self.running.enter_context(self.statistics.held())
+        if self.statistics is not None:
+            if self.field is not None:
+                self.running.enter_context(
+                    self.statistics.record(keep=coupled))
+            elif self.frozen:
+                self.running.enter_context(self.statistics.held())
+
+    def field_of(self, levels: Sequence[Tensor],
+                 frozen: bool) -> ReceptiveField | None:
+        """Return what of the levels a location sees, see
+        :func:`receptive_field`."""
+        return None if self.inside else receptive_field(
+            self.head, levels, frozen)
