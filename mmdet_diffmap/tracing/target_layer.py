@@ -1,14 +1,17 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The feature maps that are explained, by the path of their module."""
+import math
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from .nested import map_tensors
+from ..maps.image_frame import Shape
+from .nested import all_tensors, map_tensors
 from .recording import Recorder
 
 PATH = re.compile(r'(?P<path>[\w.]+)(\[(?P<index>\d+)\])?')
@@ -43,7 +46,9 @@ class TargetLayer:
         name (str): Path of the module from the model, such as ``neck``,
             ``backbone.layer4`` or ``neck.fpn_convs.0``. ``neck[0]`` takes the
             first of its maps alone. In a detector without a neck, whose head
-            gets the maps of the backbone, ``neck`` means the backbone.
+            gets the maps of the backbone, ``neck`` means the backbone. The
+            tokens of a transformer's ``encoder`` are laid out as the maps
+            that they come from.
 
     Raises:
         ValueError: If the model has no such module.
@@ -60,6 +65,9 @@ class TargetLayer:
         if path == 'neck' and getattr(model, 'neck', None) is None:
             path = 'backbone'
         self.module = find_module(model, path)
+        # tokens come from the last map of the neck
+        self.maps_of_tokens: Any = getattr(model, 'neck', None) or getattr(
+            model, 'backbone', self.module)
 
     @contextmanager
     def capture(self, recorder: Recorder) -> Iterator[CapturedLayer]:
@@ -73,6 +81,7 @@ class TargetLayer:
         """
         captured = CapturedLayer()
         seen = 0
+        last_map: list[Shape] = []
 
         def replace(tensor: Tensor) -> Tensor:
             nonlocal seen
@@ -84,15 +93,31 @@ class TargetLayer:
             captured.handed.append(leaf.clone())  # may be changed in place
             return captured.handed[-1]
 
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any,
+                 output: Any) -> Any:
             recorder.target_layer_ran()
-            return map_tensors(replace, output)
+            grids = grids_of(output, kwargs, last_map)
+            if not grids:
+                return map_tensors(replace, output)
+            return torch.cat([
+                replace(tokens.mT.unflatten(2, grid)).flatten(2).mT
+                for tokens, grid in zip(
+                    output.split([math.prod(grid) for grid in grids], dim=1),
+                    grids)
+            ], dim=1)
 
-        handle = self.module.register_forward_hook(hook)
-        try:
+        def note(module: nn.Module, args: Any, output: Any) -> None:
+            maps = [each for each in all_tensors(output) if each.dim() == 4]
+            last_map[:] = [(each.shape[2], each.shape[3])
+                           for each in maps[-1:]]
+
+        with ExitStack() as stack:
+            stack.callback(self.module.register_forward_hook(
+                hook, with_kwargs=True).remove)
+            if self.maps_of_tokens is not self.module:
+                stack.callback(
+                    self.maps_of_tokens.register_forward_hook(note).remove)
             yield captured
-        finally:
-            handle.remove()
 
     def check(self, features: list[Tensor], results: list[Tensor],
               lost: Callable[[], str]) -> None:
@@ -106,7 +131,7 @@ class TargetLayer:
         if any(len(shape) != 4 or shape[0] != 1 for shape in shapes):
             raise ValueError(
                 f'target layer {self.name!r} gives {shapes}, not feature maps '
-                'of shape (1, channels, height, width)')
+                'of shape (1, channels, height, width), nor tokens of maps')
         if not depend(results, features):
             if place := lost():
                 raise RuntimeError('the detector loses the gradient of its '
@@ -114,6 +139,28 @@ class TargetLayer:
                                    'needs no gradient')
             raise ValueError('no detection depends on target layer '
                              f'{self.name!r}')
+
+
+def grids_of(output: Any, kwargs: Mapping[str, Any],
+             last_map: Sequence[Shape]) -> list[Shape]:
+    """Return the grids whose cells a module's output are, as tokens; none if
+    it is something else.
+
+    Args:
+        output (Any): The output; tokens have shape (1, cells, channels).
+        kwargs (Mapping): What the module got. Encoders of several levels get
+            ``spatial_shapes``, the grids of all levels.
+        last_map (Sequence): The grid of the neck's last map, if it has run:
+            that of encoders of a single level.
+    """
+    if not isinstance(output, Tensor) or output.dim() != 3 or \
+            len(output) != 1:
+        return []
+    given = kwargs.get('spatial_shapes')
+    grids = list(last_map) if given is None else [
+        (int(height), int(width)) for height, width in given.tolist()
+    ]
+    return grids if sum(map(math.prod, grids)) == output.shape[1] else []
 
 
 def depend(results: list[Tensor], leaves: list[Tensor]) -> bool:

@@ -133,7 +133,7 @@ def test_window_of_a_gradient_is_enough(linear):
         0, tuple(feature.shape[1:]), (0, ), ((2, 0), ), (3, 3),
         feature.device))
 
-    def windows(outputs, columns):
+    def windows(outputs, columns, tolerance):
         for column in columns:
             yield OutputGradients(OUTPUTS[column], [
                 LevelGradients(gradient[column, None, :, 2:5, :3], where)])
@@ -148,5 +148,5 @@ def test_window_of_a_gradient_is_enough(linear):
 def test_output_without_any_path(linear):
     gradient, feature = linear
     trace = linear_trace(gradient, feature)
-    empty = replace(trace, source=lambda outputs, columns: iter(()))
+    empty = replace(trace, source=lambda outputs, columns, tolerance: iter(()))
     assert not run(empty).any()

@@ -61,7 +61,7 @@ def test_parts_of_gradients_are_the_gradients(level):
 def test_selection_and_columns():
     asked = []
 
-    def source(outputs, columns):
+    def source(outputs, columns, tolerance):
         asked.append((outputs, columns))
         yield OutputGradients('y2', [LevelGradients(
             torch.ones(1, 2, 3, 3),

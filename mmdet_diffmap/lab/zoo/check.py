@@ -21,6 +21,7 @@ from ...explainers import ODAM
 from ...io.checkpoint import first_line
 from ...tracing.detector import DetectorAdapter
 from ...tracing.gradients import (
+    CoupledGradients,
     DenseGradients,
     RoIGradients,
     Upstream,
@@ -41,6 +42,7 @@ TOLERANCES = (1e-3, 1e-6)
 STRATEGIES = {
     WindowGradients: 'window',
     RoIGradients: 'roi',
+    CoupledGradients: 'coupled',
     DenseGradients: 'dense',
     WholeGradients: 'whole',
 }

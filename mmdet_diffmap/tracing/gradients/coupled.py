@@ -337,19 +337,18 @@ class Rows:
         self.values = values
         u, sizes, self.directions = torch.linalg.svd(values,
                                                      full_matrices=False)
-        self.smallest = 1e-6 * float(sizes.max()) if smallest is None else \
-            smallest
+        known = sizes.tolist()
+        self.smallest = 1e-6 * max(known) if smallest is None else smallest
+        self.rank = sum(size > self.smallest for size in known)
         self.sizes = sizes * (sizes > self.smallest)
-        self.rank = int(self.sizes.count_nonzero())
         # the squared length of each row, in each direction and all after it
-        self.tails = (u * self.sizes).square().flip(1).cumsum(dim=1).flip(1)
+        tails = (u * self.sizes).square().flip(1).cumsum(dim=1).flip(1)
+        self.lengths = tails.amax(dim=0).sqrt().tolist()
 
     def longest(self, rank: int = 0) -> float:
         """Return the length of the longest row without its parts in the first
         directions."""
-        if rank >= self.rank:
-            return 0.
-        return float(self.tails[:, rank].max())**0.5
+        return self.lengths[rank] if rank < self.rank else 0.
 
     def sample(self) -> Tensor:
         """Return a random direction, shape (1, numbers): the sum of all rows

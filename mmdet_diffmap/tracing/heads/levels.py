@@ -100,7 +100,8 @@ class LevelHeadRun(HeadRun):
         self.field = self.field_of(levels, self.frozen)
         coupled = False
         if self.field is None and not self.frozen and \
-                self.statistics is not None:
+                self.statistics is not None and \
+                all(level.requires_grad for level in levels):
             self.field = self.field_of(levels, frozen=True)
             coupled = self.field is not None
         if self.field is not None:

@@ -23,7 +23,7 @@ from mmdet_diffmap.tracing.trace import OUTPUTS
 #: Folders of detectors that have little in common, and how their gradients
 #: are found.
 UNLIKE = {
-    'atss': 'dense',  # group normalisation
+    'atss': 'coupled',  # group normalisation
     'centernet': 'window',  # a heat map of centres
     'dcnv2': 'roi',  # deformable convolution
     'mask_rcnn': 'roi',  # masks
@@ -35,7 +35,7 @@ SLOW = {
     'deformable_detr': 'dense',  # deformable attention
     'faster_rcnn': 'roi',  # no neck
     'htc': 'whole',  # stages that hand on features
-    'paa': 'dense',  # boxes that vote
+    'paa': 'coupled',  # boxes that vote
     'sabl': 'roi',  # sides of boxes in buckets
     'soft_teacher': 'roi',  # a detector in a detector
     'ssd': 'window',  # whose head mmdet 3.3.0 has broken
@@ -118,8 +118,8 @@ def trace():
 def changed(trace, factor, output='score'):
     """Return a trace whose second detection has other gradients of one
     output."""
-    def source(outputs, columns):
-        for gradient in trace.source(outputs, columns):
+    def source(outputs, columns, tolerance):
+        for gradient in trace.source(outputs, columns, tolerance):
             if gradient.output == output:
                 gradient = replace(gradient, levels=[
                     replace(level, gradients=torch.stack([
@@ -136,9 +136,9 @@ def test_wrong_gradients_are_found(trace, output):
     assert largest_difference(trace, trace, OUTPUTS) == 0
     assert largest_difference(changed(trace, 1.25, output), trace, OUTPUTS) \
         == pytest.approx(0.25, rel=1e-3)
-    missing = replace(trace, source=lambda outputs, columns: (
+    missing = replace(trace, source=lambda outputs, columns, tolerance: (
         replace(gradient, levels=[])
-        for gradient in trace.source(outputs, columns)))
+        for gradient in trace.source(outputs, columns, tolerance)))
     assert largest_difference(missing, trace, OUTPUTS) == pytest.approx(1)
     with pytest.raises(WrongError, match='a score has no gradient'):
         largest_difference(trace, changed(trace, 0), OUTPUTS)

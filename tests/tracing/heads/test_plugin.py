@@ -10,7 +10,7 @@ from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.registry import HEAD_RUNS
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.gradients import (
-    DenseGradients,
+    CoupledGradients,
     WholeGradients,
     WindowGradients,
 )
@@ -70,7 +70,7 @@ def test_without_the_plugin_all_is_traced(finding):
 
 
 @pytest.mark.parametrize('statistics, source', [
-    ('exact', DenseGradients), ('frozen', WindowGradients)])
+    ('exact', CoupledGradients), ('frozen', WindowGradients)])
 def test_the_plugin_gives_the_fast_way(finding, plugin, statistics, source):
     data = image_pipeline(demo_detector())(SCENE).batch
     trace = DetectorAdapter(finding, 'neck', statistics).trace(data)
