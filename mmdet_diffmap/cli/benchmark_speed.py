@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from ..explainers import build_explainer
 from ..io.files import replacing
 from ..lab.speed import (
     Bench,
+    CountedOperations,
     Speed,
     coco_boxes,
     input_batch,
@@ -98,6 +100,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='N',
         help='run the naive loop for at most so many objects, and scale its '
         'time up; 0 leaves it out; default: 10')
+    parser.add_argument(
+        '--operations',
+        action='store_true',
+        help='count operations instead of measuring times: what a GPU starts '
+        'one by one')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
     parser.add_argument('--json', help='write all figures into this file')
     options.add_detector_options(parser)
@@ -168,6 +175,22 @@ def print_speeds(console: Console, title: str, speeds: list[Speed]) -> None:
         speed.naive_objects < speed.objects for speed in speeds) else '')
 
 
+def print_operations(console: Console, title: str,
+                     counted: list[CountedOperations]) -> None:
+    table = Table(title=title)
+    for column in ('objects', 'forward', '+ trace', '+ explain', 'total',
+                   'waits'):
+        table.add_column(column, justify='right')
+    for each in counted:
+        waits = each.trace.waits + each.explain.waits
+        table.add_row(
+            str(each.objects), str(each.forward.total), str(each.trace.total),
+            str(each.explain.total), str(each.total), str(waits))
+    console.print(table)
+    console.print('operations without views; waits: those among the added '
+                  'ones for which the processor waits')
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``--help``."""
     args = parse_args(argv)
@@ -190,10 +213,16 @@ def measure(args: argparse.Namespace) -> int:
         0, 256, (*args.image_size, 3), dtype=np.uint8)
     bench = Bench(detector, input_batch(image, tuple(args.input_size)), boxes,
                   args.repeat, args.naive_objects)
-    results = {}
+    results: dict[str, list[dict[str, Any]]] = {}
     for name, explainer in explainers.items():
+        title = f'{args.config}, {name}'
+        if args.operations:
+            counted = list(bench.operations(explainer, args.num_objects))
+            print_operations(console, title, counted)
+            results[name] = [asdict(each) for each in counted]
+            continue
         speeds = list(bench.measure(explainer, args.num_objects))
-        print_speeds(console, f'{args.config}, {name}', speeds)
+        print_speeds(console, title, speeds)
         results[name] = [speed.as_dict() for speed in speeds]
     if args.json:
         device = next(detector.parameters()).device

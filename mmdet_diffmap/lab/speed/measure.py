@@ -20,6 +20,7 @@ from ...tracing.detector import DetectorAdapter
 from ...tracing.heads import WholeRun
 from ...tracing.measuring import clock, peak_memory
 from ...tracing.trace import Trace
+from .operations import Operations, count_operations
 from .planting import planted
 
 
@@ -79,6 +80,28 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class CountedOperations:
+    """The operations of an explanation.
+
+    Args:
+        objects (int): How many objects were explained.
+        forward (Operations): Of the detector's own forward pass.
+        trace (Operations): What a forward pass that can be explained adds to
+            it.
+        explain (Operations): Of all that comes after it.
+    """
+    objects: int
+    forward: Operations
+    trace: Operations
+    explain: Operations
+
+    @property
+    def total(self) -> int:
+        """All of them, the forward pass too."""
+        return self.forward.total + self.trace.total + self.explain.total
+
+
+@dataclass(frozen=True)
 class Bench:
     """The measurement of a detector on an image with planted objects.
 
@@ -131,6 +154,23 @@ class Bench:
                 difference=max(differences),
                 differences=differences if few else [])
 
+    def operations(self, explainer: Explainer,
+                   counts: Sequence[int]) -> Iterator[CountedOperations]:
+        """Count the operations of an explanation for several numbers of
+        objects."""
+        adapter = DetectorAdapter(self.model, explainer.target_layer,
+                                  explainer.statistics)
+        for count in counts:
+            self._explain(adapter, explainer, count)  # probes and caches
+            with planted(self.model, self.boxes[:count],
+                         input_shape(self.data)):
+                forward = count_operations(self._forward)
+            traced = count_operations(self._trace, adapter, count)
+            explained = count_operations(
+                explainer, self._trace(adapter, count))
+            yield CountedOperations(count, forward, traced - forward,
+                                    explained)
+
     def _naive(self, adapter: DetectorAdapter, explainer: Explainer,
                count: int) -> tuple[float, list[float]]:
         """Return the time of the naive loop, and for each object the largest
@@ -155,7 +195,8 @@ class Bench:
         trace = trace.select(order[:count])
         if len(trace) != count:
             raise ValueError(f'the detector finds {len(trace)} objects where '
-                             f'{count} were planted')
+                             f'{count} were planted: two may lie at one '
+                             'place, so choose others by another seed')
         return trace
 
     def _explain(self, adapter: DetectorAdapter, explainer: Explainer,

@@ -113,32 +113,54 @@ class PooledWindows:
                                pooling.rois).flatten(1)))
         return pairs
 
+    def way_back(self) -> WayBack:
+        """Return the way back through the pooling, for several outputs."""
+        channels = len(self.where.feature)
+        return WayBack(self, [
+            (weights.rows.mT[:, None].expand(-1, channels, -1, -1
+                                             ).flatten(0, 1),
+             weights.columns[:, None].expand(-1, channels, -1, -1
+                                             ).flatten(0, 1))
+            for weights in self.poolings
+        ])
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """The way back through a pooling.
+
+    Args:
+        pooled (PooledWindows): The pooling.
+        weights (list[tuple]): For each stage, the weights of rows and of
+            columns, for each RoI and channel.
+    """
+    pooled: PooledWindows
+    weights: list[tuple[Tensor, Tensor]]
+
     def gradients(self, pooled: Sequence[Tensor | None]) -> Tensor:
-        """Go back through the pooling.
+        """Return the gradient in the windows, (n, C, h, w).
 
         Args:
             pooled (Sequence[Tensor | None]): For each stage, the gradient of
                 its pooled features; None where there is no path.
-
-        Returns:
-            Tensor: The gradient in the windows, (n, C, h, w).
         """
-        windows = self.where.windows
+        where = self.pooled.where
+        shape = len(where.feature), *where.windows.shape
         total = None
-        for pooling in self.poolings:
+        for pooling, (rows, columns) in zip(self.pooled.poolings,
+                                            self.weights):
             gradient = pooled[pooling.stage]
             if gradient is None:
                 continue
-            part = pooling.rows[:, None].mT @ some(gradient, pooling.rois) @ \
-                pooling.columns[:, None]
-            if pooling.windows != list(range(len(windows))):
-                whole = part.new_zeros(len(windows), *part.shape[1:])
+            of_rois = some(gradient, pooling.rois).flatten(0, 1)
+            part = (rows @ of_rois @ columns).view(-1, *shape)
+            if pooling.windows != list(range(len(where.windows))):
+                whole = part.new_zeros(len(where.windows), *shape)
                 whole[pooling.windows] = part
                 part = whole
             total = part if total is None else total + part
         if total is None:
-            return self.where.feature.new_zeros(
-                len(windows), len(self.where.feature), *windows.shape)
+            return where.feature.new_zeros(len(where.windows), *shape)
         return total
 
 

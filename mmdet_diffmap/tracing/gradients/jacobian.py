@@ -318,17 +318,29 @@ def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
     """Make groups of rows that may share no element.
 
     Two detections with the same box are kept apart: most often they are two
-    classes at one location.
+    classes at one location. So are sides at zero, and the largest ones where several boxes
+    have them: most often they are clipped at the image's edge and depend on
+    nothing, which would have to be made sure of in another pass.
     """
     boxes = outputs.detach()[:, 1:]
-    same = (boxes[:, None] == boxes[None]).all(dim=2)
-    earlier = same.tril(diagonal=-1).sum(dim=1).tolist()
+    equal = boxes[:, None] == boxes[None]
+    same = equal.all(dim=2)
+    earlier = same.tril(diagonal=-1).sum(dim=1)
+    clipped = (equal & ~same[..., None]).any(dim=1) & (
+        boxes == boxes.amax(dim=0)) | (boxes == 0) if len(boxes) else \
+        boxes == 0
+    number_of, *sides = torch.stack([earlier, *clipped.T]).tolist()
+    clipped_rows = [(detection, column) for column in columns if column
+                    for detection, is_clipped in enumerate(sides[column - 1])
+                    if is_clipped]
+    apart = set(clipped_rows)
     groups = [[(detection, column) for column in independent
                if column in columns
-               for detection, count in enumerate(earlier) if count == number]
-              for number in sorted(set(earlier))
+               for detection, count in enumerate(number_of)
+               if count == number and (detection, column) not in apart]
+              for number in sorted(set(number_of))
               for independent in INDEPENDENT_COLUMNS]
-    return [group for group in groups if group]
+    return [group for group in [*groups, clipped_rows] if group]
 
 
 def backward_all(outputs: Tensor, raw: Sequence[Tensor],

@@ -251,8 +251,9 @@ class RoIRun:
             # features in windows are shared by the outputs, and then dropped
             where = [LevelWindows(windows.where.feature,
                                   windows.where.windows) for windows in group]
+            ways = [windows.way_back() for windows in group]
             for output, of_stages in pooled.items():
                 yield OutputGradients(output, [
-                    LevelGradients(windows.gradients(of_stages), shared)
-                    for windows, shared in zip(group, where)
+                    LevelGradients(way.gradients(of_stages), shared)
+                    for way, shared in zip(ways, where)
                 ])
