@@ -25,8 +25,10 @@ from .jacobian import SparseJacobian, alike
 from .products import vector_products
 from .window import WindowGradients, WindowRun
 
-#: Bytes that gradients of whole levels may take at one time.
+#: Bytes that gradients of whole levels may take at one time, and the fields
+#: that are followed through a head at once.
 MEMORY_BUDGET = 2**28
+FIELDS_BUDGET = 2**25
 #: What is below zero is not shown, but counts with this share: a map that is
 #: all but zero needs no tolerance of its own.
 SMALLEST_PEAK = 0.1
@@ -382,7 +384,7 @@ def follow(numbers: Tensor, couplings: Sequence[Coupling],
     """
     parts = numbers.split([each.numbers[0, 0].numel() for each in couplings],
                           dim=1)
-    size = max(1, MEMORY_BUDGET // (
+    size = max(1, FIELDS_BUDGET // (
         len(couplings) * level.numel() * level.element_size()))
     found = []
     for first in range(0, len(numbers), size):

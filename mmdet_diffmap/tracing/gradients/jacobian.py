@@ -318,9 +318,10 @@ def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
     """Make groups of rows that may share no element.
 
     Two detections with the same box are kept apart: most often they are two
-    classes at one location. So are sides at zero, and the largest ones where several boxes
-    have them: most often they are clipped at the image's edge and depend on
-    nothing, which would have to be made sure of in another pass.
+    classes at one location. So are sides at zero, and the largest ones where
+    several boxes have them: most often they are clipped at the image's edge
+    and depend on nothing, which would have to be made sure of in another
+    pass.
     """
     boxes = outputs.detach()[:, 1:]
     equal = boxes[:, None] == boxes[None]
