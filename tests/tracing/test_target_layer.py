@@ -5,7 +5,7 @@ import torch
 from families import batch_of, random_detector, random_image
 
 from mmdet_diffmap.tracing.detector import DetectorAdapter
-from mmdet_diffmap.tracing.target_layer import TargetLayer
+from mmdet_diffmap.tracing.target_layer import TargetLayer, grids_of
 from mmdet_diffmap.tracing.trace import whole_gradients
 
 
@@ -103,3 +103,47 @@ def test_layer_inside_of_the_head(family, statistics, first):
     levels = whole_gradients(
         traced.select(slice(1)).gradients(['score']))[0, 'score']
     assert any(gradient.abs().sum() > 0 for gradient in levels.values())
+
+
+def test_tokens_of_an_encoder_are_a_map():
+    """Of DETR's memory: the score's gradient is that of the tokens."""
+    model = random_detector('detr')
+    data = batch_of(model, random_image(75, 130))
+    traced = DetectorAdapter(model, 'encoder').trace(data)
+    (feature, ) = traced.features
+    assert feature.shape[1:] == model.backbone(
+        model.data_preprocessor(data)['inputs'])[-1].shape[2:]
+    memory = []
+
+    def hook(module, args, output):
+        memory.append(output.detach().requires_grad_())
+        return memory[0]
+
+    prepared = model.data_preprocessor(copy.deepcopy(data), False)
+    handle = model.encoder.register_forward_hook(hook)
+    try:
+        (sample, ) = model.predict(prepared['inputs'],
+                                   prepared['data_samples'])
+    finally:
+        handle.remove()
+    predicted = sample.pred_instances
+    assert torch.equal(predicted.bboxes, traced.detections.bboxes)
+    found = whole_gradients(traced.gradients(['score']))
+    for detection, score in enumerate(predicted.scores):
+        (expected, ) = torch.autograd.grad(score, memory, retain_graph=True)
+        gradient = found[detection, 'score'][0]
+        torch.testing.assert_close(gradient.flatten(1).T, expected[0])
+    torch.testing.assert_close(feature.flatten(1).T, memory[0][0])
+
+
+@pytest.mark.parametrize('shape, given, last_map, expected', [
+    ((1, 26, 8), [[4, 5], [2, 3]], [(9, 9)], [(4, 5), (2, 3)]),
+    ((1, 20, 8), None, [(4, 5)], [(4, 5)]),
+    ((1, 21, 8), None, [(4, 5)], []),  # one is a class token
+    ((1, 20, 8), None, [], []),  # the neck has not run yet
+    ((2, 20, 8), None, [(4, 5)], []),
+    ((1, 8, 4, 5), None, [(4, 5)], []),  # a map
+])
+def test_grids_of_tokens(shape, given, last_map, expected):
+    kwargs = {} if given is None else dict(spatial_shapes=torch.tensor(given))
+    assert grids_of(torch.rand(shape), kwargs, last_map) == expected
