@@ -189,6 +189,7 @@ class SummedGradients(LevelGradients):
                  basis: Basis) -> None:
         where = LevelWindows.whole_level(
             local.windows.level, local.feature, local.windows.detections)
+        # a frozen dataclass sets its fields in this way, too
         object.__setattr__(self, 'where', where)
         object.__setattr__(self, 'local', local)
         object.__setattr__(self, 'weights', weights)
@@ -206,15 +207,13 @@ class SummedGradients(LevelGradients):
         return shared + self.local.spread().gradients
 
     def feature_sums(self) -> Tensor:
+        """Compute ``Σ_k g_k ∘ A_k`` on the whole level, shape (n, H, W)."""
         shared = (self.weights @ self.basis.feature_sums.flatten(1)).view(
             -1, *self.windows.grid)
-        return shared + self.windows_spread(self.local.feature_sums())
-
-    def windows_spread(self, values: Tensor) -> Tensor:
-        """Put values in the windows of the parts on the whole level."""
-        return self.local.windows.spread(values)
+        return shared + self.local.windows.spread(self.local.feature_sums())
 
     def channel_means(self) -> Tensor:
+        """Compute the mean of each channel's gradient, shape (n, C)."""
         return self.weights @ self.basis.channel_means + \
             self.local.channel_means()
 
