@@ -22,24 +22,6 @@ from .gradient_explainer import GradientExplainer
 MEMORY_BUDGET = 2**27
 
 
-def odam_maps(gradients: Tensor, activations: Tensor) -> Tensor:
-    """Compute ``ReLU(Σ_k w_k ∘ A_k)`` (Eq. 2).
-
-    Args:
-        gradients (Tensor): ``w = Φ(∂Y/∂A)``, shape (n, C, h, w).
-        activations (Tensor): ``A``, shape (n, C, h, w), or (1, C, h, w).
-
-    Returns:
-        Tensor: Shape (n, h, w), not negative.
-
-    >>> import torch
-    >>> gradients = torch.tensor([[[[1., -1.]], [[2., 0.]]]])  # two channels
-    >>> odam_maps(gradients, torch.tensor([[[[3., 4.]], [[5., 6.]]]]))
-    tensor([[[13.,  0.]]])
-    """
-    return (gradients * activations).sum(dim=1).relu()
-
-
 def smooth(gradients: Tensor, sigma: float) -> Tensor:
     """Smooth gradients locally, the ``Φ`` of Eq. 1: a Gaussian of ``sigma``
     grid cells, cut at three sigma, mirrored at the level's border.
@@ -125,9 +107,9 @@ class ODAM(GradientExplainer):
         """Compute Eq. 1 and 2 on one level."""
         if not self.smoothing:
             return level.grid_maps(level.feature_sums().relu())
+        wholes = (part.spread() for part in level.split(MEMORY_BUDGET))
+        smoothed = (LevelGradients(smooth(whole.gradients, self.smoothing),
+                                   whole.where) for whole in wholes)
         return GridMaps.of_whole_level(
-            torch.cat([
-                odam_maps(smooth(part.spread().gradients, self.smoothing),
-                          level.feature[None])
-                for part in level.split(MEMORY_BUDGET)
-            ]), level.windows.level, level.windows.detections)
+            torch.cat([each.feature_sums().relu() for each in smoothed]),
+            level.windows.level, level.windows.detections)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,13 +45,10 @@ class Windows:
         """Return the number of windows."""
         return len(self.detections)
 
-    def changed(self, **changes: Any) -> Windows:
-        """Return the same but for some fields."""
-        return replace(self, **changes)
-
     def take(self, numbers: Sequence[int]) -> Windows:
         """Return some of the windows."""
-        return self.changed(
+        return replace(
+            self,
             detections=tuple(self.detections[number] for number in numbers),
             corners=tuple(self.corners[number] for number in numbers))
 

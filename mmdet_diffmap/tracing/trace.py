@@ -92,7 +92,14 @@ class LevelGradients:
         return self.where.activations
 
     def feature_sums(self) -> Tensor:
-        """Compute ``Σ_k g_k ∘ A_k`` in the windows, shape (n, h, w)."""
+        """Compute ``Σ_k g_k ∘ A_k`` in the windows, shape (n, h, w).
+
+        >>> gradients = torch.tensor([[[[1., -1.]], [[2., 0.]]]])
+        >>> feature = torch.tensor([[[3., 4.]], [[5., 6.]]])  # two channels
+        >>> where = LevelWindows.whole_level(0, feature, [0])
+        >>> LevelGradients(gradients, where).feature_sums()
+        tensor([[[13., -4.]]])
+        """
         return (self.gradients * self.activations).sum(dim=1)
 
     def channel_means(self) -> Tensor:
@@ -126,14 +133,14 @@ class LevelGradients:
         if level == self.windows.level:
             return self
         return replace(self, where=LevelWindows(
-            self.feature, self.windows.changed(level=level)))
+            self.feature, replace(self.windows, level=level)))
 
     def renumbered(self, detections: Sequence[int]) -> LevelGradients:
         """Return the gradients with ``detections[i]`` in the place of
         detection ``i``."""
         numbers = [detections[number] for number in self.windows.detections]
         return replace(self, where=LevelWindows(
-            self.feature, self.windows.changed(detections=tuple(numbers))))
+            self.feature, replace(self.windows, detections=tuple(numbers))))
 
     def split(self, memory: int) -> Iterator[LevelGradients]:
         """Divide the gradients so that on the whole level each part takes at
@@ -185,6 +192,10 @@ class SummedGradients(LevelGradients):
         basis (Basis): What is weighted.
     """
 
+    local: LevelGradients
+    weights: Tensor
+    basis: Basis
+
     def __init__(self, local: LevelGradients, weights: Tensor,
                  basis: Basis) -> None:
         where = LevelWindows.whole_level(
@@ -194,10 +205,6 @@ class SummedGradients(LevelGradients):
         object.__setattr__(self, 'local', local)
         object.__setattr__(self, 'weights', weights)
         object.__setattr__(self, 'basis', basis)
-
-    local: LevelGradients
-    weights: Tensor
-    basis: Basis
 
     @property
     def gradients(self) -> Tensor:

@@ -258,6 +258,20 @@ def test_speed_with_random_weights(tmp_path):
     assert 'nan' in result.stdout  # no naive loop, no difference from it
 
 
+def test_operations_of_the_bundled_detector(tmp_path):
+    result = benchmark(
+        CONFIG, '--weights', WEIGHTS, '--num-objects', '1', '3',
+        '--input-size', '96', '128', '--image-size', '48', '64',
+        '--operations', '--json', 'operations.json', cwd=tmp_path)
+    assert 'waits' in result.stdout and 'naive' not in result.stdout
+    record = json.loads((tmp_path / 'operations.json').read_text())
+    few, many = record['explainers']['odam']
+    assert (few['objects'], many['objects']) == (1, 3)
+    for counted in few, many:
+        assert counted['forward']['total'] > counted['forward']['waits'] > 0
+        assert counted['explain']['total'] > counted['explain']['waits'] > 0
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['no.py'], 'config no.py does not exist'),
     ([CONFIG, '--explainers', 'x'], "unknown explainer 'x'; there are"),

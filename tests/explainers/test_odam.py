@@ -44,6 +44,23 @@ def test_equals_one_backward_per_output(family, size):
     torch.testing.assert_close(heatmaps, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('tolerance', [0, 0.002, 0.1])
+def test_maps_are_within_their_tolerance(tolerance):
+    """Of a detector whose head has GroupNorm."""
+    model = random_detector('fcos')
+    data = batch_of(model, random_image(*SIZE))
+    _, expected = naive_odam(model, data, DETECTIONS)
+    heatmaps = ODAM(tolerance=tolerance)(trace_of('fcos'))
+    torch.testing.assert_close(heatmaps, expected, rtol=0,
+                               atol=max(1e-5, tolerance))
+
+
+@pytest.mark.parametrize('tolerance', [-0.1, 1, float('nan')])
+def test_a_tolerance_is_a_share(tolerance):
+    with pytest.raises(ValueError, match='tolerance must be 0 or more, and'):
+        ODAM(tolerance=tolerance)
+
+
 @pytest.mark.parametrize('family', FAMILIES)
 def test_layer_with_paths_through_several_levels(family):
     model = random_detector(family)

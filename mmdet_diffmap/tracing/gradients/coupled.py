@@ -32,8 +32,6 @@ FIELDS_BUDGET = 2**25
 #: What is below zero is not shown, but counts with this share: a map that is
 #: all but zero needs no tolerance of its own.
 SMALLEST_PEAK = 0.1
-#: How much larger than a sample says the largest error is taken to be.
-SAFETY = 1
 #: How much larger than estimated the norm of a gradient may be where none was
 #: followed.
 BOUND = 2
@@ -299,7 +297,8 @@ def add_couplings(part: LocalPart, peaks: Tensor, level: Tensor,
         return float(maps.abs().max())
 
     def suffices(gain: float, rank: int = 0) -> bool:
-        return SAFETY * gain * left.longest(rank) <= tolerance.share
+        # a map is off at a pixel, and at the peak by which it is divided
+        return 2 * gain * left.longest(rank) <= tolerance.share
 
     # the map of a gradient of norm 1 is no larger than a cell's features
     if suffices(BOUND * float(feature.norm(dim=0).max())):

@@ -308,7 +308,7 @@ def windows_of(cells: Mapping[int, Mapping[int, Rectangle]],
         if sum(map(batch_cells, batches)) > batch_cells(rectangles) / 2:
             batches = [rectangles]
         for batch in filter(None, batches):
-            yield windows_around(feature, level, batch)
+            yield windows_holding(feature, level, batch)
 
 
 def batch_cells(rectangles: Mapping[int, Rectangle]) -> int:
@@ -320,12 +320,13 @@ def batch_cells(rectangles: Mapping[int, Rectangle]) -> int:
 def window_shape(rectangles: Mapping[int, Rectangle]) -> Shape:
     """Return height and width of windows that hold each of some
     rectangles."""
-    return (max(map(sides, rectangles.values()), default=(0, 0))[0],
-            max((sides(each)[1] for each in rectangles.values()), default=0))
+    sizes = [sides(rectangle) for rectangle in rectangles.values()]
+    return (max((height for height, _ in sizes), default=0),
+            max((width for _, width in sizes), default=0))
 
 
-def windows_around(feature: Tensor, level: int,
-                   rectangles: Mapping[int, Rectangle]) -> LevelWindows:
+def windows_holding(feature: Tensor, level: int,
+                    rectangles: Mapping[int, Rectangle]) -> LevelWindows:
     """Return windows of a level (C, H, W) that hold a rectangle each."""
     grid = feature.shape[1], feature.shape[2]
     height, width = window_shape(rectangles)

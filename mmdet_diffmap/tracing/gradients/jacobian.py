@@ -61,7 +61,6 @@ def weights_for(rows: int) -> Weights:
     return many if few.base < rows <= many.base else few
 
 
-
 #: ``∂Y/∂R`` by the number of the raw map.
 Cotangents = dict[int, Tensor]
 
@@ -111,10 +110,10 @@ class SparseJacobian:
         differentiated as one sum instead, and the sum's gradient is taken
         apart (the compressed Jacobian of Curtis, Powell & Reid, 1974). Which
         of them an element belongs to is found by weighting the outputs with
-        powers of two: where an element belongs to one alone, the weight comes
-        out of the gradient to the last bit. A group that turns out to share
-        elements is halved. What an output shares with another of more than
-        2^24 times its derivative can be lost.
+        :class:`Weights`: where an element belongs to one alone, the weight
+        comes out of the gradient to the last bit. A group that turns out to
+        share elements is halved. What an output shares with another of more
+        than 2^24 times its derivative can be lost.
 
         Args:
             outputs (Tensor): With a graph to ``raw``, shape (N, 5).
@@ -182,7 +181,8 @@ class SparseJacobian:
                                 for index in self.indices[elements]]
                     sources += range(elements.start, elements.stop)
         flat = self.values.new_zeros(total)
-        where = torch.tensor([targets, sources], device=flat.device)
+        where = torch.tensor([targets, sources], dtype=torch.int64,
+                             device=flat.device)
         flat[where[0]] = self.values[where[1]]
         cotangents: dict[int, Cotangents] = {column: {} for column in columns}
         for (column, number), start in starts.items():
@@ -242,35 +242,35 @@ def elements_of(outputs: Tensor, raw: Sequence[Tensor],
         cotangents.append(cotangent)
         counts.append(len(factors))
     gradients = backward_all(outputs, raw, torch.cat(cotangents))
+    reached = any(gradient is not None for gradient in gradients)
     start = 0
     for group, own, count in zip(groups, weights, counts):
         yield elements_of_group(group, own, [
-            None if gradient is None else gradient[start:start + count]
-            for gradient in gradients])
+            (number, gradient[start:start + count])
+            for number, gradient in enumerate(gradients)
+            if gradient is not None
+        ]) if reached else Elements([], [], [], outputs.detach()[:0, 0])
         start += count
 
 
 def elements_of_group(group: list[Row], weights: Weights,
-                      passes: list[Tensor | None]) -> Elements | None:
+                      passes: list[tuple[int, Tensor]]) -> Elements | None:
     """Take a group's gradients apart; None if two of its rows share an
     element.
 
     Args:
         group (list[Row]): The rows.
         weights (Weights): By which they were weighted.
-        passes (list): For each raw map its gradients (k, size), None if there
-            are none: of the sum of the rows, and of their sums weighted by
-            each of their numbers' digits.
+        passes (list): Raw maps, one or more, and for each its gradients (k,
+            size): of the sum of the rows, and of their sums weighted by each
+            of their numbers' digits.
     """
     places, parts, shown = [], [], []
-    for number, gradients in enumerate(passes):
-        if gradients is not None:
-            place = gradients[0].nonzero()[:, 0]
-            places.append((number, place))
-            parts.append(gradients[:, place])
-            shown.append(gradients.count_nonzero(dim=1))
-    if not places:
-        return Elements([], [], [], torch.zeros(0))
+    for number, gradients in passes:
+        place = gradients[0].nonzero()[:, 0]
+        places.append((number, place))
+        parts.append(gradients[:, place])
+        shown.append(gradients.count_nonzero(dim=1))
     values, *scaled = torch.cat(parts, dim=1)
     owners = torch.zeros_like(values, dtype=torch.int64)
     # what the weights alone have shown had cancelled out

@@ -116,14 +116,9 @@ class Products:
         Raises:
             RuntimeError: If an operation of the head cannot be batched.
         """
-        with recording():
-            stacked = torch.autograd.grad(
-                self.raw,
-                self.features,
-                [torch.stack(each) for each in zip(*cotangents)],
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=True)
+        stacked = batched_products(
+            self.raw, self.features,
+            [torch.stack(each) for each in zip(*cotangents)])
         return [None if each is None else each.flatten(0, 1)
                 for each in stacked]
 
@@ -173,20 +168,38 @@ def vector_products(outputs: Sequence[Tensor], inputs: Sequence[Tensor],
         where there is no path.
     """
 
-    def products(given: Sequence[Tensor], batched: bool
-                 ) -> tuple[Tensor | None, ...]:
-        return torch.autograd.grad(
-            outputs, inputs, given, retain_graph=True, allow_unused=True,
-            is_grads_batched=batched)
-
     count = len(cotangents[0])
+    if count > 1:
+        try:
+            return batched_products(outputs, inputs, cotangents)
+        except RuntimeError:  # an operation that knows no batches
+            pass
     with recording():
-        if count > 1:
-            try:
-                return list(products(cotangents, batched=True))
-            except RuntimeError:  # an operation that knows no batches
-                pass
-        each = [products([cotangent[number] for cotangent in cotangents],
-                         batched=False) for number in range(count)]
+        each = [
+            torch.autograd.grad(
+                outputs,
+                inputs, [cotangent[number] for cotangent in cotangents],
+                retain_graph=True,
+                allow_unused=True) for number in range(count)
+        ]
     return [None if of_input[0] is None else torch.stack(of_input)
             for of_input in zip(*each)]
+
+
+def batched_products(outputs: Sequence[Tensor], inputs: Sequence[Tensor],
+                     cotangents: Sequence[Tensor]) -> list[Tensor | None]:
+    """Compute several products in one backward pass; see
+    :func:`vector_products`.
+
+    Raises:
+        RuntimeError: If an operation cannot be batched.
+    """
+    with recording():
+        return list(
+            torch.autograd.grad(
+                outputs,
+                inputs,
+                cotangents,
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=True))

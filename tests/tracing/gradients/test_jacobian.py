@@ -72,12 +72,15 @@ def test_classes_that_share_a_softmax():
           [logits, boxes])
 
 
-def test_many_detections():
+@pytest.mark.parametrize('count', [60, 75, 500])
+def test_many_detections(count):
+    """One weighted pass tells 170 rows apart, with other weights 240, and two
+    more."""
     torch.manual_seed(0)
     raw = [torch.randn(600, 3, requires_grad=True),
            torch.randn(600, 4, requires_grad=True)]
-    outputs = detections(*raw, torch.zeros(500, dtype=torch.int64),
-                         torch.randperm(600)[:500])
+    outputs = detections(*raw, torch.zeros(count, dtype=torch.int64),
+                         torch.randperm(600)[:count])
     check(outputs, raw)
 
 

@@ -25,17 +25,7 @@ from mmdet_diffmap.tracing.gradients import (
 from mmdet_diffmap.tracing.nested import flat_tensors
 from mmdet_diffmap.tracing.trace import OUTPUTS, whole_gradients
 
-
-@pytest.fixture(autouse=True, scope='module')
-def double_precision():
-    """Rounding differs between processors. Many heads cast their boxes to
-    single precision; here they do not."""
-    single = torch.Tensor.float
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            torch.Tensor, 'float', lambda tensor: tensor
-            if tensor.dtype == torch.double else single(tensor))
-        yield
+pytestmark = pytest.mark.usefixtures('double_precision')
 
 
 def constant_norms(head, levels):
