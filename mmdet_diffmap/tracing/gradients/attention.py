@@ -2,13 +2,19 @@
 """Attention whose backward pass is fast."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from ..swapping import swapped
 from .value_of import ValueOf
+
+#: Torch's own, whatever stands in its place for a while.
+attention = F.scaled_dot_product_attention
 
 
 @contextmanager
@@ -27,7 +33,9 @@ def fused_attention(model: nn.Module) -> Iterator[None]:
         attended, weights = output
         if weights is None or not attended.requires_grad or len(args) > 4:
             return output
-        fused, _ = module.forward(*args, **dict(kwargs, need_weights=False))
+        with swapped(F, 'scaled_dot_product_attention', FusedAttention.apply):
+            fused, _ = module.forward(*args,
+                                      **dict(kwargs, need_weights=False))
         return ValueOf.apply(fused, attended.detach()), weights
 
     with ExitStack() as stack:
@@ -37,3 +45,80 @@ def fused_attention(model: nn.Module) -> Iterator[None]:
                     module.register_forward_hook(
                         refine, prepend=True, with_kwargs=True).remove)
         yield
+
+
+class FusedAttention(torch.autograd.Function):
+    """Torch's fused attention, with a backward pass that ``torch.vmap`` runs
+    as one. Torch's own has no rule for it, and is run product by product."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor,
+                *settings: Any) -> Tensor:
+        ctx.copies = AttentionOnCopies([query, key, value], settings)
+        return attention(query, key, value, *settings)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = FusedProducts.apply(gradient, ctx.copies)
+        return *gradients, *[None] * len(ctx.copies.settings)
+
+
+class FusedProducts(torch.autograd.Function):
+    """The products of one cotangent, or of several at once."""
+
+    @staticmethod
+    def forward(gradient: Tensor,
+                copies: AttentionOnCopies) -> tuple[Tensor, ...]:
+        return copies.products(gradient[None])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep nothing: products are not differentiated."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, gradients: Tensor,
+             copies: AttentionOnCopies) -> tuple[Any, Any]:
+        products = copies.products(gradients.movedim(in_dims[0], 0))
+        return tuple(
+            product.unflatten(0, (info.batch_size, -1))
+            for product in products), (0, ) * len(products)
+
+
+class AttentionOnCopies:
+    """Fused attention whose batch is repeated, once for each product: the
+    backward pass of a batch gives all of them.
+
+    Args:
+        inputs (Sequence[Tensor]): Queries, keys and values, (B, heads,
+            length, channels).
+        settings (Sequence): What torch's function gets beside them.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor],
+                 settings: Sequence[Any]) -> None:
+        self.inputs = [each.detach() for each in inputs]
+        self.settings = settings
+        self.count = 0  # of the copies of the last call
+
+    def products(self, gradients: Tensor) -> tuple[Tensor, ...]:
+        """Compute the products of k cotangents (k, B, ...), one after the
+        other along the batch."""
+        if len(gradients) != self.count:
+            self.count = len(gradients)
+            with torch.enable_grad():
+                self.copies = [
+                    self.repeated(each).requires_grad_()
+                    for each in self.inputs
+                ]
+                self.output = attention(*self.copies, *[
+                    self.repeated(each) if isinstance(each, Tensor) and
+                    each.dim() == 4 and len(each) > 1 else each
+                    for each in self.settings
+                ])
+        return torch.autograd.grad(
+            self.output, self.copies, gradients.flatten(0, 1),
+            retain_graph=True)
+
+    def repeated(self, tensor: Tensor) -> Tensor:
+        """Repeat a batch, without memory for copies of a batch of one."""
+        return tensor.expand(self.count, *tensor.shape).flatten(0, 1)

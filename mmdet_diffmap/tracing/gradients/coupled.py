@@ -92,17 +92,15 @@ class Coupling:
         """The values ``M`` of a group."""
         return self.call.map.numel() // self.call.layer.num_groups
 
-    def field(self, numbers: Tensor) -> Tensor:
-        """Return the field (1, C, H, W) of some numbers, shape (2,
-        groups)."""
+    def fields(self, numbers: Tensor) -> Tensor:
+        """Return the fields (r, 1, C, H, W) of numbers (r, 2, groups)."""
         each = self.call.layer.num_channels // self.call.layer.num_groups
-        a, b = (row.repeat_interleave(
-            each, output_size=self.call.layer.num_channels).view(1, -1, 1, 1)
-            for row in numbers)
         factor = -self.call.rstd / self._count
-        shift = a - b * self.call.mean * self.call.rstd
-        return torch.addcmul(factor * shift, self.call.map.detach(),
-                             factor * b * self.call.rstd)
+        a, b = numbers.repeat_interleave(each, dim=2)[..., None, None].unbind(
+            dim=1)
+        slope = b[:, None] * factor * self.call.rstd
+        constant = a[:, None] * factor - slope * self.call.mean
+        return torch.addcmul(constant, self.call.map.detach(), slope)
 
 
 @dataclass(frozen=True)
@@ -389,8 +387,7 @@ def follow(numbers: Tensor, couplings: Sequence[Coupling],
     for first in range(0, len(numbers), size):
         (gradients, ) = vector_products(
             [each.call.map for each in couplings], [level], [
-                torch.stack([each.field(row.view(2, -1))
-                             for row in part[first:first + size]])
+                each.fields(part[first:first + size].unflatten(1, (2, -1)))
                 for each, part in zip(couplings, parts)
             ])
         assert gradients is not None

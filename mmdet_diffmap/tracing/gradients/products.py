@@ -194,12 +194,17 @@ def batched_products(outputs: Sequence[Tensor], inputs: Sequence[Tensor],
     Raises:
         RuntimeError: If an operation cannot be batched.
     """
+    reached: list[int] = []
+
+    def product(*cotangent: Tensor) -> list[Tensor]:
+        gradients = torch.autograd.grad(
+            outputs, inputs, cotangent, retain_graph=True, allow_unused=True)
+        reached[:] = [number for number, gradient in enumerate(gradients)
+                      if gradient is not None]
+        return [gradients[number] for number in reached]
+
     with recording():
-        return list(
-            torch.autograd.grad(
-                outputs,
-                inputs,
-                cotangents,
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=True))
+        # is_grads_batched runs convolutions one by one, this does not
+        stacked = torch.vmap(product)(*cotangents)
+    of_inputs = dict(zip(reached, stacked))
+    return [of_inputs.get(number) for number in range(len(inputs))]

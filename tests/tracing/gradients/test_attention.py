@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from mmdet_diffmap.lab.speed.operations import OperationCounter
 from mmdet_diffmap.tracing.gradients import fused_attention
+from mmdet_diffmap.tracing.gradients.products import vector_products
 
 
 @pytest.fixture
@@ -40,18 +42,27 @@ def test_values_are_the_same_bits_and_gradients_the_same(attention, options):
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_graph_goes_through_the_fused_kernel_only_in_the_context(attention):
+@pytest.mark.parametrize('options', [
+    dict(), dict(key_padding_mask=PADDING),
+    dict(attn_mask=torch.eye(5, 9).double() * 3)])
+def test_several_products_are_one_pass_of_the_fused_kernel(attention, options):
     inputs = [one.clone().requires_grad_() for one in INPUTS]
+    exact, _ = attention(*inputs, **options)
     with fused_attention(attention):
-        fused, _ = attention(*inputs)
-    names, waiting = set(), [fused.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        names.add(node.name())
-        waiting += [parent for parent, _ in node.next_functions if parent]
-    assert any('ScaledDotProduct' in name for name in names)
-    assert not any('Softmax' in name for name in names)
+        fused, _ = attention(*inputs, **options)
     assert not attention._forward_hooks
+    cotangents = torch.randn(3, *exact.shape).double()
+    with OperationCounter() as counter:
+        products = vector_products([fused], inputs, [cotangents])
+    kernels = [name for name in counter.counts
+               if 'attention' in name and 'backward' in name]
+    assert [counter.counts[name] for name in kernels] == [1]
+    assert not any('softmax' in name for name in counter.counts)
+    for number, cotangent in enumerate(cotangents):
+        expected = torch.autograd.grad(
+            exact, inputs, cotangent, retain_graph=True)
+        torch.testing.assert_close([each[number] for each in products],
+                                   list(expected), rtol=1e-9, atol=1e-12)
 
 
 def test_nothing_is_done_where_nothing_is_recorded(attention):

@@ -193,12 +193,12 @@ def test_couplings_are_group_norms_way_back():
     scale, _ = call.scale_and_shift
     local = given * scale
     torch.testing.assert_close(
-        local + found.field(found.numbers[0, 0]), expected)
+        local + found.fields(found.numbers[0])[0], expected)
     # about as large: the norm of the field of a unit number
-    unit = torch.zeros(2, 4).double()
-    unit[0, 1] = 1
+    unit = torch.zeros(1, 2, 4).double()
+    unit[0, 0, 1] = 1
     assert found.scale(found.norm)[0, 1] == pytest.approx(
-        float(found.field(unit).norm()))
+        float(found.fields(unit).norm()))
 
 
 def test_maps_of_sums_are_sums_of_maps():
