@@ -89,6 +89,7 @@ class GradientExplainer(Explainer):
                 for name, group in groups.items():
                     if gradients.output in group:
                         joint[name].add(maps)
+            del gradients  # before the next are made
         return {name: maps.maps() for name, maps in joint.items()}
 
     def output_maps(self, gradients: OutputGradients) -> list[GridMaps]:

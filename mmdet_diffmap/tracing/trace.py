@@ -161,22 +161,30 @@ class Basis:
     """Gradients of a whole level, of which others are weighted sums.
 
     Args:
-        gradients (Tensor): Shape (r, C, H, W).
+        parts (Sequence[Tensor]): All r of them, in tensors (., C, H, W).
         feature (Tensor): The whole level ``A``, shape (C, H, W).
     """
-    gradients: Tensor
+    parts: Sequence[Tensor]
     feature: Tensor
+
+    def sums(self, weights: Tensor) -> Tensor:
+        """Return the sums (n, C, H, W) with weights (n, r)."""
+        total = weights.new_zeros(len(weights), self.feature.numel())
+        lengths = [len(part) for part in self.parts]
+        for part, some in zip(self.parts, weights.split(lengths, dim=1)):
+            total.addmm_(some, part.flatten(1))
+        return total.view(-1, *self.feature.shape)
 
     @cached_property
     def feature_sums(self) -> Tensor:
         """``Σ_k g_k ∘ A_k``, shape (r, H, W)."""
         return torch.stack([(gradient * self.feature).sum(dim=0)
-                            for gradient in self.gradients])
+                            for part in self.parts for gradient in part])
 
     @cached_property
     def channel_means(self) -> Tensor:
         """The means over the level, shape (r, C)."""
-        return self.gradients.mean(dim=(2, 3))
+        return torch.cat([part.mean(dim=(2, 3)) for part in self.parts])
 
 
 class SummedGradients(LevelGradients):
@@ -209,9 +217,7 @@ class SummedGradients(LevelGradients):
     @property
     def gradients(self) -> Tensor:
         """``∂Y/∂A`` of the whole level, shape (n, C, H, W)."""
-        shared = (self.weights @ self.basis.gradients.flatten(1)).view(
-            -1, *self.feature.shape)
-        return shared + self.local.spread().gradients
+        return self.basis.sums(self.weights) + self.local.spread().gradients
 
     def feature_sums(self) -> Tensor:
         """Compute ``Σ_k g_k ∘ A_k`` on the whole level, shape (n, H, W)."""
@@ -403,6 +409,7 @@ class Trace:
         for gradients in self.source(self.outputs, columns, tolerance):
             reaching.add(gradients.output)
             yield gradients
+            del gradients  # before the next are made
         self._check_lost(outputs, reaching)
 
     def _check_lost(self, outputs: Sequence[str], reaching: set[str]) -> None:

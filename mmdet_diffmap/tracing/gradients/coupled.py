@@ -147,31 +147,24 @@ class CoupledGradients:
         for some in windows.chunks(levels):
             watched: list[tuple[Call, Tensor, Tensor]] = []
             run = WindowRun.of(windows, some, partial(watch, watched))
+            parts: list[LocalPart] = []
             if run.agrees():
-                yield from self.differentiate(run, watched, jacobian, columns,
-                                              tolerance)
+                parts += self.local_parts(run, watched, jacobian, columns)
             else:
                 elsewhere += run.detections
-            del run, watched
+            del run, watched  # whose graph is no longer needed
+            yield from self.exact(parts, tolerance)
         if elsewhere:
             yield from again(one_by_one, outputs, columns, elsewhere)
 
-    def differentiate(self, run: WindowRun,
-                      watched: list[tuple[Call, Tensor, Tensor]],
-                      jacobian: SparseJacobian, columns: Sequence[int],
-                      tolerance: Tolerance) -> Iterator[OutputGradients]:
-        """Go back through a run of the head on windows, and through the whole
-        head where that does not tell enough.
+    def exact(self, parts: Sequence[LocalPart],
+              tolerance: Tolerance) -> Iterator[OutputGradients]:
+        """Add what windows do not tell, from passes through the whole head.
 
         Args:
-            run (WindowRun): The run.
-            watched (list[tuple]): The recorded calls of GroupNorm layers,
-                what they got in the run, and what they gave.
-            jacobian (SparseJacobian): ``∂Y/∂R``.
-            columns (Sequence[int]): The columns of the outputs.
+            parts (Sequence[LocalPart]): Of all levels and outputs.
             tolerance (Tolerance): By how much maps may be off.
         """
-        parts = list(self.local_parts(run, watched, jacobian, columns))
         peaks: dict[int, Tensor] = {}
         if tolerance.joint:
             for part in parts:
@@ -191,7 +184,15 @@ class CoupledGradients:
                     watched: list[tuple[Call, Tensor, Tensor]],
                     jacobian: SparseJacobian,
                     columns: Sequence[int]) -> Iterator[LocalPart]:
-        """Go back through the run on windows; see :meth:`differentiate`."""
+        """Go back through a run of the head on windows.
+
+        Args:
+            run (WindowRun): The run.
+            watched (list[tuple]): The recorded calls of GroupNorm layers,
+                what they got in the run, and what they gave.
+            jacobian (SparseJacobian): ``∂Y/∂R``.
+            columns (Sequence[int]): The columns of the outputs.
+        """
         watched = [seen for seen in watched if len(seen[1])]
         for some, stacked in alike(run.cotangents(jacobian, columns)):
             levels = run.levels_of(stacked)
@@ -318,7 +319,7 @@ def add_couplings(part: LocalPart, peaks: Tensor, level: Tensor,
             break
         gain = max(gain, certificate)
         left = left.without(directions[-1])
-    basis = Basis(torch.cat(gradients), feature)
+    basis = Basis(gradients, feature)
     weights = (rows @ torch.cat(directions).to(rows).T) * peaks[:, None]
     return [SummedGradients(each, some, basis)
             for each, some in zip(local, weights.split(len(local[0].windows)))]

@@ -57,6 +57,7 @@ class Upstream:
                           if (level := same[part.windows.level]) is not None]
                 if levels:
                     yield OutputGradients(gradients.output, levels)
+                del gradients, levels  # before the next are made
                 continue
             detections = sorted({
                 detection for part in gradients.levels
