@@ -178,8 +178,8 @@ class Basis:
     @cached_property
     def feature_sums(self) -> Tensor:
         """``Σ_k g_k ∘ A_k``, shape (r, H, W)."""
-        return torch.stack([(gradient * self.feature).sum(dim=0)
-                            for part in self.parts for gradient in part])
+        return torch.cat([(part * self.feature).sum(dim=1)
+                          for part in self.parts])
 
     @cached_property
     def channel_means(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -92,15 +92,23 @@ class Coupling:
         """The values ``M`` of a group."""
         return self.call.map.numel() // self.call.layer.num_groups
 
+    @cached_property
+    def _factors(self) -> Tensor:
+        """What ``a`` and ``b`` count for in the constant and in the slope of
+        a field, shape (3, C, 1, 1)."""
+        constant = -self.call.rstd / self._count
+        slope = constant * self.call.rstd
+        return torch.cat([constant, slope, -slope * self.call.mean])
+
     def fields(self, numbers: Tensor) -> Tensor:
         """Return the fields (r, 1, C, H, W) of numbers (r, 2, groups)."""
         each = self.call.layer.num_channels // self.call.layer.num_groups
-        factor = -self.call.rstd / self._count
         a, b = numbers.repeat_interleave(each, dim=2)[..., None, None].unbind(
             dim=1)
-        slope = b[:, None] * factor * self.call.rstd
-        constant = a[:, None] * factor - slope * self.call.mean
-        return torch.addcmul(constant, self.call.map.detach(), slope)
+        of_a, of_b, of_mean = self._factors
+        constant = torch.addcmul(a * of_a, b, of_mean)
+        return torch.addcmul(constant[:, None], self.call.map.detach(),
+                             (b * of_b)[:, None])
 
 
 @dataclass(frozen=True)
@@ -173,9 +181,10 @@ class CoupledGradients:
                 peaks[level] = own.maximum(peaks.get(level, own))
         for part in parts:
             level = part.gradients[0].windows.level
-            exact = add_couplings(
-                part, peaks.get(level, part.peaks(tolerance)),
-                self.windows.inputs[level], tolerance)
+            shown = peaks[level] if tolerance.joint else \
+                part.peaks(tolerance)
+            exact = add_couplings(part, shown, self.windows.inputs[level],
+                                  tolerance)
             for output, of_level in zip(part.outputs, exact):
                 for some in of_level.split(MEMORY_BUDGET):
                     yield OutputGradients(output, [some])
