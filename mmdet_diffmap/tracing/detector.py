@@ -18,13 +18,26 @@ from torch import Tensor, nn
 
 from ..maps.image_frame import ImageFrame
 from .changed_inputs import ChangedInputs
-from .heads import HeadRun, RunsTwiceError, WholeRun, head_run, proposer_of
+from .filtering import (
+    CandidateTrace,
+    recorded_filtering,
+    unknown_filtering,
+)
+from .heads import (
+    HeadRun,
+    RunsTwiceError,
+    WholeRun,
+    box_head,
+    head_run,
+    proposer_of,
+)
 from .lost_gradients import LossFinder
 from .modes import frozen
 from .predicting import plain_detections, predicting
 from .recording import recording
 from .target_layer import TargetLayer
 from .trace import NetworkInput, OutputGradients, Tolerance, Trace
+from .turns import one_at_a_time
 
 
 class DetectorAdapter:
@@ -87,6 +100,29 @@ class DetectorAdapter:
             return self._trace(data, index, run)
         except RunsTwiceError:
             return self._trace(data, index, WholeRun(self.model))
+
+    def trace_candidates(self, data: dict, index: int = 0) -> CandidateTrace:
+        """Detect the objects of one image, and keep all that the head
+        proposed.
+
+        Args:
+            data (dict): A batch; see :meth:`trace`.
+            index (int): Which image of it.
+
+        Returns:
+            CandidateTrace: All candidates before the score threshold,
+            non-maximum suppression and the maximum number, and what became of
+            each.
+
+        Raises:
+            NotImplementedError: If the detector filters in another way.
+        """
+        with one_at_a_time(), recorded_filtering(
+                box_head(self.model)) as filterings:
+            trace = self.trace(data, index)
+        if not filterings or len(filterings[-1].fates) != len(trace):
+            raise unknown_filtering(box_head(self.model))
+        return CandidateTrace(trace, filterings[-1])
 
     def _trace(self, data: dict, index: int, run: HeadRun | None) -> Trace:
         with ExitStack() as stack:

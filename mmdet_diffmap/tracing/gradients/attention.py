@@ -2,7 +2,7 @@
 """Attention whose backward pass is fast."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..swapping import swapped
 from .value_of import ValueOf
 
 #: Torch's own, whatever stands in its place for a while.
-attention = F.scaled_dot_product_attention
+attention: Callable[..., Tensor] = F.scaled_dot_product_attention
 
 
 @contextmanager
