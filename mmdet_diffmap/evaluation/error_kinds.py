@@ -51,6 +51,10 @@ class Thresholds:
                 f'{self.background} and {self.foreground}')
 
 
+#: Those of the paper.
+DEFAULT_THRESHOLDS = Thresholds()
+
+
 @dataclass(frozen=True)
 class ImageErrors:
     """The kinds of an image's N detections and M annotated objects.
@@ -95,7 +99,7 @@ class ImageErrors:
 def image_errors(detections: InstanceData,
                  truth: GroundTruth,
                  crowds: GroundTruth | None = None,
-                 thresholds: Thresholds = Thresholds(),
+                 thresholds: Thresholds = DEFAULT_THRESHOLDS,
                  max_detections: int = 100) -> ImageErrors:
     """Tell the kinds of an image's detections and objects, as TIDE does
     (Bolya et al., ECCV 2020, section 2.2).

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from mmdet.models.dense_heads import DETRHead
+from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -43,10 +44,15 @@ class Filtering:
             int64, shape (P, ); -1 where it was not, or that is not known.
         detections (Tensor): Which candidate each final detection is, int64,
             shape (N, ), in mmdet's order.
+        proposals (Tensor, optional): The boxes from which all boxes were
+            moved: those of the proposal network, or anchors; shape (R, 4), in
+            pixels of the network's input. None of heads that begin at points
+            or queries.
     """
     fates: Tensor
     suppressors: Tensor
     detections: Tensor
+    proposals: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,22 @@ class Steps:
                            (Fate.KEPT, final)):
             places = self._places(candidates, some)
             fates[places] = int(fate)
-        return Filtering(fates, self._suppressors(candidates, fates), places)
+        return Filtering(fates, self._suppressors(candidates, fates), places,
+                         self._proposals())
+
+    def _proposals(self) -> Tensor | None:
+        """Return the boxes from which the head moves its boxes; see
+        :class:`Filtering`."""
+        rois = self.bound.arguments.get('rois')
+        if rois is not None:
+            return rois[0][:, 1:].detach().cpu()
+        anchors = getattr(self.head, 'prior_generator', None)
+        if not isinstance(anchors, AnchorGenerator):
+            return None
+        maps = self.bound.args[0]
+        levels = anchors.grid_priors([level.shape[-2:] for level in maps],
+                                     device=maps[0].device)
+        return get_box_tensor(torch.cat(levels)).cpu()
 
     def _places(self, candidates: InstanceData,
                 some: InstanceData) -> Tensor:

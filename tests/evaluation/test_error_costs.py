@@ -158,6 +158,7 @@ TIDE = {
 }
 
 
+@pytest.mark.slow
 def test_costs_are_tides_on_photographs(real):
     """To what a score that is rounded in another way may change."""
     from mmdet.datasets import CocoDataset

@@ -101,7 +101,8 @@ def test_what_is_above_the_threshold_comes_to_suppression(filtered):
 def test_suppression_is_the_greedy_choice(filtered):
     family, _, _, candidates = filtered
     detections = candidates.trace.detections
-    fates, suppressors, _ = vars(candidates.filtering).values()
+    fates = candidates.filtering.fates
+    suppressors = candidates.filtering.suppressors
     if family == 'detr':
         assert not (fates == Fate.SUPPRESSED).any()
         assert (fates == Fate.CUT).any() and (suppressors == -1).all()

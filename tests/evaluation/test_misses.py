@@ -1,0 +1,178 @@
+"""Why objects are missed: cases whose reason can be read off, and detectors
+that were made to miss."""
+import copy
+from functools import lru_cache
+
+import pytest
+import torch
+from mmengine.structures import InstanceData
+
+from mmdet_diffmap import load_detector
+from mmdet_diffmap.apis.image_pipeline import image_pipeline
+from mmdet_diffmap.datasets.scenes import render_scene
+from mmdet_diffmap.evaluation.error_kinds import image_errors
+from mmdet_diffmap.evaluation.ground_truth import GroundTruth
+from mmdet_diffmap.evaluation.misses import Mechanism, Miss, MissFinder
+from mmdet_diffmap.maps.image_frame import ImageFrame
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.filtering import Fate, Filtering
+
+#: Twice as large in the input.
+FRAME = ImageFrame((200, 200), (200, 200), (100, 100))
+OBJECT = (0, 0, 10, 10, 0)
+NEIGHBOUR = (0, 4, 10, 14, 0)
+#: x1, y1, x2, y2, label, score, fate, suppressor
+RIGHT = (0, 0, 10, 9, 0, 0.6)
+
+
+def finder_of(rows, *objects, proposals=None):
+    """Of candidates (x1, y1, x2, y2, label, score, fate, suppressor), the
+    best first, and objects (x1, y1, x2, y2, label)."""
+    values = torch.tensor([row[:6] for row in rows]).view(-1, 6)
+    candidates = InstanceData(
+        bboxes=values[:, :4], labels=values[:, 4].long(), scores=values[:, 5])
+    fates = torch.tensor([row[6] for row in rows], dtype=torch.long)
+    kept = (fates == Fate.KEPT).nonzero()[:, 0]
+    filtering = Filtering(
+        fates,
+        torch.tensor([(*row, -1)[7] for row in rows], dtype=torch.long), kept,
+        None if proposals is None else torch.tensor(proposals).view(-1, 4))
+    truth = GroundTruth.of_instances([
+        dict(bbox=row[:4], bbox_label=row[4]) for row in objects])
+    detections = candidates[kept]
+    return MissFinder(
+        image_errors(detections[detections.scores > 0.3], truth), candidates,
+        filtering, FRAME)
+
+
+@pytest.mark.parametrize('rows, miss', [
+    ([], Miss(Mechanism.NO_BOX, -1)),
+    # of its class, but elsewhere; the second overlaps it more
+    ([(0, 6, 10, 16, 0, .9, Fate.KEPT), (0, 5, 10, 15, 0, .2, Fate.KEPT)],
+     Miss(Mechanism.NO_BOX, 1)),
+    ([(50, 50, 60, 60, 0, .9, Fate.KEPT)], Miss(Mechanism.NO_BOX, -1)),
+    ([(0, 0, 10, 9, 1, .9, Fate.KEPT), (*RIGHT[:5], .1, Fate.KEPT)],
+     Miss(Mechanism.OTHER_CLASS, 1, 0)),
+    ([(0, 0, 10, 9, 1, .9, Fate.KEPT)], Miss(Mechanism.OTHER_CLASS, 0, 0)),
+    ([(0, 0, 10, 9, 1, .2, Fate.KEPT), (*RIGHT[:5], .1, Fate.KEPT)],
+     Miss(Mechanism.BACKGROUND, 1)),
+    ([(0, 0, 10, 9, 1, .2, Fate.BELOW_THRESHOLD)],
+     Miss(Mechanism.BACKGROUND, 0)),
+    ([(*RIGHT, Fate.CUT)], Miss(Mechanism.CUT, 0)),
+    ([(0, 0, 10, 4, 0, .9, Fate.KEPT), (*RIGHT, Fate.SUPPRESSED, 0)],
+     Miss(Mechanism.WORSE_BOX, 1, 0)),
+    ([(*RIGHT, Fate.SUPPRESSED)], Miss(Mechanism.WORSE_BOX, 0)),
+])
+def test_mechanisms(rows, miss):
+    assert finder_of(rows, OBJECT)(0) == miss
+
+
+def test_neighbours():
+    """The neighbour's box suppresses that of the object, or is its own."""
+    found = (0, 4, 10, 14, 0, .9, Fate.KEPT)
+    rows = [found, (*RIGHT, Fate.SUPPRESSED, 0)]
+    finder = finder_of(rows, OBJECT, NEIGHBOUR)
+    assert finder.errors.found_by.tolist() == [-1, 0]
+    assert finder(0) == Miss(Mechanism.NEIGHBOUR, 1, 0)
+    between = (0, 3, 10, 13, 0, .9, Fate.KEPT)
+    finder = finder_of([between], OBJECT, NEIGHBOUR)
+    assert finder.errors.found_by.tolist() == [-1, 0]
+    assert finder(0) == Miss(Mechanism.SHARED, 0)
+
+
+@pytest.mark.parametrize('proposals, mechanism', [
+    ([[0., 0., 20., 18.]], Mechanism.MOVED_AWAY),  # in pixels of the input
+    ([[0., 0., 10., 9.]], Mechanism.NO_PROPOSAL),
+    ([], Mechanism.NO_PROPOSAL),
+])
+def test_proposals(proposals, mechanism):
+    away = (0, 9, 10, 19, 0, .9, Fate.KEPT)
+    finder = finder_of([away], OBJECT, proposals=proposals)
+    assert finder(0) == Miss(mechanism, 0)
+
+
+SCENES = 8
+
+
+def misses_of(model):
+    """Why the objects of some scenes are not found: for each scene and object
+    its class and mechanism."""
+    misses = {}
+    for index in range(SCENES):
+        scene = render_scene(0, index)
+        data = image_pipeline(model)(f'scene://0/{index}').batch
+        candidates = DetectorAdapter(model).trace_candidates(data)
+        found = candidates.trace.detections[candidates.filtering.detections]
+        truth = GroundTruth.of_instances([
+            dict(bbox=box.tolist(), bbox_label=int(label))
+            for box, label in zip(scene.boxes, scene.labels)])
+        finder = MissFinder(
+            image_errors(found[found.scores > 0.3], truth),
+            candidates.trace.detections, candidates.filtering,
+            candidates.trace.frame)
+        for number in (finder.errors.found_by < 0).nonzero()[:, 0].tolist():
+            misses[index, number] = (int(truth.labels[number]),
+                                     finder(number).mechanism)
+    return misses
+
+
+@lru_cache
+def demo(name):
+    return load_detector(f'mmdet_diffmap::demo/{name}_scenes.py')
+
+
+def made_to_miss(name, change):
+    """The mechanisms of the objects that a demo detector misses only after a
+    change of a copy."""
+    before = misses_of(demo(name))
+    model = copy.deepcopy(demo(name))
+    with torch.no_grad():
+        change(model)
+    after = misses_of(model)
+    return [miss for place, miss in after.items() if place not in before]
+
+
+def settings(model):
+    """The settings by which a copy filters."""
+    owner = model.roi_head if hasattr(model, 'roi_head') else model.bbox_head
+    owner.test_cfg = copy.deepcopy(owner.test_cfg)
+    return owner.test_cfg
+
+
+def test_a_class_of_low_scores_is_taken_for_background():
+    def change(model):
+        model.bbox_head.conv_cls.bias[0] -= 8
+
+    misses = made_to_miss('fcos', change)
+    assert len(misses) > 3 and {label for label, _ in misses} == {0}
+    assert {mechanism for _, mechanism in misses} == {Mechanism.BACKGROUND}
+
+
+@pytest.mark.parametrize('name', ['fcos', 'faster-rcnn', 'detr'])
+def test_a_small_maximum_cuts(name):
+    def change(model):
+        settings(model).max_per_img = 1
+
+    misses = made_to_miss(name, change)
+    assert len(misses) > SCENES
+    assert {mechanism for _, mechanism in misses} == {Mechanism.CUT}
+
+
+@pytest.mark.parametrize('name', ['fcos', 'faster-rcnn'])
+def test_neighbours_suppress_where_little_overlap_is_allowed(name):
+    def change(model):
+        settings(model).nms.update(iou_threshold=0.01, class_agnostic=True)
+
+    misses = made_to_miss(name, change)
+    assert len(misses) > SCENES
+    assert {mechanism for _, mechanism in misses} == {Mechanism.NEIGHBOUR}
+
+
+def test_a_shifted_regressor_moves_boxes_away():
+    def change(model):
+        means = model.roi_head.bbox_head.bbox_coder.means
+        model.roi_head.bbox_head.bbox_coder.means = (6., *means[1:])
+
+    misses = made_to_miss('faster-rcnn', change)
+    assert len(misses) > SCENES
+    assert {mechanism for _, mechanism in misses} == {Mechanism.MOVED_AWAY}
