@@ -10,9 +10,11 @@ from mmengine.structures import InstanceData
 from mmdet_diffmap import load_detector
 from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.datasets.scenes import render_scene
-from mmdet_diffmap.evaluation.error_kinds import image_errors
+from mmdet_diffmap.evaluation.error_kinds import Kind, image_errors
+from mmdet_diffmap.evaluation.errors import find_errors
 from mmdet_diffmap.evaluation.ground_truth import GroundTruth
 from mmdet_diffmap.evaluation.misses import Mechanism, Miss, MissFinder
+from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.maps.image_frame import ImageFrame
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.filtering import Fate, Filtering
@@ -98,22 +100,21 @@ def misses_of(model):
     """Why the objects of some scenes are not found: for each scene and object
     its class and mechanism."""
     misses = {}
+    adapter = DetectorAdapter(model)
     for index in range(SCENES):
         scene = render_scene(0, index)
-        data = image_pipeline(model)(f'scene://0/{index}').batch
-        candidates = DetectorAdapter(model).trace_candidates(data)
-        found = candidates.trace.detections[candidates.filtering.detections]
-        truth = GroundTruth.of_instances([
-            dict(bbox=box.tolist(), bbox_label=int(label))
-            for box, label in zip(scene.boxes, scene.labels)])
-        finder = MissFinder(
-            image_errors(found[found.scores > 0.3], truth),
-            candidates.trace.detections, candidates.filtering,
-            candidates.trace.frame)
-        for number in (finder.errors.found_by < 0).nonzero()[:, 0].tolist():
-            misses[index, number] = (int(truth.labels[number]),
-                                     finder(number).mechanism)
+        found = find_errors(
+            adapter, image_pipeline(model)(f'scene://0/{index}').batch,
+            instances_of(scene))
+        misses.update({
+            (index, number): (scene.labels[number], miss.mechanism)
+            for number, miss in found.misses.items()})
     return misses
+
+
+def instances_of(scene):
+    return [dict(bbox=box.tolist(), bbox_label=int(label))
+            for box, label in zip(scene.boxes, scene.labels)]
 
 
 @lru_cache
@@ -176,3 +177,44 @@ def test_a_shifted_regressor_moves_boxes_away():
     misses = made_to_miss('faster-rcnn', change)
     assert len(misses) > SCENES
     assert {mechanism for _, mechanism in misses} == {Mechanism.MOVED_AWAY}
+
+
+def test_what_is_missed_can_be_explained():
+    """The best candidate of a missed object lights up where the object is."""
+    model = copy.deepcopy(demo('fcos'))
+    with torch.no_grad():
+        model.bbox_head.conv_cls.bias[0] -= 8
+    scene = next(scene for scene in (render_scene(0, index)
+                                     for index in range(SCENES))
+                 if 0 in scene.labels)
+    found = find_errors(DetectorAdapter(model), image_pipeline(model)(
+        scene.image).batch, instances_of(scene))
+    number, miss = next(iter(found.misses.items()))
+    assert number in found.errors.of_kind(Kind.MISSED)
+    trace = found.candidates.trace.select([miss.candidate])
+    assert trace.detections.scores.item() < 0.3
+    (heatmap, ) = ODAM(outputs='score')(trace)
+    x1, y1, x2, y2 = scene.boxes[number].round().astype(int)
+    inside = heatmap[y1:y2, x1:x2]
+    assert inside.max() == 1 and inside.mean() > 2 * heatmap.mean()
+
+
+def test_annotations_of_other_classes():
+    model = demo('fcos')
+    data = image_pipeline(model)('scene://0/2').batch
+    with pytest.raises(ValueError, match='knows 8 classes, 0 to 7'):
+        find_errors(DetectorAdapter(model), data,
+                    [dict(bbox=[0, 0, 9, 9], bbox_label=77)])
+
+
+def test_nothing_annotated_and_only_a_crowd():
+    model = demo('fcos')
+    data = image_pipeline(model)('scene://0/2').batch
+    found = find_errors(DetectorAdapter(model), data, [])
+    assert not found.misses and set(found.errors.kinds) == {Kind.BACKGROUND}
+    label = int(found.errors.detections.labels[0])
+    crowd = dict(bbox=[0, 0, 192, 192], bbox_label=label, ignore_flag=1)
+    found = find_errors(DetectorAdapter(model), data, [crowd])
+    assert {kind for kind, own in zip(
+        found.errors.kinds, found.errors.detections.labels.tolist())
+        if own == label} == {Kind.IGNORED}
