@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -88,7 +89,8 @@ def attached_selection(heads: Sequence[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def attached_operations(model: nn.Module) -> Iterator[None]:
-    """Give masked convolutions and Soft-NMS a way back in this context."""
+    """Give masked convolutions and Soft-NMS a way back in this context, and
+    plain suppression a short one."""
 
     def convolve(module: MaskedConv2d, args: tuple, output: Tensor) -> Tensor:
         if len(args) < 2 or output.grad_fn is None:
@@ -106,7 +108,27 @@ def attached_operations(model: nn.Module) -> Iterator[None]:
                                                  prepend=True).remove)
         stack.enter_context(
             swapped(suppression, 'soft_nms', SoftNMS(suppression.soft_nms)))
+        for name, module in list(sys.modules.items()):
+            if name != __name__ and getattr(module, '__dict__', {}).get(
+                    'batched_nms') is batched_nms:
+                stack.enter_context(
+                    swapped(module, 'batched_nms',
+                            partial(suppress_batch, batched_nms)))
         yield
+
+
+def suppress_batch(original: Callable, boxes: Tensor, scores: Tensor,
+                   idxs: Tensor, nms_cfg: dict | None, *args: Any,
+                   **kwargs: Any) -> tuple[Tensor, Tensor]:
+    """Do as mmcv's ``batched_nms``, of which plain suppression is a choice of
+    rows on the way back. Of many boxes, mmcv writes the scores of one class
+    after the other into one tensor, and would go back through all of these
+    steps."""
+    if not nms_cfg or nms_cfg.get('type', 'nms') != 'nms':
+        return original(boxes, scores, idxs, nms_cfg, *args, **kwargs)
+    with torch.no_grad():
+        _, kept = original(boxes, scores, idxs, nms_cfg, *args, **kwargs)
+    return torch.cat([boxes[kept], scores[kept, None]], dim=-1), kept
 
 
 class SoftNMS:
