@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ Row = tuple[int, int]  # detection, column of the outputs
 # elements in most heads, so that they can be differentiated together.
 INDEPENDENT_COLUMNS = ((0, 1, 2), (3, 4))
 #: Bytes that the gradients of the passes that are made at once may take.
-MEMORY_BUDGET = 2**29
+MEMORY_BUDGET = 2**28
 
 
 @dataclass(frozen=True)
@@ -225,32 +226,51 @@ def elements_of(outputs: Tensor, raw: Sequence[Tensor],
         Elements | None: Of each group; None if two of its rows share an
         element.
     """
-    weights = [weights_for(len(group)) for group in groups]
-    cotangents, counts = [], []
-    for group, own in zip(groups, weights):
-        rows = tuple(torch.tensor(group, device=outputs.device).T)
-        factors = [outputs.new_ones(len(group)).detach()]
-        order = torch.arange(len(group), device=outputs.device)
-        power = 1
-        while power < len(group):
-            factors.append(
-                own.of_digits(order // power % own.base).to(outputs.dtype))
-            power *= own.base
-        cotangent = torch.zeros((len(factors), *outputs.shape),
-                                dtype=outputs.dtype, device=outputs.device)
-        cotangent[(slice(None), *rows)] = torch.stack(factors)
-        cotangents.append(cotangent)
-        counts.append(len(factors))
-    gradients = backward_all(outputs, raw, torch.cat(cotangents))
-    reached = any(gradient is not None for gradient in gradients)
-    start = 0
-    for group, own, count in zip(groups, weights, counts):
-        yield elements_of_group(group, own, [
-            (number, gradient[start:start + count])
-            for number, gradient in enumerate(gradients)
-            if gradient is not None
-        ]) if reached else Elements([], [], [], outputs.detach()[:0, 0])
-        start += count
+    works = [weighted_sums(outputs, group) for group in groups]
+    while works:
+        # a batch of whole groups, so that no gradient waits for others
+        size = fitting(raw, [len(sums) for _, _, sums in works])
+        batch, works = works[:size], works[size:]
+        gradients = vector_products(
+            [outputs], raw, [torch.cat([sums for _, _, sums in batch])]
+        ) if raw else []
+        reached = any(gradient is not None for gradient in gradients)
+        start = 0
+        for group, own, sums in batch:
+            stop = start + len(sums)
+            yield elements_of_group(group, own, [
+                (number, gradient[start:stop].reshape(len(sums), -1))
+                for number, gradient in enumerate(gradients)
+                if gradient is not None
+            ]) if reached else Elements([], [], [], outputs.detach()[:0, 0])
+            start = stop
+
+
+def weighted_sums(outputs: Tensor,
+                  group: list[Row]) -> tuple[list[Row], Weights, Tensor]:
+    """Return a group, its weights, and the cotangents (k, N, 5) of the sum of
+    its rows and of their sums weighted by each of their numbers' digits."""
+    own = weights_for(len(group))
+    rows = tuple(torch.tensor(group, device=outputs.device).T)
+    factors = [outputs.new_ones(len(group)).detach()]
+    order = torch.arange(len(group), device=outputs.device)
+    power = 1
+    while power < len(group):
+        factors.append(
+            own.of_digits(order // power % own.base).to(outputs.dtype))
+        power *= own.base
+    sums = torch.zeros((len(factors), *outputs.shape),
+                       dtype=outputs.dtype, device=outputs.device)
+    sums[(slice(None), *rows)] = torch.stack(factors)
+    return group, own, sums
+
+
+def fitting(raw: Sequence[Tensor], passes: Sequence[int]) -> int:
+    """Return how many of the first groups, of so many passes each, keep to
+    ``MEMORY_BUDGET``; at least one."""
+    memory = sum(raw_map.numel() * raw_map.element_size() for raw_map in raw)
+    totals = accumulate(memory * count for count in passes)
+    return max(1, sum(total <= MEMORY_BUDGET for total in totals))
 
 
 def elements_of_group(group: list[Row], weights: Weights,
@@ -342,29 +362,3 @@ def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
               for number in sorted(set(number_of))
               for independent in INDEPENDENT_COLUMNS]
     return [group for group in [*groups, clipped_rows] if group]
-
-
-def backward_all(outputs: Tensor, raw: Sequence[Tensor],
-                 cotangents: Tensor) -> list[Tensor | None]:
-    """Return the gradients of ``Σ cotangent · outputs``.
-
-    Args:
-        outputs (Tensor): Shape (N, 5).
-        raw (Sequence[Tensor]): The raw maps.
-        cotangents (Tensor): Of k passes, shape (k, N, 5).
-
-    Returns:
-        list: For each raw map, its gradient in each pass, (k, size); None
-        where there is no path.
-    """
-    if not raw:
-        return []
-    memory = sum(raw_map.numel() * raw_map.element_size() for raw_map in raw)
-    size = max(1, MEMORY_BUDGET // max(memory, 1))
-    parts = [vector_products([outputs], raw, [some])
-             for some in cotangents.split(size)]
-    return [
-        None if of_map[0] is None else torch.cat(
-            [part.reshape(len(part), -1) for part in of_map])
-        for of_map in zip(*parts)
-    ]

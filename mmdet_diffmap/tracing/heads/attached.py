@@ -108,12 +108,11 @@ def attached_operations(model: nn.Module) -> Iterator[None]:
                                                  prepend=True).remove)
         stack.enter_context(
             swapped(suppression, 'soft_nms', SoftNMS(suppression.soft_nms)))
-        for name, module in list(sys.modules.items()):
-            if name != __name__ and getattr(module, '__dict__', {}).get(
+        suppress: Callable = partial(suppress_batch, batched_nms)
+        for name, user in list(sys.modules.items()):
+            if name != __name__ and getattr(user, '__dict__', {}).get(
                     'batched_nms') is batched_nms:
-                stack.enter_context(
-                    swapped(module, 'batched_nms',
-                            partial(suppress_batch, batched_nms)))
+                stack.enter_context(swapped(user, 'batched_nms', suppress))
         yield
 
 
