@@ -72,8 +72,8 @@ def error_costs(images: Sequence[ImageErrors]) -> ErrorCosts:
         }
         return mean_average_precision(images, mend, left) - before
 
-    gains = {kind: gain(partial(without, kind)) for kind in ERRORS}
-    gains[Kind.MISSED] = gain(as_it_is, not_missed)
+    gains = {kind: gain(as_it_is, not_missed) if kind is Kind.MISSED else
+             gain(partial(without, kind)) for kind in ERRORS}
     return ErrorCosts(
         before,
         {kind: sum(len(image.of_kind(kind)) for image in images)

@@ -163,6 +163,30 @@ def test_gradients_are_those_of_the_whole_prediction(filtered):
     assert checked >= 2 * len(chosen)
 
 
+def test_proposals_are_regions_or_anchors(filtered):
+    """In pixels of the input; points and queries are none."""
+    family, _, _, candidates = filtered
+    proposals = candidates.filtering.proposals
+    if family not in ('faster_rcnn', 'pvt'):
+        assert proposals is None
+        return
+    if family == 'faster_rcnn':
+        assert proposals.shape == (30, 4)  # of the config
+        height, width = candidates.trace.frame.input_shape
+        assert (proposals >= 0).all() and (
+            proposals <= torch.tensor([width, height] * 2)).all()
+        return
+    shapes = [level.shape[-2:] for level in candidates.trace.features]
+    assert len(proposals) == 9 * sum(shape.numel() for shape in shapes)
+    # the first nine stand around the first cell, the smallest 32 pixels wide
+    centres = (proposals[:9, :2] + proposals[:9, 2:]) / 2
+    assert (centres == 0).all()
+    areas = (proposals[:9, 2:] - proposals[:9, :2]).prod(dim=1)
+    torch.testing.assert_close(
+        areas.sort().values[::3], (32 * 2**(torch.arange(3) / 3))**2,
+        rtol=1e-4, atol=0)
+
+
 def test_settings_are_as_they_were(filtered, monkeypatch):
     _, model, data, _ = filtered
     head = model.bbox_head if hasattr(model, 'bbox_head') else \

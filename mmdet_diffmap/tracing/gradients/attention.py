@@ -98,7 +98,10 @@ class AttentionOnCopies:
                  settings: Sequence[Any]) -> None:
         self.inputs = [each.detach() for each in inputs]
         self.settings = settings
-        self.count = 0  # of the copies of the last call
+        # of the last call, since the next is most often as long
+        self.count = 0
+        self.copies: list[Tensor] = []
+        self.output = torch.empty(0)
 
     def products(self, gradients: Tensor) -> tuple[Tensor, ...]:
         """Compute the products of k cotangents (k, B, ...), one after the
