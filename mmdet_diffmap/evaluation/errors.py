@@ -2,19 +2,54 @@
 """What is wrong about a detector's predictions for an image, and why."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from ..tracing.candidates import NUMBERS
 from ..tracing.detector import DetectorAdapter
 from ..tracing.filtering import CandidateTrace
 from .error_kinds import (
     DEFAULT_THRESHOLDS,
+    ERRORS,
     ImageErrors,
+    Kind,
     Thresholds,
     image_errors,
 )
 from .ground_truth import GroundTruth
 from .misses import Miss, MissFinder
+
+
+@dataclass(frozen=True)
+class DetectorError:
+    """A wrong detection, or a missed object.
+
+    Args:
+        kind (Kind): Which of ``ERRORS``.
+        detection (int): Its number among the detections of
+            :class:`ImageErrors`; -1 of a missed object.
+        object (int): The annotated object that it is about; -1 of background.
+        candidate (int): The candidate that the detection was, or that came
+            nearest to the missed object; -1 if there is none.
+        iou (float): Of the candidate and the object; 0 without.
+        rival (int): The candidate that is to be compared with this one: the
+            right detection that a duplicate doubles, or that is nearest to a
+            box on the background; what suppressed it, or whose class was
+            chosen, of a missed object. -1 if there is none.
+        miss (Miss, optional): Why no detection finds the object, unless one
+            does.
+    """
+    kind: Kind
+    detection: int
+    object: int
+    candidate: int
+    iou: float
+    rival: int = -1
+    miss: Miss | None = None
 
 
 @dataclass(frozen=True)
@@ -27,10 +62,52 @@ class ExplainedErrors:
             finds, why.
         candidates (CandidateTrace): All that the head proposed. What is
             selected from its trace can be explained like detections.
+        numbers (Tensor): Which candidate each detection was, int64, shape
+            (N, ).
     """
     errors: ImageErrors
     misses: dict[int, Miss]
     candidates: CandidateTrace
+    numbers: Tensor
+
+    def __iter__(self) -> Iterator[DetectorError]:
+        """List all errors: wrong detections, the best first, and missed
+        objects."""
+        errors = self.errors
+        for number, kind in enumerate(errors.kinds):
+            if kind in ERRORS:
+                about = int(errors.objects[number])
+                yield DetectorError(
+                    kind, number, about, int(self.numbers[number]),
+                    float(errors.ious[number]), self._rival(number, kind),
+                    self.misses.get(about))
+        for about in errors.of_kind(Kind.MISSED):
+            miss = self.misses[about]
+            iou = 0.
+            if miss.candidate >= 0:
+                box = self.candidates.trace.detections.bboxes[miss.candidate]
+                iou = float(box_iou(
+                    box[None].cpu(), errors.truth.bboxes[[about]]))
+            yield DetectorError(Kind.MISSED, -1, about, miss.candidate, iou,
+                                miss.rival, miss)
+
+    def _rival(self, number: int, kind: Kind) -> int:
+        """Return the candidate of the right detection that a wrong one is
+        compared with; -1 if there is none."""
+        errors = self.errors
+        if kind is Kind.DUPLICATE:
+            doubled = errors.found_by[errors.objects[number]]
+            return int(self.numbers[doubled])
+        right = errors.of_kind(Kind.CORRECT)
+        if kind is not Kind.BACKGROUND or not right:
+            return -1
+        boxes = errors.detections.bboxes
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        distances = (middles[right] - middles[number]).norm(dim=1)
+        # another object of its class comes first
+        distances[errors.detections.labels[right] !=
+                  errors.detections.labels[number]] += distances.max() + 1
+        return int(self.numbers[right[int(distances.argmin())]])
 
 
 def find_errors(adapter: DetectorAdapter,
@@ -60,12 +137,13 @@ def find_errors(adapter: DetectorAdapter,
     Example:
         Explain why objects of a scene were missed::
 
-            found = find_errors(DetectorAdapter(model), data, instances)
-            for number, miss in found.misses.items():
+            explained = find_errors(DetectorAdapter(model), data, instances)
+            for number, miss in explained.misses.items():
                 print(number, miss.mechanism.value)
-            candidates = [miss.candidate for miss in found.misses.values()
+            candidates = [miss.candidate for miss in explained.misses.values()
                           if miss.candidate >= 0]
-            heatmaps = ODAM()(found.candidates.trace.select(candidates))
+            maps = ODAM().evidence(
+                explained.candidates.trace.select(candidates)).maps
     """
     truth = GroundTruth.of_instances(instances)
     crowds = GroundTruth.of_instances([
@@ -74,14 +152,17 @@ def find_errors(adapter: DetectorAdapter,
     check_labels(adapter, truth)
     candidates = adapter.trace_candidates(data, index)
     everything, filtering = candidates.trace.detections, candidates.filtering
-    detections = everything[filtering.detections]
-    errors = image_errors(detections[detections.scores > score_thr], truth,
-                          crowds, thresholds)
+    numbers = filtering.detections
+    numbers = numbers[everything.scores[numbers].cpu() > score_thr]
+    errors = image_errors(
+        InstanceData(**everything[numbers], **{NUMBERS: numbers}), truth,
+        crowds, thresholds)
     finder = MissFinder(errors, everything, filtering, candidates.trace.frame,
                         score_thr, thresholds)
     unfound = (errors.found_by < 0).nonzero()[:, 0].tolist()
     return ExplainedErrors(
-        errors, {number: finder(number) for number in unfound}, candidates)
+        errors, {number: finder(number) for number in unfound}, candidates,
+        errors.detections[NUMBERS])
 
 
 def check_labels(adapter: DetectorAdapter, truth: GroundTruth) -> None:

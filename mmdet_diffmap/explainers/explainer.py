@@ -2,6 +2,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -14,6 +15,21 @@ from ..tracing.trace import Trace
 
 #: The name of the map in which all outputs are joined.
 JOINT = 'all'
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for the scores of N detections, and what against them.
+
+    Args:
+        maps (Tensor): Signed maps of the original image's size, in [-1, 1],
+            shape (N, H, W): above zero what speaks for it.
+        speak_for, speak_against (Sequence[GridMaps]): What they are made of,
+            on the detector's grids.
+    """
+    maps: Tensor
+    speak_for: Sequence[GridMaps]
+    speak_against: Sequence[GridMaps]
 
 
 class Explainer(ABC):
@@ -58,6 +74,11 @@ class Explainer(ABC):
             other methods.
         """
         return self(trace), {}
+
+    def evidence(self, trace: Trace) -> Evidence | None:
+        """Tell what speaks for, and what against, the score of each detection
+        of a trace; None of a method that only tells what speaks for it."""
+        return None
 
     def working_memory(self, trace: Trace) -> int:
         """Bytes that the method needs at one time beside the maps of a few

@@ -3,11 +3,12 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ..maps.heatmaps import GridMaps, JointMaps
+from ..maps.heatmaps import GridMaps, JointMaps, signed_heatmaps
 from ..tracing.trace import LevelGradients, OutputGradients, Tolerance, Trace
-from .explainer import JOINT, Explainer
+from .explainer import JOINT, Evidence, Explainer
 
 
 class GradientExplainer(Explainer):
@@ -67,6 +68,37 @@ class GradientExplainer(Explainer):
             groups |= {output: (output, ) for output in self.outputs}
         grids = self.grid_maps(trace, groups)
         return self.image_heatmaps(grids[JOINT], trace), grids
+
+    def evidence(self, trace: Trace) -> Evidence:
+        """Tell what speaks for, and what against, the score of each detection.
+
+        What speaks against a score is the method's map of the score with the
+        other sign. Of a method that is linear in the gradients (ODAM,
+        Grad-CAM), it is what ReLU leaves out.
+
+        Example:
+            >>> from mmdet_diffmap import load_detector
+            >>> from mmdet_diffmap.apis.image_pipeline import image_pipeline
+            >>> from mmdet_diffmap.explainers import ODAM
+            >>> from mmdet_diffmap.tracing.detector import DetectorAdapter
+            >>> model = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
+            >>> batch = image_pipeline(model)('scene://0/2').batch
+            >>> trace = DetectorAdapter(model).trace(batch).select([0])
+            >>> ODAM().evidence(trace).maps.shape
+            torch.Size([1, 192, 192])
+        """
+        speak_for, speak_against = JointMaps(), JointMaps()
+        # `tolerance` is a share of what speaks for, which may be little
+        for gradients in trace.gradients(('score', )):
+            for level in gradients.levels:
+                speak_for.add(self.level_maps(level))
+                speak_against.add(self.level_maps(-level))
+            del gradients, level  # before the next are made
+        grids = speak_for.maps(), speak_against.maps()
+        device = trace.outputs.device
+        with torch.autocast(device.type, enabled=False):
+            maps = signed_heatmaps(*grids, len(trace), trace.frame, device)
+        return Evidence(maps, *grids)
 
     def grid_maps(self, trace: Trace,
                   groups: Mapping[str, Sequence[str]]

@@ -221,6 +221,42 @@ def image_heatmaps(maps: Sequence[GridMaps], count: int, frame: ImageFrame,
     return heatmaps
 
 
+def signed_heatmaps(speak_for: Sequence[GridMaps],
+                    speak_against: Sequence[GridMaps], count: int,
+                    frame: ImageFrame, device: torch.device) -> Tensor:
+    """Make signed maps of the original image's size: what speaks for
+    something less what speaks against it.
+
+    Both are joined as :func:`image_heatmaps` joins them. Each signed map is
+    divided by its largest absolute value, so that zero stays where it is.
+
+    Args:
+        speak_for, speak_against (Sequence[GridMaps]): See
+            :func:`image_heatmaps`.
+        count (int): The number N of detections.
+        frame (ImageFrame): The frame of the image.
+        device (torch.device): Of the result.
+
+    Returns:
+        Tensor: Shape (N, H, W), in [-1, 1].
+
+    Raises:
+        FloatingPointError: If a map is not finite.
+    """
+    both = torch.zeros((2, count, *frame.image_shape), device=device)
+    for joined, maps in zip(both, (speak_for, speak_against)):
+        for level_maps in maps:
+            enlarge(level_maps, frame, joined, range(count))
+    signed = both[0].sub_(both[1])
+    if not signed.isfinite().all():
+        raise FloatingPointError('a signed map is not finite: the detector\'s '
+                                 'features or gradients overflow')
+    if not signed.numel():
+        return signed
+    largest = signed.abs().amax(dim=(1, 2), keepdim=True)
+    return signed.div_(largest.where(largest > 0, torch.ones_like(largest)))
+
+
 def chunks(numbers: range, memory: int) -> Iterator[range]:
     """Divide numbers, each of which takes so many bytes, so that a part keeps
     to ``BUDGET``."""

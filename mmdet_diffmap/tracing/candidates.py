@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, update_wrapper
 from typing import Any
 
 import torch
@@ -14,7 +14,11 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from .recording import recording
 from .swapping import modules_with, swapped
+
+#: The field of results that says which candidate each one was.
+NUMBERS = 'candidate_numbers'
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,71 @@ class Candidates:
             values.index_select(dim, self.rows)
 
 
+@dataclass(frozen=True)
+class ClassScores:
+    """How probable each class of several detections is.
+
+    Args:
+        probabilities (Tensor): Of all classes, with a graph, shape (R, C).
+        rows (Tensor): Which row is each detection's, int64, shape (N, ).
+        independent (bool): Whether each class has a probability of its own
+            (sigmoid), or all share one (softmax).
+    """
+    probabilities: Tensor
+    rows: Tensor
+    independent: bool
+
+    @classmethod
+    def of_candidates(cls, head: Any, candidates: Candidates | None,
+                      numbers: Tensor | None) -> ClassScores | None:
+        """Return those of detections, of which it is known which candidates
+        they were; else None."""
+        if candidates is None or numbers is None or \
+                candidates.probabilities is None:
+            return None
+        rows = numbers if candidates.rows is None else \
+            candidates.rows[numbers]
+        loss = getattr(head, 'loss_cls', None)
+        return cls(candidates.probabilities, rows,
+                   bool(getattr(loss, 'use_sigmoid', True)))
+
+    def __getitem__(self, keep: Any) -> ClassScores:
+        return replace(self, rows=self.rows[keep])
+
+    def contrast(self, found: Tensor, true: Tensor) -> Tensor:
+        """Compute ``logit(found) - logit(true)`` of each detection, with a
+        graph: what speaks for one class and against another.
+
+        With a softmax it is the logarithm of the ratio of both probabilities.
+
+        Args:
+            found, true (Tensor): Labels, int64, shape (N, ).
+
+        Returns:
+            Tensor: Shape (N, ).
+
+        >>> scores = ClassScores(torch.tensor([[.6, .2, .2]]),
+        ...                      torch.tensor([0]), independent=False)
+        >>> scores.contrast(torch.tensor([0]), torch.tensor([1]))  # log 3
+        tensor([1.0986])
+        """
+        with recording():
+            labels = torch.stack([found, true], dim=1).to(self.rows)
+            values = self.probabilities[self.rows].gather(1, labels)
+            smallest = torch.finfo(values.dtype).tiny
+            logits = values.clamp(min=smallest).log()
+            if self.independent:
+                largest = 1 - torch.finfo(values.dtype).eps / 2
+                logits = logits - torch.log1p(-values.clamp(max=largest))
+            return logits[:, 0] - logits[:, 1]
+
+
 @contextmanager
 def recorded_candidates(
         head: nn.Module | None) -> Iterator[list[Candidates | None]]:
     """Listen to the candidates of each image that a detector predicts in this
-    context.
+    context. Its results say in their field ``NUMBERS`` which of these they
+    are, where that is known.
 
     mmdet keeps one class of a candidate. Those that it chooses from pass
     through a few functions of its post-processing, which are listened to:
@@ -92,7 +156,8 @@ def recorded_candidates(
             if hasattr(head, name):
                 original = getattr(head, name)
                 stack.enter_context(
-                    swapped(head, name, partial(hear, original)))
+                    swapped(head, name, update_wrapper(
+                        partial(hear, original), original)))
         yield listener.images
 
 
@@ -109,12 +174,15 @@ class Listener:
         self.current: Candidates | None = None
         self.in_single = False  # in _predict_by_feat_single
         self.kept: list[Tensor] = []  # probabilities of this image, by level
+        self.chosen: Tensor | None = None  # which regions' classes are kept
         self.maps: Sequence[Any] = ()  # raw maps of the batch
 
     def predict_by_feat(self, original: Callable, *maps: Any,
                         **kwargs: Any) -> Any:
         """Note the raw maps of a batch."""
-        self.maps = maps
+        self.maps = [levels for levels in maps if isinstance(
+            levels, (list, tuple)) and all(
+                isinstance(level, Tensor) for level in levels)]
         return original(*maps, **kwargs)
 
     def predict_by_feat_single(self, original: Callable, *args: Any,
@@ -125,13 +193,21 @@ class Listener:
         self.in_single = False
         if isinstance(self.head, DETRHead):
             self.current = self._queries(args[0], results)
+            self._number(results)
+        elif self.chosen is not None and len(self.chosen) == len(results):
+            results.set_field(self.chosen, NUMBERS)
         self._end_image()
         return results
+
+    def _number(self, results: InstanceData) -> None:
+        """Let results carry their own numbers through what follows."""
+        results.set_field(
+            torch.arange(len(results), device=results.scores.device), NUMBERS)
 
     def _end_image(self) -> None:
         """Keep an image's candidates, and begin the next one."""
         self.images.append(self.current)
-        self.current, self.kept = None, []
+        self.current, self.kept, self.chosen = None, [], None
 
     def _queries(self, logits: Tensor,
                  results: InstanceData) -> Candidates | None:
@@ -170,6 +246,7 @@ class Listener:
         if isinstance(results, InstanceData):  # YOLACT's are none
             if results.scores.dim() == 1:
                 self.current = self._locations(results)
+                self._number(results)
             else:  # PAA goes on to multiclass_nms with other scores
                 self.kept = [results.scores]
         final = original(*args, **kwargs)
@@ -195,9 +272,10 @@ class Listener:
         threshold, as YOLOX chooses them."""
         if len(self.maps) != 3:
             return None
+        image = len(self.images) % len(self.maps[0][0])  # of the batch
         classes, _, objectness = (
-            torch.cat([level[len(self.images)].flatten(1)
-                       for level in levels], dim=1).sigmoid()
+            torch.cat([level[image].flatten(1) for level in levels],
+                      dim=1).sigmoid()
             for levels in self.maps)
         if (len(classes), len(objectness)) != (self.head.num_classes, 1):
             return None
@@ -218,4 +296,10 @@ class Listener:
         self.current = Candidates(
             places[regions, labels if places.shape[1] > 1 else 0], own,
             labels, probabilities, regions)
-        return original(boxes, scores, score_thr, *args, **kwargs)
+        returns_chosen = kwargs.pop('return_inds', False)
+        detections, kept_labels, chosen = original(
+            boxes, scores, score_thr, *args, return_inds=True, **kwargs)
+        self.chosen = torch.searchsorted(
+            regions * (scores.shape[1] - 1) + labels, chosen)
+        return (detections, kept_labels, chosen) if returns_chosen else \
+            (detections, kept_labels)

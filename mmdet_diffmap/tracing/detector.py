@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..maps.image_frame import ImageFrame
+from .candidates import NUMBERS, ClassScores, recorded_candidates
 from .changed_inputs import ChangedInputs
 from .filtering import (
     CandidateTrace,
@@ -117,12 +119,16 @@ class DetectorAdapter:
         Raises:
             NotImplementedError: If the detector filters in another way.
         """
-        with one_at_a_time(), recorded_filtering(
-                box_head(self.model)) as filterings:
+        head = box_head(self.model)
+        with one_at_a_time(), recorded_candidates(head) as heard, \
+                recorded_filtering(head) as filterings:
             trace = self.trace(data, index)
         if not filterings or len(filterings[-1].fates) != len(trace):
-            raise unknown_filtering(box_head(self.model))
-        return CandidateTrace(trace, filterings[-1])
+            raise unknown_filtering(head)
+        numbers = trace.detections.pop(NUMBERS, None)
+        classes = ClassScores.of_candidates(
+            head, heard[-1] if heard else None, numbers)
+        return CandidateTrace(replace(trace, classes=classes), filterings[-1])
 
     def _trace(self, data: dict, index: int, run: HeadRun | None) -> Trace:
         with ExitStack() as stack:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from mmdet.models.detectors import BaseDetector
 from mmengine.structures import InstanceData
 
+from .candidates import NUMBERS
 from .heads import without_masks
 from .modes import evaluation_mode
 from .recording import Recorder
@@ -26,9 +27,12 @@ def predicting(model: BaseDetector) -> Iterator[Recorder]:
 
 
 def plain_detections(predictions: InstanceData) -> InstanceData:
-    """Return boxes, scores and labels of mmdet's predictions, without a
-    graph."""
-    return InstanceData(
+    """Return boxes, scores and labels of mmdet's predictions, and which
+    candidates they were if that was noted, without a graph."""
+    detections = InstanceData(
         bboxes=predictions.bboxes.detach(),
         scores=predictions.scores.detach(),
         labels=predictions.labels)
+    if NUMBERS in predictions:
+        detections.set_field(predictions.get(NUMBERS), NUMBERS)
+    return detections

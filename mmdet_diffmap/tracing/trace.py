@@ -13,7 +13,7 @@ from torch import Tensor
 from ..maps.heatmaps import GridMaps
 from ..maps.image_frame import ImageFrame
 from ..maps.windows import Windows
-from .candidates import Candidates
+from .candidates import Candidates, ClassScores
 from .recording import recording
 from .turns import in_turns
 
@@ -339,6 +339,9 @@ class Trace:
         masks (Callable, optional): The labels of the detections -> the
             gradient strategy of their masks; None where masks cannot be
             explained.
+        classes (ClassScores, optional): How probable each class of each
+            detection is; None where that was not recorded, or the detector
+            does not tell.
     """
     detections: InstanceData
     outputs: Tensor
@@ -348,6 +351,7 @@ class Trace:
     source: GradientSource
     lost: Callable[[str], str] = lambda output: ''
     masks: Callable[[Tensor], GradientSource] | None = None
+    classes: ClassScores | None = None
 
     def __len__(self) -> int:
         """Return the number of detections."""
@@ -360,10 +364,32 @@ class Trace:
             keep (Tensor | slice | list[int]): Which: a mask, indices or a
                 slice.
         """
+        if isinstance(keep, list):  # torch takes an empty one for floats
+            keep = torch.tensor(keep, dtype=torch.long)
         with recording():
             outputs = self.outputs[keep]
         return replace(
-            self, detections=self.detections[keep], outputs=outputs)
+            self, detections=self.detections[keep], outputs=outputs,
+            classes=None if self.classes is None else self.classes[keep])
+
+    def with_score(self, values: Tensor) -> Trace:
+        """Return a trace in which something else is the score: what explains
+        scores then explains that.
+
+        Args:
+            values (Tensor): Made of the trace's ``outputs`` or ``classes``
+                with a graph, one of each detection, shape (N, ).
+
+        Example:
+            Explain the height of boxes::
+
+                with torch.enable_grad():
+                    heights = trace.outputs[:, 4] - trace.outputs[:, 2]
+                heatmaps = ODAM(outputs='score')(trace.with_score(heights))
+        """
+        with recording():
+            outputs = torch.cat([values[:, None], self.outputs[:, 1:]], dim=1)
+        return replace(self, outputs=outputs)
 
     def gradients(
         self,

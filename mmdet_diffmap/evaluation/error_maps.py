@@ -1,0 +1,282 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Maps that say something about a detector's errors."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..explainers.explainer import Evidence, Explainer
+from ..maps.heatmaps import GridMaps
+from ..tracing.recording import recording
+from ..tracing.trace import OUTPUTS, Trace
+from .error_kinds import Kind
+from .errors import DetectorError, ExplainedErrors
+from .misses import Mechanism
+
+#: A side of a box is off if it is by more than this share of the annotated
+#: box's width or height.
+OFF = 0.1
+
+#: Of objects that no candidate is at.
+NOTHING_THERE = (Mechanism.NO_BOX, Mechanism.MOVED_AWAY,
+                 Mechanism.NO_PROPOSAL)
+
+#: A number that is made of the only candidate of a trace, with a graph; shape
+#: (1, ).
+Scalar = Callable[[Trace], Tensor]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a map says about an error.
+
+    A heat map shows what a candidate is made of; with a ``rival``, what it is
+    made of and the rival is not (paper, Eq. 4); with a ``scalar``, what
+    raises that number, and what lowers it.
+
+    Args:
+        text (str): What it shows, in words.
+        candidate (int): Which candidate it is about.
+        rival (int): The candidate that this one is compared with; -1 without.
+        scalar (Callable, optional): The number.
+        above (str): What is above zero in a signed map, in words.
+        below (str): What is below zero.
+    """
+    text: str
+    candidate: int
+    rival: int = -1
+    scalar: Scalar | None = None
+    above: str = ''
+    below: str = ''
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the map is in [-1, 1], not in [0, 1]."""
+        return self.scalar is not None or self.rival >= 0
+
+
+class Questions:
+    """Knows what to ask about an error of an image.
+
+    Args:
+        explained (ExplainedErrors): The errors.
+        class_names (Sequence[str]): The name of each label.
+    """
+
+    def __init__(self, explained: ExplainedErrors,
+                 class_names: Sequence[str]) -> None:
+        self.explained = explained
+        self.class_names = class_names
+        self.trace = explained.candidates.trace
+
+    def about(self, error: DetectorError) -> list[Question]:
+        """Ask what maps can say about an error: the first question says most.
+
+        Returns:
+            list[Question]: None for an object without a candidate.
+        """
+        if error.candidate < 0:
+            return []
+        return list({
+            Kind.WRONG_CLASS: self._about_class,
+            Kind.BADLY_PLACED: self._about_place,
+            Kind.BOTH: self._about_class_and_place,
+            Kind.DUPLICATE: self._about_duplicate,
+            Kind.BACKGROUND: self._about_background,
+            Kind.MISSED: self._about_miss,
+        }[error.kind](error))
+
+    def _about_class_and_place(self,
+                               error: DetectorError) -> Iterator[Question]:
+        yield from self._contrast(error.candidate, self._true_label(error))
+        yield from self._sides(error)
+        yield self._heat(error.candidate)
+
+    def _about_class(self, error: DetectorError) -> Iterator[Question]:
+        yield from self._contrast(error.candidate, self._true_label(error))
+        yield self._heat(error.candidate)
+
+    def _about_place(self, error: DetectorError) -> Iterator[Question]:
+        yield from self._sides(error)
+        yield self._heat(error.candidate)
+
+    def _about_duplicate(self, error: DetectorError) -> Iterator[Question]:
+        yield self._difference(error.candidate, error.rival, 'what it doubles')
+        yield self._heat(error.candidate)
+
+    def _about_background(self, error: DetectorError) -> Iterator[Question]:
+        yield self._heat(error.candidate)
+        yield self._evidence(error.candidate)
+        if error.rival >= 0:
+            yield self._difference(error.candidate, error.rival,
+                                   'the nearest right one')
+
+    def _about_miss(self, error: DetectorError) -> Iterator[Question]:
+        candidate, label = error.candidate, self._true_label(error)
+        assert error.miss is not None
+        if error.miss.mechanism is Mechanism.OTHER_CLASS:
+            yield from self._contrast(error.miss.rival, label)
+        elif error.miss.rival >= 0:
+            yield self._difference(candidate, error.miss.rival,
+                                   'what suppressed it')
+        if self._label(candidate) == label:
+            yield self._evidence(candidate)
+        elif candidate != error.miss.rival:
+            yield from self._contrast(candidate, label)
+        if error.miss.mechanism in NOTHING_THERE:
+            yield from self._sides(error)
+        yield self._heat(candidate)
+
+    def _heat(self, candidate: int) -> Question:
+        return Question(f'what {self._name(candidate)} is made of', candidate)
+
+    def _evidence(self, candidate: int) -> Question:
+        return Question(
+            f'what speaks for {self._name(candidate)}, and what against it',
+            candidate, scalar=lambda trace: trace.outputs[:, 0],
+            above='raises its score', below='lowers its score')
+
+    def _difference(self, candidate: int, rival: int,
+                    role: str) -> Question:
+        return Question(
+            f'{self._name(candidate)} against {role}, {self._name(rival)}',
+            candidate, rival, above='this one only', below='the other only')
+
+    def _contrast(self, candidate: int, true: int) -> Iterator[Question]:
+        """Ask why a candidate has its class and not the true one, if the
+        detector says how probable the others are."""
+        classes = self.trace.classes
+        found = self._label(candidate)
+        if classes is None or found == true:
+            return
+        names = self._class_name(found), self._class_name(true)
+
+        def contrast(trace: Trace) -> Tensor:
+            assert trace.classes is not None
+            return trace.classes.contrast(
+                *(torch.tensor([label]) for label in (found, true)))
+
+        yield Question(
+            f'why {names[0]} and not {names[1]}', candidate, scalar=contrast,
+            above=names[0], below=names[1])
+
+    def _sides(self, error: DetectorError) -> Iterator[Question]:
+        """Ask about the sides of a box that are off."""
+        found = self.trace.detections.bboxes[error.candidate].cpu()
+        true = self.explained.errors.truth.bboxes[error.object]
+        lengths = (true[2:] - true[:2]).repeat(2).clamp(min=1e-6)
+        shares = (found - true) / lengths
+        for column in shares.abs().argsort(descending=True).tolist():
+            if abs(shares[column]) <= OFF:
+                return
+            name = ('left', 'top', 'right', 'bottom')[column]
+            # towards which end of its axis the side is off
+            wrong = 1 if shares[column] > 0 else -1
+            ends = ('left', 'right') if column % 2 == 0 else ('up', 'down')
+            directions = [f'pulls it {ends[end > 0]}'
+                          for end in (wrong, -wrong)]
+            yield Question(
+                f'its {name} side, off by {abs(shares[column]):.0%} of the '
+                f'object\'s {("width", "height")[column % 2]}',
+                error.candidate, scalar=side(OUTPUTS[1 + column], wrong),
+                above=f'{directions[0]}, as it is',
+                below=f'{directions[1]}, to where it should be')
+
+    def _true_label(self, error: DetectorError) -> int:
+        return int(self.explained.errors.truth.labels[error.object])
+
+    def _label(self, candidate: int) -> int:
+        return int(self.trace.detections.labels[candidate])
+
+    def _class_name(self, label: int) -> str:
+        return self.class_names[label] if label < len(self.class_names) \
+            else f'class {label}'
+
+    def _name(self, candidate: int) -> str:
+        score = float(self.trace.detections.scores[candidate])
+        return f'{self._class_name(self._label(candidate))} {score:.2f}'
+
+
+def side(output: str, sign: int) -> Scalar:
+    """Return what gives the coordinate of a box's side, times a sign."""
+    column = OUTPUTS.index(output)
+    return lambda trace: sign * trace.outputs[:, column]
+
+
+@dataclass(frozen=True)
+class ErrorMaps:
+    """The maps of an image that answer questions about its errors.
+
+    Args:
+        candidates (dict[int, int]): The row of each candidate that has a heat
+            map.
+        heatmaps (Tensor): Heat maps (n, H, W) of the original image's size,
+            in [0, 1].
+        grids (Sequence[GridMaps]): What they are made of; none of methods
+            that make no maps on grids.
+        scalars (dict[Question, int]): The row of each question that has
+            signed evidence.
+        evidence (Evidence, optional): That; None of methods that cannot tell
+            what speaks against.
+    """
+    candidates: Mapping[int, int]
+    heatmaps: Tensor
+    grids: Sequence[GridMaps]
+    scalars: Mapping[Question, int]
+    evidence: Evidence | None
+
+    def answers(self, question: Question) -> bool:
+        """Whether there is a map that answers a question."""
+        return question.scalar is None or self.evidence is not None
+
+    def __getitem__(self, question: Question) -> Tensor:
+        """Return the map that answers a question, shape (H, W): in [0, 1], or
+        in [-1, 1] if it is signed."""
+        if question.scalar is not None:
+            assert self.evidence is not None
+            return self.evidence.maps[self.scalars[question]]
+        heatmap = self.heatmaps[self.candidates[question.candidate]]
+        if question.rival < 0:
+            return heatmap
+        return heatmap - self.heatmaps[self.candidates[question.rival]]
+
+
+def error_maps(trace: Trace, explainer: Explainer,
+               questions: Sequence[Question]) -> ErrorMaps:
+    """Make the maps that answer some questions about an image's errors, many
+    at a time.
+
+    Args:
+        trace (Trace): All candidates of the image; see
+            :class:`~mmdet_diffmap.tracing.filtering.CandidateTrace`.
+        explainer (Explainer): The method of heat maps. It has the target
+            layer and statistics with which the candidates were traced.
+        questions (Sequence[Question]): Without doubles.
+    """
+    wanted = sorted({
+        candidate for question in questions if question.scalar is None
+        for candidate in (question.candidate, question.rival)
+        if candidate >= 0})
+    heatmaps, grids = explainer.by_output(trace.select(wanted))
+    asked = [question for question in questions
+             if question.scalar is not None]
+    evidence = explainer.evidence(with_scalars(trace, asked)) \
+        if asked else None
+    return ErrorMaps(
+        {candidate: row for row, candidate in enumerate(wanted)}, heatmaps,
+        grids.get('all', ()),
+        {question: row for row, question in enumerate(asked)}, evidence)
+
+
+def with_scalars(trace: Trace, questions: Sequence[Question]) -> Trace:
+    """Return a trace of a candidate for each question, in which the question's
+    number is the score."""
+    some = trace.select([question.candidate for question in questions])
+    with recording():
+        values = torch.cat([
+            question.scalar(trace.select([question.candidate]))
+            for question in questions if question.scalar is not None])
+    return some.with_score(values)

@@ -1,0 +1,141 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Figures of a detector's errors: a row an error, with its boxes and maps."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .figure import (
+    GAP,
+    INK,
+    PAPER,
+    TITLE,
+    font,
+    overlay,
+    resize,
+)
+
+PANEL = 300  # width and height of a picture
+NOTE = 54  # height of the lines below a picture
+#: Colours of boxes: what is annotated, what is wrong or was dropped, and what
+#: it is compared with.
+ANNOTATED, WRONG, RIVAL = (255, 255, 255), (255, 157, 46), (64, 200, 255)
+#: What is above and below zero in signed maps, dark enough to be read.
+RED, BLUE = (191, 0, 0), (0, 0, 191)
+SIGNED, HEAT = ('bwr', -1., 1.), ('turbo', 0., 1.)
+
+
+@dataclass(frozen=True)
+class ErrorPanel:
+    """A map of an error.
+
+    Args:
+        text (str): What it shows.
+        values (np.ndarray): The map of the whole image, float, shape (H, W):
+            in [0, 1], or in [-1, 1] if it is signed.
+        above, below (str): What is above and below zero in a signed map.
+    """
+    text: str
+    values: np.ndarray
+    above: str = ''
+    below: str = ''
+
+
+@dataclass(frozen=True)
+class ErrorRow:
+    """An error.
+
+    Args:
+        title (str): What is wrong.
+        boxes (Sequence): Boxes (x1, y1, x2, y2) in pixels of the image, with
+            the colour of each.
+        panels (Sequence[ErrorPanel]): Its maps.
+    """
+    title: str
+    boxes: Sequence[tuple[Sequence[float], tuple[int, int, int]]]
+    panels: Sequence[ErrorPanel] = field(default_factory=list)
+
+
+def draw_errors(image: np.ndarray, rows: Sequence[ErrorRow]) -> np.ndarray:
+    """Draw errors, each with the part of the image around it.
+
+    Args:
+        image (np.ndarray): uint8 RGB, shape (H, W, 3).
+        rows (Sequence[ErrorRow]): The errors.
+
+    Returns:
+        np.ndarray: The figure, uint8 RGB.
+    """
+    columns = 1 + max((len(row.panels) for row in rows), default=0)
+    height = TITLE + PANEL + NOTE
+    figure = Image.new(
+        'RGB', (GAP + columns * (PANEL + GAP), max(1, len(rows)) * height),
+        PAPER)
+    draw = ImageDraw.Draw(figure)
+    for number, row in enumerate(rows):
+        top = number * height
+        draw.text((GAP, top + 3), row.title, INK, font(15))
+        crop = square_around([box for box, _ in row.boxes], image.shape[:2])
+        part = cut(image, crop)
+        draw_panel(figure, (GAP, top + TITLE), part, row, crop)
+        for column, panel in enumerate(row.panels, 1):
+            signed = bool(panel.above)
+            left = GAP + column * (PANEL + GAP)
+            values = cut(panel.values.astype(np.float32), crop)
+            draw_panel(figure, (left, top + TITLE), overlay(
+                part, values, *(SIGNED if signed else HEAT)), row, crop)
+            below = top + TITLE + PANEL + 2
+            draw.text((left, below), panel.text, INK, font(12))
+            if signed:
+                for line, words, ink in ((1, panel.above, RED),
+                                         (2, panel.below, BLUE)):
+                    draw.text((left, below + 16 * line), words, ink, font(12))
+    return np.asarray(figure)
+
+
+def square_around(boxes: Sequence[Sequence[float]],
+                  shape: Sequence[int]) -> tuple[float, float, float]:
+    """Return left, top and length of a square around boxes, with as much
+    around them again on each side as far as the image (height, width) goes."""
+    height, width = shape
+    if not boxes:
+        return 0, 0, max(shape)
+    corners = np.asarray(boxes, float)
+    low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+    length = min(max(2 * float((high - low).max()), 64.), max(shape))
+    left, top = (low + high - length) / 2
+    return (float(np.clip(left, min(0, width - length),
+                          max(0, width - length))),
+            float(np.clip(top, min(0, height - length),
+                          max(0, height - length))), length)
+
+
+def cut(picture: np.ndarray, crop: tuple[float, float, float]) -> np.ndarray:
+    """Cut a square out of a picture, or a map, and enlarge it to a panel; what
+    lies outside is zero."""
+    left, top, length = (round(value) for value in crop)
+    height, width = picture.shape[:2]
+    square = np.zeros((length, length, *picture.shape[2:]), picture.dtype)
+    x1, y1 = max(left, 0), max(top, 0)
+    x2, y2 = min(left + length, width), min(top + length, height)
+    square[y1 - top:y2 - top, x1 - left:x2 - left] = picture[y1:y2, x1:x2]
+    return resize(square, (PANEL, PANEL))
+
+
+def draw_panel(figure: Image.Image, place: tuple[int, int],
+               picture: np.ndarray, row: ErrorRow,
+               crop: tuple[float, float, float]) -> None:
+    """Put a picture with an error's boxes into a figure, in place."""
+    panel = Image.fromarray(picture)
+    draw = ImageDraw.Draw(panel)
+    left, top, length = (round(value) for value in crop)
+    for box, ink in row.boxes:
+        x1, y1, x2, y2 = ((value - corner) * PANEL / length for value, corner
+                          in zip(box, (left, top) * 2))
+        place_in = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
+        draw.rectangle(place_in, outline=INK, width=4)
+        draw.rectangle(place_in, outline=ink, width=2)
+    figure.paste(panel, place)
