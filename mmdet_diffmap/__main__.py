@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, list[str], str]] = {
                 'heat maps and difference maps of all objects in images'),
     'report': ('explain', ['--report'],
                'the same, and a page that shows them interactively'),
+    'errors': ('errors', [],
+               'what a detector misses or gets wrong, why, and what it costs'),
     'benchmark': ('benchmark', [],
                   'Deletion and Insertion over a data set'),
     'sanity-check': ('sanity_check', [],

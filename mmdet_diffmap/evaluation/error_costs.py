@@ -150,6 +150,112 @@ def mended_verdicts(images: Sequence[ImageErrors],
                 yield mended
 
 
+@dataclass(frozen=True)
+class ImageGains:
+    """By how many points the average precision rises if one error of an image
+    alone is mended.
+
+    Args:
+        detections (dict[int, float]): Of each wrong detection.
+        objects (dict[int, float]): Of each missed object.
+    """
+    detections: dict[int, float]
+    objects: dict[int, float]
+
+
+def error_gains(images: Sequence[ImageErrors]) -> list[ImageGains]:
+    """Compute what each single error costs, with errors mended as
+    :func:`error_costs` mends all of a kind.
+
+    Returns:
+        list[ImageGains]: One for each image; not negative.
+    """
+    curves = ClassCurves(images)
+    gains = []
+    for index, image in enumerate(images):
+        detections, objects = {}, {}
+        for number, kind in enumerate(image.kinds):
+            if kind not in ERRORS:
+                continue
+            label = int(image.detections.labels[number])
+            changed = {label: curves.without(label, (index, number))}
+            verdict = without(kind, image, number)
+            if verdict is not None:
+                label, (score, _) = verdict
+                changed[label] = curves.with_right(
+                    label, score, changed.get(label))
+            detections[number] = curves.gain(changed)
+        for number in image.of_kind(Kind.MISSED):
+            label = int(image.truth.labels[number])
+            objects[number] = curves.gain({}, {label: -1})
+        gains.append(ImageGains(detections, objects))
+    return gains
+
+
+class ClassCurves:
+    """The verdicts of each class, the best detection first.
+
+    Args:
+        images (Sequence[ImageErrors]): All images.
+    """
+
+    def __init__(self, images: Sequence[ImageErrors]) -> None:
+        self.asked = Counter(label for image in images
+                             for label in image.truth.labels.tolist())
+        own: defaultdict[int, list[tuple[float, bool, tuple[int, int]]]] = \
+            defaultdict(list)
+        for index, image in enumerate(images):
+            for number in range(len(image.kinds)):
+                verdict = as_it_is(image, number)
+                if verdict is not None:
+                    label, (score, is_right) = verdict
+                    own[label].append((score, is_right, (index, number)))
+        self.scores: dict[int, np.ndarray] = {}
+        self.right: dict[int, np.ndarray] = {}
+        self.places: dict[tuple[int, int], int] = {}
+        for label in {*own, *self.asked}:
+            ordered = sorted(own[label], key=lambda verdict: -verdict[0])
+            self.scores[label] = -np.array([score for score, *_ in ordered])
+            self.right[label] = np.array(
+                [is_right for _, is_right, _ in ordered], float)
+            for place, (*_, detection) in enumerate(ordered):
+                self.places[detection] = place
+        self.values = {
+            label: precision_of(self.right[label], count)
+            for label, count in self.asked.items()}
+        self.mean = float(np.mean(list(self.values.values())))
+
+    def without(self, label: int, detection: tuple[int, int]) -> np.ndarray:
+        """Return the verdicts of a class without a detection (image,
+        number)."""
+        return np.delete(self.right[label], self.places[detection])
+
+    def with_right(self, label: int, score: float,
+                   right: np.ndarray | None) -> np.ndarray:
+        """Return the verdicts of a class with one more right detection of a
+        score; ``right`` are those without another, if one is gone."""
+        place = int(np.searchsorted(self.scores[label], -score, side='left'))
+        return np.insert(self.right[label] if right is None else right, place,
+                         1.)
+
+    def gain(self, changed: Mapping[int, np.ndarray],
+             fewer: Mapping[int, int] | None = None) -> float:
+        """Compute by how many points the mean rises with other verdicts of
+        some classes, or with fewer objects that should be found."""
+        values = dict(self.values)
+        for label in {*changed, *(fewer or {})}:
+            count = self.asked.get(label, 0) + (fewer or {}).get(label, 0)
+            right = changed[label] if label in changed else self.right[label]
+            if count:
+                values[label] = precision_of(right, count)
+            elif label in values and not len(right):
+                del values[label]
+            elif label in values:
+                values[label] = 0.
+        mean = float(np.mean(list(values.values()))) if values else 0.
+        return max(mean - self.mean, 0.)
+
+
 def average_precision(verdicts: Sequence[Verdict], asked: int) -> float:
     """Compute the average precision of a class as COCO does: the mean of the
     precision at 101 recalls, each the best at that recall or a larger one.
@@ -166,7 +272,14 @@ def average_precision(verdicts: Sequence[Verdict], asked: int) -> float:
     83.49834983498351
     """
     ordered = sorted(verdicts, key=lambda verdict: -verdict[0])
-    right = np.array([is_right for _, is_right in ordered], float)
+    return precision_of(
+        np.array([is_right for _, is_right in ordered], float), asked)
+
+
+def precision_of(right: np.ndarray, asked: int) -> float:
+    """Compute the average precision of detections of which it is known
+    whether they are right, 1 or 0, the best first; see
+    :func:`average_precision`."""
     recalls = right.cumsum() / asked
     precisions = right.cumsum() / np.arange(1, len(right) + 1)
     best = np.maximum.accumulate(precisions[::-1])[::-1]

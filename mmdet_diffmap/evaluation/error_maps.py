@@ -89,6 +89,10 @@ class Questions:
             Kind.MISSED: self._about_miss,
         }[error.kind](error))
 
+    def about_detection(self, candidate: int) -> list[Question]:
+        """Ask about a detection that is right: what it is made of."""
+        return [self._heat(candidate), self._evidence(candidate)]
+
     def _about_class_and_place(self,
                                error: DetectorError) -> Iterator[Question]:
         yield from self._contrast(error.candidate, self._true_label(error))

@@ -3,11 +3,14 @@
 still to be measured."""
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from numbers import Integral
+from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -26,11 +29,20 @@ class TestImage:
     Args:
         image_id (Hashable): Its id in the data set.
         data (dict): A batch of it alone.
-        truth (GroundTruth): Its annotated objects.
+        instances (Sequence[dict]): What is annotated, as mmdet's data sets
+            give it.
+        picture (np.ndarray, optional): Its pixels, uint8 BGR, shape (H, W,
+            3), if they were asked for.
     """
     image_id: Hashable
     data: dict
-    truth: GroundTruth
+    instances: Sequence[dict]
+    picture: np.ndarray | None = None
+
+    @property
+    def truth(self) -> GroundTruth:
+        """The annotated objects."""
+        return GroundTruth.of_instances(self.instances)
 
 
 @dataclass(frozen=True)
@@ -51,29 +63,42 @@ class ImageSet(Dataset):
     Args:
         dataset (BaseDataset): A data set of mmdet in test mode, with its
             pipeline.
+        names (Sequence[str]): Only images with one of these names: the path
+            or the last part of the path of their files, or their ids; ``*``
+            and ``?`` stand for any characters. All by default.
+        pictures (bool): Whether to give the images' pixels too.
+
+    Raises:
+        ValueError: If there is no image of one of the names.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, names: Sequence[str] = (),
+                 pictures: bool = False) -> None:
         self.dataset = dataset
         self.metainfo = dataset.metainfo
         self.pipelines = DatasetPipelines(dataset)
+        self.pictures = pictures
+        self.chosen: Sequence[int] = chosen_images(dataset, names) if names \
+            else range(len(dataset))
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.chosen)
 
     def image_id(self, index: int) -> int | str:
         """Return the id of an image, as JSON can hold it."""
+        index = self.chosen[index]
         return plain_id(self.dataset.get_data_info(index), index)
 
     def __getitem__(self, index: int) -> TestImage | FailedImage:
+        index = self.chosen[index]
         info = self.dataset.get_data_info(index)
         image_id = plain_id(info, index)
         try:
-            truth = GroundTruth.of_instances(info.get('instances', []))
             image = self.pipelines.at(index)(info)
         except Exception as error:  # each transform fails in its own way
             return FailedImage(image_id, f'{type(error).__name__}: {error}')
-        return TestImage(image_id, image.batch, truth)
+        return TestImage(image_id, image.batch, info.get('instances', []),
+                         image.picture if self.pictures else None)
 
 
 class RemainingImages(Sampler):
@@ -101,6 +126,28 @@ class RemainingImages(Sampler):
 
     def __len__(self) -> int:
         return len(self.share)
+
+
+def chosen_images(dataset: Any, names: Sequence[str]) -> list[int]:
+    """Return the numbers of the images that have one of some names; see
+    :class:`ImageSet`."""
+    waiting = set(names)
+    chosen = []
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        path = str(info.get('img_path', ''))
+        own = {path, PurePath(path).name, str(plain_id(info, index))}
+        fitting = [name for name in names
+                   if name in own or any(fnmatchcase(one, name)
+                                         for one in own)]
+        if fitting:
+            chosen.append(index)
+            waiting.difference_update(fitting)
+    if waiting:
+        raise ValueError(
+            f'the data set has no image {sorted(waiting)[0]}: give names of '
+            'its files, their paths as in the annotations, or ids')
+    return chosen
 
 
 def plain_id(info: dict, index: int) -> int | str:

@@ -1,28 +1,22 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
-from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from .journal import EntryPlace, sort_key
+from .journal_metric import JournalMetric
 from .measured_image import CURVES
 from .protocol import Methods
 from .results import write_results
-from .run import BenchmarkRun
 from .summary import Figures, RunRecord, Summary
 
 
 @METRICS.register_module()
-class ExplanationMetric(BaseMetric):
-    """Keeps what :class:`ExplanationTestLoop` measures, and sums it up.
-
-    What is measured goes to the journal on disk, image by image, and not
-    through the memory of one process: mmengine's way of collecting results
-    would lose all of them with any process, and hold all of them at once.
+class ExplanationMetric(JournalMetric):
+    """Keeps what :class:`ExplanationTestLoop` measures, and sums it up; see
+    :class:`~mmdet_diffmap.evaluation.journal_metric.JournalMetric`.
 
     Args:
         resume (bool): Whether the work dir may hold finished images of an
@@ -35,86 +29,38 @@ class ExplanationMetric(BaseMetric):
             ``others``, in per cent.
     """
     default_prefix = 'explanation'
+    loop = 'ExplanationTestLoop'
 
     def __init__(self,
                  resume: bool = False,
                  against: str | None = None,
                  published: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
-        self.resume = resume
+        super().__init__(resume)
         self.against = against
         self.published = published or {}
-        self._run: BenchmarkRun | None = None
+        self._methods: Methods | None = None
         #: All figures, after :meth:`evaluate`, in the main process.
         self.record: RunRecord | None = None
 
     @property
-    def run(self) -> BenchmarkRun:
-        """The run whose images are measured.
+    def methods(self) -> Methods:
+        """The methods that are measured; see :meth:`compare`.
 
         Raises:
-            RuntimeError: If none has begun.
+            RuntimeError: If nobody has said which.
         """
-        if self._run is None:
-            raise RuntimeError('ExplanationMetric has no run to sum up: it is '
-                               'for an ExplanationTestLoop, which begins one')
-        return self._run
+        if self._methods is None:
+            raise self.not_begun()
+        return self._methods
 
-    def begin(self, run: BenchmarkRun) -> Collection[Hashable]:
-        """Begin, or go on with, a run.
-
-        Args:
-            run (BenchmarkRun): The run.
-
-        Returns:
-            Collection: The ids of images that are finished.
+    def compare(self, methods: Methods) -> None:
+        """Say which methods are measured.
 
         Raises:
-            ValueError: If there is no method to compare ``against``, or as
-                :meth:`BenchmarkRun.open`.
+            ValueError: If there is none to compare ``against``.
         """
-        compared_pairs(run.methods, self.against)  # raises before the work
-        self._run = run
-        return run.open(self.resume)
-
-    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Put down what was measured.
-
-        Args:
-            data_batch (Any): Not used.
-            data_samples (Sequence[dict]): ``measured`` of each is an entry of
-                the journal.
-        """
-        for sample in data_samples:
-            self.run.journal.append(sample['measured'])
-
-    def evaluate(self, size: int) -> dict[str, float]:
-        """Sum up when all processes have finished.
-
-        Args:
-            size (int): Number of images.
-
-        Returns:
-            dict: The areas under the curves by their names,
-            ``explanation/METHOD/deletion_target`` for example.
-
-        Raises:
-            ValueError: If nothing could be measured.
-            OSError: If images are missing, or files cannot be written.
-        """
-        self.run.journal.close()
-        barrier()
-        outcome: list[Any] = [None]
-        if is_main_process():
-            try:
-                outcome = [{f'{self.prefix}/{name}': value for name, value in
-                            self.compute_metrics([], size).items()}]
-            except (OSError, ValueError) as error:  # all end with it
-                outcome = [error]
-        broadcast_object_list(outcome)
-        if isinstance(outcome[0], Exception):
-            raise outcome[0]
-        return outcome[0]
+        compared_pairs(methods, self.against)
+        self._methods = methods
 
     def compute_metrics(self,
                         results: list,
@@ -125,45 +71,24 @@ class ExplanationMetric(BaseMetric):
         Args:
             results (list): Not used.
             size (int, optional): How many images there must be.
+
+        Returns:
+            dict: The areas under the curves by their names,
+            ``METHOD/deletion_target`` for example.
         """
         run = self.run
-        places = self._wanted_places(size)
-        measured = [place for place in places if not place.failed]
-        failed = {
-            str(entry['image_id']): entry['failed']
-            for entry in run.journal.entries(
-                place for place in places if place.failed)
-        }
-        summary = Summary(run.methods.names,
-                          compared_pairs(run.methods, self.against))
+        measured, failed = self.finished(size)
+        summary = Summary(self.methods.names,
+                          compared_pairs(self.methods, self.against))
         for entry in run.journal.entries(measured):
             summary.add(entry)
         check_measured(summary, failed)
         self.record = RunRecord(run.settings, run.environment, failed,
                                 summary.figures(), self.published)
         write_results(run.folder, self.record, run.journal.entries(measured),
-                      run.methods.pairs,
+                      self.methods.pairs,
                       (self.dataset_meta or {}).get('classes', ()))
         return areas(self.record.figures)
-
-    def _wanted_places(self, size: int | None) -> list[EntryPlace]:
-        """Return where the entries of the images that count stand, in the
-        order of the images' ids.
-
-        Raises:
-            FileNotFoundError: If there are fewer than ``size``.
-        """
-        journal, wanted = self.run.journal, self.run.wanted
-        places = {
-            image_id: place for image_id, place in journal.places().items()
-            if wanted is None or image_id in wanted
-        }
-        if size is not None and len(places) < size:
-            raise FileNotFoundError(
-                f'{size - len(places)} of {size} images are missing in '
-                f'{journal.folder}: all machines must see the same work '
-                'dir, and no two images of the data set may have one id')
-        return [places[image_id] for image_id in sorted(places, key=sort_key)]
 
 
 def compared_pairs(methods: Methods,

@@ -1,5 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""A run of the benchmark in its work dir."""
+"""A run over many images in its work dir."""
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable
@@ -15,17 +15,15 @@ from mmengine.dist import (
 )
 
 from .journal import Journal
-from .protocol import Methods
 
 
 @dataclass
-class BenchmarkRun:
-    """A run of the benchmark, as every process knows it.
+class JournaledRun:
+    """A run over many images, as every process knows it.
 
     Args:
         folder (Path): Its work dir.
         settings (dict): All that changes results, ready for JSON.
-        methods (Methods): The methods.
         environment (dict): What changes results by rounding only: versions
             and the like.
         wanted (Collection, optional): The ids of the images that count; None
@@ -36,7 +34,6 @@ class BenchmarkRun:
     """
     folder: Path
     settings: dict[str, Any]
-    methods: Methods
     environment: dict[str, Any] = field(default_factory=dict)
     wanted: Collection[Hashable] | None = None
     journal: Journal = field(init=False)

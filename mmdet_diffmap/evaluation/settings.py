@@ -3,8 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,14 @@ import torch
 from mmengine.dist import get_world_size
 from torch import nn
 
-from ..explainers.explainer import as_config
 from ..version import __version__
-from .protocol import Method, Protocol
 
 #: Where data lie does not change results.
 PLACES = ('data_root', 'data_prefix', 'backend_args', 'lazy_init')
 
 
 def run_settings(cfg: Mapping[str, Any], model: nn.Module, dataset: Any,
-                 methods: Sequence[Method],
-                 protocol: Protocol) -> dict[str, Any]:
+                 **measured: Any) -> dict[str, Any]:
     """Return all that changes the figures of a run, ready for JSON. A run can
     only go on with the same.
 
@@ -32,8 +28,7 @@ def run_settings(cfg: Mapping[str, Any], model: nn.Module, dataset: Any,
         cfg (Mapping): The config of the detector and the data set.
         model (nn.Module): The detector with its weights.
         dataset (Any): The data set.
-        methods (Sequence[Method]): The methods.
-        protocol (Protocol): What is measured.
+        **measured: What is measured, and how.
     """
     loader = cfg.get('test_dataloader')
     data = loader.get('dataset', {}) if isinstance(loader, dict) else {}
@@ -44,9 +39,7 @@ def run_settings(cfg: Mapping[str, Any], model: nn.Module, dataset: Any,
         dataset={key: value for key, value in data.items()
                  if key not in PLACES},
         annotations=file_hash(getattr(dataset, 'ann_file', '')),
-        explainers={method.name: as_config(method.explainer)
-                    for method in methods},
-        protocol=dict(asdict(protocol), metrics=sorted(protocol.metrics)))
+        **measured)
     return json.loads(json.dumps(without(settings, 'init_cfg'), default=str))
 
 

@@ -55,6 +55,9 @@ class Photos:
             dict(type='LoadImageFromFile'),
             dict(type='mmdet.PackDetInputs', meta_keys=())])
 
+    def __len__(self):
+        return 1
+
     def get_data_info(self, index):
         return dict(img_path=self.path, img_id=7, instances=[])
 

@@ -2,7 +2,7 @@ import pytest
 
 from mmdet_diffmap.evaluation import ExplanationMetric, Methods
 from mmdet_diffmap.evaluation.metric import compared_pairs
-from mmdet_diffmap.evaluation.run import BenchmarkRun
+from mmdet_diffmap.evaluation.run import JournaledRun
 
 NAMES = ['odam', 'odam-diff', 'grad-cam']
 
@@ -10,8 +10,8 @@ NAMES = ['odam', 'odam-diff', 'grad-cam']
 def begun(folder, **options):
     """Return a metric that has begun a run, and what was finished before."""
     metric = ExplanationMetric(**options)
-    methods = Methods({name: name for name in NAMES})
-    return metric, metric.begin(BenchmarkRun(folder, {}, methods))
+    metric.compare(Methods({name: name for name in NAMES}))
+    return metric, metric.begin(JournaledRun(folder, {}))
 
 
 def entry(image_id):
@@ -25,7 +25,7 @@ def entry(image_id):
 
 def test_what_is_compared(tmp_path):
     metric, finished = begun(tmp_path, against='odam')
-    assert compared_pairs(metric.run.methods, 'odam') == [
+    assert compared_pairs(metric.methods, 'odam') == [
         ('odam-diff', 'odam'), ('grad-cam', 'odam')]
     assert not finished
     metric.run.journal.close()
@@ -63,8 +63,8 @@ def test_only_images_that_are_wanted_count(tmp_path):
         metric.process(None, [dict(measured=entry(image_id))])
     metric.run.journal.close()
     metric = ExplanationMetric(resume=True)
-    metric.begin(BenchmarkRun(tmp_path, {}, Methods(dict.fromkeys(
-        NAMES, 'odam')), wanted={5}))
+    metric.compare(Methods(dict.fromkeys(NAMES, 'odam')))
+    metric.begin(JournaledRun(tmp_path, {}, wanted={5}))
     metric.evaluate(1)
     assert metric.record.figures.num_images == 1
 

@@ -1,15 +1,13 @@
 from demo import CONFIG, demo_detector
 from mmengine.config import Config
 
-from mmdet_diffmap.evaluation.protocol import Methods, Protocol
 from mmdet_diffmap.evaluation.settings import run_settings
 
 
 def settings(**model):
     cfg = Config.fromfile(CONFIG)
     cfg.model.update(model)
-    return run_settings(cfg, demo_detector(), None,
-                        Methods({'odam': 'odam'}).methods, Protocol())
+    return run_settings(cfg, demo_detector(), None, score_thr=0.3)
 
 
 def test_where_weights_came_from_is_no_setting():
@@ -21,3 +19,7 @@ def test_where_weights_came_from_is_no_setting():
 
 def test_what_a_model_is_made_of_is_a_setting():
     assert settings(test_cfg=dict(score_thr=0.5)) != settings()
+
+
+def test_what_is_measured_is_a_setting():
+    assert settings()['score_thr'] == 0.3

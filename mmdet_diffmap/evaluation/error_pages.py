@@ -1,0 +1,257 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""The page that shows a detector's errors with their maps."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torchvision.ops import box_iou
+
+from ..explainers.explainer import Explainer
+from ..io.progress import progress_bar
+from ..report import (
+    ErrorEntry,
+    ErrorPhoto,
+    ErrorReport,
+    Finding,
+    MapsOfDetector,
+    View,
+)
+from ..visualization import label_name
+from .error_kinds import Kind
+from .error_loop import ErrorTestLoop
+from .error_maps import ErrorMaps, Question, Questions, error_maps
+from .error_records import ErrorRecord
+from .error_summary import ErrorRow, ErrorSummary
+from .errors import DetectorError, ExplainedErrors
+from .image_set import FailedImage, TestImage
+
+#: Why some of several images are not on the page, by their names.
+Failures = dict[str, str]
+
+
+def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
+                       explainer: Explainer, path: Path, num_images: int,
+                       settings: Mapping[str, str]) -> Failures:
+    """Write the page with those images whose errors cost most. They go
+    through the detector once more.
+
+    Args:
+        loop (ErrorTestLoop): The loop that has found the errors.
+        summary (ErrorSummary): The errors.
+        explainer (Explainer): The method of the maps.
+        path (Path): The page's file; it is there whole, or not at all.
+        num_images (int): So many images at most.
+        settings (Mapping): What made the page, to be read by people.
+
+    Returns:
+        dict: Why images could not be explained, by their names.
+    """
+    chosen = most_costly(summary, num_images)
+    indices = {loop.image_set.image_id(index): index
+               for index in range(loop.count)}
+    loop.image_set.pictures = True
+    report = ErrorReport('Why these errors? ' + ' and '.join(summary.names),
+                         summary.names, settings, summary.tables())
+    failures: Failures = {}
+    try:
+        with progress_bar('explaining', len(chosen)) as advance:
+            for image_id, rows in chosen.items():
+                image = loop.image_set[indices[image_id]]
+                try:
+                    if isinstance(image, FailedImage):
+                        raise OSError(image.reason)
+                    report.add(ImagePage(loop, summary, explainer, image,
+                                         rows).photo())
+                except (OSError, ValueError, ArithmeticError, RuntimeError,
+                        MemoryError) as error:
+                    failures[rows[0].image.path or str(image_id)] = str(error)
+                advance(1)
+    finally:
+        report.save(path, failures)
+    return failures
+
+
+def most_costly(summary: ErrorSummary, count: int
+                ) -> dict[int | str, list[ErrorRow]]:
+    """Choose the images whose errors cost most together, and return the
+    errors of each."""
+    images: dict[int | str, list[ErrorRow]] = {}
+    for rows in summary.rows:
+        for row in rows:
+            images.setdefault(row.image.image_id, []).append(row)
+    ordered = sorted(images, key=lambda image_id: -sum(
+        row.cost for row in images[image_id]))
+    return {image_id: images[image_id] for image_id in ordered[:count]}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one detector says about the place of an error: the text, its
+    candidates there, and what its maps are asked."""
+    text: str
+    candidate: int = -1
+    rival: int = -1
+    questions: Sequence[Question] = ()
+
+
+class ImagePage:
+    """Makes what the page shows of one image.
+
+    Args:
+        loop, summary, explainer: See :func:`write_error_report`.
+        image (TestImage): The image, with its pixels.
+        rows (Sequence[ErrorRow]): The errors of all detectors in it.
+    """
+
+    def __init__(self, loop: ErrorTestLoop, summary: ErrorSummary,
+                 explainer: Explainer, image: TestImage,
+                 rows: Sequence[ErrorRow]) -> None:
+        self.classes = summary.classes
+        self.explainer = explainer
+        self.image = image
+        self.rows = rows
+        self.explained = [
+            loop.explained(image, number, explainer.target_layer or 'neck',
+                           explainer.statistics)
+            for number in range(len(summary.names))]
+        self.questions = [Questions(explained, self.classes)
+                          for explained in self.explained]
+        self.thresholds = loop.thresholds
+
+    def photo(self) -> ErrorPhoto:
+        """Make all of it."""
+        shown = [row for row in self.rows
+                 if row.detector == 0 or row.mended]  # else it is there twice
+        answers = [self._answers(row) for row in shown]
+        maps = [
+            error_maps(explained.candidates.trace, self.explainer, [
+                question for of_error in answers
+                for question in of_error[number].questions])
+            for number, explained in enumerate(self.explained)]
+        assert self.image.picture is not None
+        return ErrorPhoto(
+            self.rows[0].image.path or str(self.image.image_id),
+            self.image.picture, list(self._objects()),
+            list(self._detections()),
+            [self._entry(row, of_error, maps)
+             for row, of_error in zip(shown, answers)],
+            [MapsOfDetector(of_detector.heatmaps, of_detector.grids,
+                            of_detector.evidence,
+                            explained.candidates.trace.frame)
+             for of_detector, explained in zip(maps, self.explained)])
+
+    def _answers(self, row: ErrorRow) -> list[Answer]:
+        """Return what each detector says about an error."""
+        error = list(self.explained[row.detector])[row.number]
+        answers = []
+        for number, explained in enumerate(self.explained):
+            if number == row.detector:
+                answers.append(self._own(error, row.record, number))
+            elif error.object >= 0:
+                answers.append(self._about_object(error, explained, number))
+            else:
+                answers.append(self._about_place(row.record, explained,
+                                                 number))
+        return answers
+
+    def _own(self, error: DetectorError, record: ErrorRecord,
+             number: int) -> Answer:
+        text = record.kind
+        if record.reason:
+            text += f': {record.reason}'
+        return Answer(text, error.candidate, error.rival,
+                      self.questions[number].about(error))
+
+    def _about_object(self, error: DetectorError, explained: ExplainedErrors,
+                      number: int) -> Answer:
+        """Return what another detector makes of an error's object."""
+        found_by = int(explained.errors.found_by[error.object])
+        if found_by >= 0:
+            candidate = int(explained.numbers[found_by])
+            return Answer('found', candidate, -1,
+                          self.questions[number].about_detection(candidate))
+        for other in explained:
+            if other.object == error.object:
+                record = ErrorRecord.of_error(other, explained)
+                return self._own(other, record, number)
+        return Answer('not found')
+
+    def _about_place(self, record: ErrorRecord, explained: ExplainedErrors,
+                     number: int) -> Answer:
+        """Return what another detector sees where one sees something on the
+        background."""
+        for other in explained:
+            there = ErrorRecord.of_error(other, explained)
+            if other.detection >= 0 and there.box and record.box and \
+                    there.found_label == record.found_label and \
+                    float(box_iou(torch.tensor([there.box]),
+                                  torch.tensor([record.box]))
+                          ) >= self.thresholds.foreground:
+                return self._own(other, there, number)
+        return Answer('no such detection here')
+
+    def _entry(self, row: ErrorRow, answers: Sequence[Answer],
+               maps: Sequence[ErrorMaps]) -> ErrorEntry:
+        record = row.record
+        kind = record.kind
+        if row.mended is not None:
+            kind += ' (by both)' if not row.mended else \
+                (' (by the first only)', ' (by the second only)')[row.detector]
+        return ErrorEntry(
+            kind, record.reason, self._name(record.true_label),
+            self._name(record.found_label), record.score, record.iou,
+            row.cost, record.truth, [
+                Finding(answer.text, self._box(number, answer.candidate),
+                        self._box(number, answer.rival), [
+                            view_of(question, maps[number])
+                            for question in answer.questions
+                            if maps[number].answers(question)])
+                for number, answer in enumerate(answers)])
+
+    def _box(self, number: int, candidate: int) -> list[float] | None:
+        boxes = self.explained[number].candidates.trace.detections.bboxes
+        return boxes[candidate].tolist() if candidate >= 0 else None
+
+    def _name(self, label: int) -> str:
+        return label_name(self.classes, label) if label >= 0 else ''
+
+    def _objects(self) -> Iterator[tuple[Sequence[float], str, str]]:
+        """List what is annotated, and whether the (first) detector finds
+        it."""
+        errors = self.explained[0].errors
+        for box, label, found_by in zip(
+                errors.truth.bboxes.tolist(), errors.truth.labels.tolist(),
+                errors.found_by.tolist()):
+            yield box, self._name(label), \
+                'found' if found_by >= 0 else 'missed'
+        for instance in self.image.instances:
+            if instance.get('ignore_flag'):
+                yield list(map(float, instance['bbox'])), self._name(
+                    instance['bbox_label']), 'ignored'
+
+    def _detections(self) -> Iterator[tuple[Sequence[float], str, float, str]]:
+        """List the detections of the (first) detector."""
+        errors = self.explained[0].errors
+        for box, label, score, kind in zip(
+                errors.detections.bboxes.tolist(),
+                errors.detections.labels.tolist(),
+                errors.detections.scores.tolist(), errors.kinds):
+            state = {Kind.CORRECT: 'right', Kind.IGNORED: 'ignored'}.get(
+                kind, 'wrong')
+            yield box, self._name(label), score, state
+
+
+def view_of(question: Question, maps: ErrorMaps) -> View:
+    """Return a question as the page takes it."""
+    if question.scalar is not None:
+        return View(question.text, 'signed', maps.scalars[question],
+                    above=question.above, below=question.below)
+    row = maps.candidates[question.candidate]
+    if question.rival < 0:
+        return View(question.text, 'heat', row)
+    return View(question.text, 'difference', row,
+                maps.candidates[question.rival], question.above,
+                question.below)
