@@ -1,0 +1,67 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Check that errors are named as what they are.
+
+Makes the bundled detectors err in ways that are known, and prints what the
+errors are called.
+"""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import options
+
+HEAD = ['what is done', 'detector', 'the errors are', 'errors',
+        'named so', 'others are called']
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the arguments."""
+    parser = argparse.ArgumentParser(
+        description='Make the bundled detectors err in ways that are known, '
+        'and print what the errors are called.')
+    parser.add_argument(
+        '--scenes', type=options.whole_number, default=8,
+        help='so many scenes for each way; default: 8')
+    parser.add_argument(
+        '--seed', type=options.whole_number, default=0,
+        help='of the scenes; default: 0, those of the test set')
+    parser.add_argument(
+        '--page', metavar='FILE',
+        help='put the table into this page, docs/errors.md for example')
+    return parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Plant errors, and print the table."""
+    from ..io.files import replacing
+    from ..io.markdown import markdown, with_tables
+    from ..io.progress import progress_bar
+    from ..lab.planted_errors import PLANTS, confusion, named
+    rows = []
+    with progress_bar('planting', sum(
+            len(plant.detectors) for plant in PLANTS)) as advance:
+        for plant in PLANTS:
+            for detector in plant.detectors:
+                counts = named(plant, detector, args.scenes, args.seed)
+                right, others = confusion(plant, counts)
+                meant = plant.kind.value if plant.mechanism is None else \
+                    f'{plant.kind.value}: {plant.mechanism.value}'
+                rows.append([plant.text, detector, meant,
+                             str(sum(counts.values())), str(right), others])
+                advance(1)
+    table = markdown(HEAD, rows)
+    print(table)
+    if args.page:
+        page = Path(args.page)
+        content = with_tables(page.read_text(), {'planted': table})
+        with replacing(page) as file:
+            file.write(content.encode())
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see ``--help``."""
+    args = parse_args(argv)
+    return options.run(lambda: check(args))

@@ -1,0 +1,287 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Is it true what maps say speaks against a detection? Pixels that they name
+are removed, and the detector looks again."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from mmdet.models.detectors import BaseDetector
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from ..datasets.scenes import Scene, texture
+from ..evaluation.error_kinds import DEFAULT_THRESHOLDS, Kind
+from ..evaluation.errors import ExplainedErrors, find_errors
+from ..evaluation.intervals import Estimate, Means
+from ..evaluation.perturbation import rank_pixels
+from ..explainers.explainer import Explainer
+from ..tracing.candidates import Candidates
+from ..tracing.detector import DetectorAdapter
+from ..tracing.trace import NetworkInput
+
+#: What is removed first: what speaks against, what matters either way, random
+#: pixels of the box, what speaks for.
+RANKINGS = ('against', 'magnitude', 'random', 'for')
+#: What takes the place of a pixel: uniform noise, the image's mean colour, or
+#: what a planted occluder hides.
+FILLS = ('noise', 'mean', 'hidden')
+SHARES = (0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class EvidenceCase:
+    """An image whose missed objects are looked at.
+
+    Args:
+        data (dict): A batch of it alone.
+        instances (Sequence[dict]): What is annotated.
+        hidden (dict, optional): A batch of the image without its occluder.
+        occluder (np.ndarray, optional): Where that is, bool (H, W), in the
+            original image.
+    """
+    data: dict
+    instances: Sequence[dict]
+    hidden: dict | None = None
+    occluder: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class EvidenceFigures:
+    """What came out.
+
+    Args:
+        objects (int): How many missed objects were looked at.
+        before (Estimate): The mean score of their candidates, in per cent.
+        changes (dict): By fill, share of the box's area and ranking, by how
+            many points the score changes on average.
+        differences (dict): By fill, share and another ranking, how much more
+            it rises when that goes which speaks against.
+        on_occluder (dict): The share of what speaks for, and against, that
+            lies on the occluder, and the occluder's share of the box, in per
+            cent; empty without occluders.
+    """
+    objects: int
+    before: Estimate
+    changes: dict[tuple[str, float, str], Estimate]
+    differences: dict[tuple[str, float, str], Estimate]
+    on_occluder: dict[str, Estimate]
+
+
+def check_evidence(model: BaseDetector, cases: Iterable[EvidenceCase],
+                   explainer: Explainer, fills: Sequence[str] = FILLS[:2],
+                   shares: Sequence[float] = SHARES, score_thr: float = 0.3,
+                   seed: int = 0) -> EvidenceFigures:
+    """Remove what speaks against missed objects, and see whether their scores
+    rise.
+
+    Missed objects with a candidate of their class are looked at. So many
+    pixels as are a share of the candidate's box are removed, those with the
+    largest value in each ranking first, anywhere in the image; random ones
+    are of the box. Where fewer pixels speak against it, fewer go, in all
+    rankings. The score is that of the best candidate of the class that
+    overlaps the candidate by more than half.
+
+    Args:
+        model (BaseDetector): The detector; its score threshold should be low.
+        cases (Iterable[EvidenceCase]): The images.
+        explainer (Explainer): The method. It tells what speaks against.
+        fills (Sequence[str]): Some of ``FILLS``.
+        shares (Sequence[float]): Of the box's area.
+        score_thr (float): Detections with a larger score count.
+        seed (int): Of noise and of random pixels.
+
+    Raises:
+        ValueError: If no object is missed.
+    """
+    means, counted = Means(), 0
+    adapter = DetectorAdapter(model, explainer.target_layer,
+                              explainer.statistics)
+    for number, case in enumerate(cases):
+        explained = find_errors(adapter, case.data, case.instances,
+                                score_thr=score_thr)
+        hidden = None
+        if case.hidden is not None:
+            hidden = adapter.preprocess(case.hidden, 0)[0][0]
+        values = measure(explained, hidden, case.occluder, explainer, fills,
+                         shares, np.random.default_rng((seed, number)))
+        counted += len(values)
+        keys: dict[tuple, list[float | None]] = {
+            key: [] for key in expected_keys(fills, shares, case)}
+        for of_object in values:
+            for key in keys:
+                keys[key].append(of_object.get(key))
+        for key, column in keys.items():
+            means.add(key, column)
+    if not counted:
+        raise ValueError('no object with a candidate of its class is missed: '
+                         'there is nothing to look at')
+    pairs = [((fill, share, 'against'), (fill, share, ranking))
+             for fill in fills for share in shares
+             for ranking in RANKINGS if ranking != 'against']
+    estimates = means.estimates(pairs)
+    return EvidenceFigures(
+        counted, estimates['before', ],
+        {key: estimates[key] for key in estimates
+         if len(key) == 3 and isinstance(key[0], str)},
+        {second: estimates[first, second] for first, second in pairs},
+        {key[1]: estimates[key] for key in estimates
+         if key[0] == 'occluder'})
+
+
+def expected_keys(fills: Sequence[str], shares: Sequence[float],
+                  case: EvidenceCase) -> Iterator[tuple]:
+    """List what is measured of each object."""
+    yield ('before', )
+    for fill in fills:
+        for share in shares:
+            for ranking in RANKINGS:
+                yield fill, share, ranking
+    if case.occluder is not None:
+        for name in ('for', 'against', 'area'):
+            yield 'occluder', name
+
+
+def measure(explained: ExplainedErrors, hidden: Tensor | None,
+            occluder: np.ndarray | None, explainer: Explainer,
+            fills: Sequence[str], shares: Sequence[float],
+            random: np.random.Generator) -> list[dict[tuple, float]]:
+    """Measure the missed objects of an image; see :func:`check_evidence`."""
+    trace = explained.candidates.trace
+    everything, truth = trace.detections, explained.errors.truth
+    chosen = [error.candidate for error in explained
+              if error.kind is Kind.MISSED and error.candidate >= 0 and
+              error.iou >= DEFAULT_THRESHOLDS.foreground and
+              everything.labels[error.candidate].cpu() ==
+              truth.labels[error.object]]
+    some = trace.select(chosen)
+    evidence = explainer.evidence(some) if chosen else None
+    if evidence is None:
+        return []
+    boxes = some.outputs[:, 1:].detach()
+    before = scores_of(
+        trace.input.candidates(trace.input.image[None])[0], boxes,
+        some.detections.labels)
+    results = []
+    signed = trace.frame.to_content(evidence.maps)
+    for row, own in enumerate(signed):
+        values: dict[tuple, float] = {('before', ): 100 * float(before[row])}
+        if occluder is not None:
+            values |= on_occluder(evidence.maps[row], occluder,
+                                  some.detections.bboxes[row])
+        orders = rankings(own, boxes[row], trace.frame.corner, random)
+        places, images = [], []
+        for fill in fills:
+            other = filled(fill, trace.input, hidden, random)
+            for share in shares:
+                box = (boxes[row][2:] - boxes[row][:2]).clamp(min=0)
+                count = min(round(share * float(box.prod())),
+                            int((own < 0).sum()))
+                for ranking, order in orders.items():
+                    pixels = trace.frame.content_to_input(order[:count])
+                    image = trace.input.image.clone()
+                    image.flatten(1)[:, pixels] = other.flatten(1)[:, pixels]
+                    places.append((fill, share, ranking))
+                    images.append(image)
+        found = [candidates for part in torch.stack(images).split(16)
+                 for candidates in trace.input.candidates(part)]
+        for place, candidates in zip(places, found):
+            (after, ) = scores_of(candidates, boxes[[row]],
+                                  some.detections.labels[[row]])
+            values[place] = 100 * float(after - before[row])
+        results.append(values)
+    return results
+
+
+def rankings(signed: Tensor, box: Tensor, corner: Sequence[int],
+             random: np.random.Generator) -> Mapping[str, Tensor]:
+    """Order the pixels of a signed map (h, w) of the image's content by each
+    of ``RANKINGS``."""
+    pixels = signed.numel()
+    top, left = corner
+    shift = box.new_tensor([left, top] * 2)
+    x1, y1, x2, y2 = (box - shift).round().long().tolist()
+    inside = torch.zeros_like(signed, dtype=torch.bool)
+    inside[max(y1, 0):max(y2, 0), max(x1, 0):max(x2, 0)] = True
+    of_box = inside.flatten().nonzero()[:, 0]
+    mixed = of_box[torch.from_numpy(random.permutation(len(of_box))).to(
+        of_box.device)]
+    return dict(against=rank_pixels(-signed, pixels),
+                magnitude=rank_pixels(signed.abs(), pixels), random=mixed,
+                **{'for': rank_pixels(signed, pixels)})
+
+
+def filled(fill: str, network: NetworkInput, hidden: Tensor | None,
+           random: np.random.Generator) -> Tensor:
+    """Return what takes the pixels' places, of the input's shape."""
+    if fill == 'mean':
+        return network.image.mean(dim=(1, 2), keepdim=True).expand_as(
+            network.image)
+    if fill == 'noise':
+        values = random.integers(0, 256, network.image.shape, dtype=np.uint8)
+        return network.of_pixels(torch.from_numpy(values).to(
+            network.image.device))
+    if hidden is None:
+        raise ValueError('only planted occluders hide something')
+    return hidden
+
+
+def scores_of(candidates: Candidates, boxes: Tensor,
+              labels: Tensor) -> Tensor:
+    """Return the best score of candidates of each class (n, ) that overlap
+    each box (n, 4) by more than half; 0 where there are none."""
+    if not len(candidates):
+        return boxes.new_zeros(len(boxes))
+    there = box_iou(boxes, candidates.bboxes.type_as(boxes)).nan_to_num(0) > \
+        DEFAULT_THRESHOLDS.foreground
+    same = labels[:, None] == candidates.labels
+    return (there & same).mul(candidates.scores.type_as(boxes)).amax(dim=1)
+
+
+def on_occluder(signed: Tensor, occluder: np.ndarray,
+                box: Tensor) -> dict[tuple, float]:
+    """Return the share of what speaks for and against that lies on the
+    occluder, and the occluder's share of the box, in per cent."""
+    mask = torch.from_numpy(occluder).to(signed.device)
+    x1, y1, x2, y2 = box.round().long().clamp(min=0).tolist()
+    inside = mask[y1:y2, x1:x2]
+    values = {('occluder', 'area'): 100 * float(inside.float().mean())
+              if inside.numel() else 0.}
+    for name, part in (('for', signed.relu()), ('against', (-signed).relu())):
+        whole = float(part.sum())
+        if whole > 0:
+            values['occluder', name] = 100 * float(part[mask].sum()) / whole
+    return values
+
+
+def occlude(scene: Scene, seed: Sequence[int]) -> tuple[np.ndarray,
+                                                        np.ndarray]:
+    """Put a patch of its own colour and texture over one side of an object
+    of a scene.
+
+    Args:
+        scene (Scene): The scene.
+        seed (Sequence[int]): Of the object, the side and the patch.
+
+    Returns:
+        tuple: The image, uint8 BGR (H, W, 3), and the patch, bool (H, W).
+    """
+    random = np.random.default_rng(seed)
+    number = int(random.integers(len(scene.labels)))
+    x1, y1, x2, y2 = scene.boxes[number].astype(int).tolist()
+    share, side = random.uniform(0.4, 0.65), random.integers(4)
+    wide, high = (max(1, round(share * length))
+                  for length in (x2 - x1, y2 - y1))
+    x1, y1, x2, y2 = [(x1, y1, x1 + wide, y2), (x2 - wide, y1, x2, y2),
+                      (x1, y1, x2, y1 + high), (x1, y2 - high, x2, y2)][side]
+    mask = np.zeros(scene.image.shape[:2], bool)
+    mask[y1:y2, x1:x2] = True
+    patch = random.uniform(40, 215, 3) + texture(
+        random, (y2 - y1, x2 - x1))[..., None]
+    image = scene.image.copy()
+    image[y1:y2, x1:x2] = cv2.GaussianBlur(
+        patch.clip(0, 255).astype(np.uint8), (3, 3), 0)
+    return image, mask
