@@ -34,7 +34,7 @@ setup(
     packages=find_packages(include=['mmdet_diffmap', 'mmdet_diffmap.*']),
     package_data={
         'mmdet_diffmap': [
-            'py.typed', 'report/page.*', 'report/maps.js',
+            'py.typed', 'report/*.html', 'report/*.css', 'report/*.js',
             '.mim/configs/*/*', '.mim/tools/*'
         ]
     },

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..apis.each_image import result_names
-from ..apis.image_pipeline import image_pipeline
+from ..apis.image_pipeline import ImagePipeline, image_pipeline
 from ..apis.loading import load_detector
 from ..explainers.engine import check_explainable
 from ..tracing.detector import DetectorAdapter, unwrapped
@@ -122,6 +122,8 @@ class ErrorTestLoop(ImageLoop):
         self.thresholds = Thresholds(foreground, background)
         self.against = against
         self.detectors: list[nn.Module] = []
+        #: That of the other detector, which looks at the same pixels.
+        self.pipeline: ImagePipeline | None = None
         super().__init__(runner, dataloader, evaluator, num_images, images)
 
     @property
@@ -145,6 +147,7 @@ class ErrorTestLoop(ImageLoop):
                 self.against.get('cfg_options')))
             check_same_classes(meta, other)
             self.detectors.append(other)
+            self.pipeline = image_pipeline(other)
             configs.append(str(self.against['config']))
         self.metric.names = distinct_names(configs)
         self.metric.thresholds = self.thresholds
@@ -183,9 +186,8 @@ class ErrorTestLoop(ImageLoop):
         """
         data = image.data
         if detector:
-            assert image.picture is not None
-            data = image_pipeline(self.detectors[detector])(
-                image.picture).batch
+            assert image.picture is not None and self.pipeline is not None
+            data = self.pipeline(image.picture).batch
         adapter = DetectorAdapter(self.detectors[detector], target_layer,
                                   statistics)
         return find_errors(adapter, data, image.instances, 0, self.score_thr,

@@ -208,12 +208,21 @@ class ImagePage:
                         self._box(number, answer.rival), [
                             view_of(question, maps[number])
                             for question in answer.questions
-                            if maps[number].answers(question)])
+                            if maps[number].answers(question)],
+                        self._caption(number, answer.candidate))
                 for number, answer in enumerate(answers)])
 
     def _box(self, number: int, candidate: int) -> list[float] | None:
         boxes = self.explained[number].candidates.trace.detections.bboxes
         return boxes[candidate].tolist() if candidate >= 0 else None
+
+    def _caption(self, number: int, candidate: int) -> str:
+        """Write class and score of a candidate."""
+        if candidate < 0:
+            return ''
+        detections = self.explained[number].candidates.trace.detections
+        return f'{self._name(int(detections.labels[candidate]))} ' \
+            f'{float(detections.scores[candidate]):.2f}'
 
     def _name(self, label: int) -> str:
         return label_name(self.classes, label) if label >= 0 else ''

@@ -1,5 +1,6 @@
 // Maps: from cells on grids to pixels of the picture, as the package does it.
 const CACHE_BYTES = 128e6;  // of the maps of a photograph by one method
+const JOINT = 'all';  // the group of the maps of all outputs joined
 const FLAT = 2e-6;  // of the largest value: what float32 makes of equal values
 
 // The weights that torch's bilinear resize gives to `cells` for each of
@@ -100,19 +101,48 @@ async function unpackMaps({frame, groups}, compressed) {
       start += place[4] * place[5];
       return part;
     }))]));
-  return {cells, frame, groups: placed, maps: new Map(), others: new Map()};
+  return {cells, frame, groups: placed, described: groups, maps: new Map(), others: new Map()};
+}
+
+// The joined levels of an object, in 255ths of its largest cell, one a pixel
+// of the picture.
+function joined(source, group, object) {
+  const [height, width] = source.frame.image;
+  const values = new Float32Array(height * width);
+  for (const part of source.groups[group][object]) enlarge(part, source.cells, source.frame, values);
+  return values;
+}
+
+// A map that is made once, where there is room to keep it.
+function kept(source, key, make) {
+  if (source.maps.has(key)) return source.maps.get(key);
+  const values = make();
+  if ((source.maps.size + 1) * values.byteLength <= CACHE_BYTES) source.maps.set(key, values);
+  return values;
 }
 
 // The heat map of an object, one value in [0, 1] a pixel of the picture.
 function heatmap(source, output, object) {
-  const key = `${output} ${object}`;
-  if (source.maps.has(key)) return source.maps.get(key);
-  const [height, width] = source.frame.image;
-  const values = new Float32Array(height * width);
-  for (const part of source.groups[output][object]) enlarge(part, source.cells, source.frame, values);
-  normalize(values);
-  if ((source.maps.size + 1) * values.byteLength <= CACHE_BYTES) source.maps.set(key, values);
-  return values;
+  return kept(source, `${output} ${object}`, () => normalize(joined(source, output, object)));
+}
+
+// What speaks for something less what speaks against it, in [-1, 1]: divided by
+// the largest absolute value, so that zero stays where it is.
+function signedMap(source, row) {
+  return kept(source, `signed ${row}`, () => {
+    const sides = ['for', 'against'], peaks = sides.map(side => source.described[side][row].peak);
+    // against the larger peak, since peaks may be too small for single precision
+    const [values, against] = sides.map((side, i) => {
+      const factor = peaks[i] / (Math.max(...peaks) || 1) / 255;
+      return joined(source, side, row).map(value => value * factor);
+    });
+    let largest = 0;
+    for (let i = 0; i < values.length; i++) {
+      values[i] -= against[i];
+      largest = Math.max(largest, Math.abs(values[i]));
+    }
+    return largest ? values.map(value => value / largest) : values;
+  });
 }
 
 // The largest and the second largest heat map of each pixel.

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ..explainers.explainer import JOINT
 from ..maps.heatmaps import GridMap, GridMaps
 from ..maps.image_frame import ImageFrame, Shape
 
@@ -15,9 +17,30 @@ from ..maps.image_frame import ImageFrame, Shape
 VISIBLE = 4 / 255
 
 
+def pack_heatmaps(heatmaps: Tensor, groups: Mapping[str, Sequence[GridMaps]],
+                  frame: ImageFrame,
+                  shown: Shape) -> tuple[dict[str, Any], bytes]:
+    """Return heat maps as :func:`pack_maps` does, also those of methods that
+    make no maps on grids.
+
+    Args:
+        heatmaps (Tensor): Shape (N, H, W), in [0, 1].
+        groups (Mapping): What they are made of; empty without grids.
+        frame (ImageFrame): Where the image lies in the network's input.
+        shown (tuple): Height and width of the picture in the page.
+    """
+    if groups:
+        return pack_maps(groups, len(heatmaps), frame, shown)
+    heatmaps = heatmaps.float()
+    if len(heatmaps) and tuple(heatmaps.shape[-2:]) != shown:
+        heatmaps = F.interpolate(heatmaps[None], size=shown, mode='area')[0]
+    maps, frame = on_grids(heatmaps)
+    return pack_maps({JOINT: maps}, len(heatmaps), frame, shown)
+
+
 def pack_maps(groups: Mapping[str, Sequence[GridMaps]], count: int,
-              frame: ImageFrame,
-              shown: Shape) -> tuple[dict[str, Any], bytes]:
+              frame: ImageFrame, shown: Shape,
+              keep_zero: bool = False) -> tuple[dict[str, Any], bytes]:
     """Return maps on grids, for the page to enlarge as
     :func:`~mmdet_diffmap.maps.heatmaps.image_heatmaps` does.
 
@@ -30,6 +53,9 @@ def pack_maps(groups: Mapping[str, Sequence[GridMaps]], count: int,
         count (int): The number of objects.
         frame (ImageFrame): Where the image lies in the network's input.
         shown (tuple): Height and width of the picture in the page.
+        keep_zero (bool): Whether a cell's value is its 255th of the peak. By
+            default what all cells of a map have in common is left out: a heat
+            map is scaled in the end, a part of a signed map is not.
 
     Returns:
         tuple: A description, ready for JSON, and the cells, compressed by
@@ -54,7 +80,7 @@ def pack_maps(groups: Mapping[str, Sequence[GridMaps]], count: int,
             # what all cells have is nothing to see, and would take bits
             low = min((float(seen.min()) for _, seen in values
                        if seen.size),
-                      default=0.) if whole else 0.
+                      default=0.) if whole and not keep_zero else 0.
             parts = []
             for grid_map, seen in values if peak > low else []:
                 part, (top, left) = nonzero_part(

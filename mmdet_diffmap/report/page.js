@@ -1,19 +1,11 @@
 // The page: what is chosen, what is shown, and what people do.
-const $ = id => document.getElementById(id);
-const data = JSON.parse($('data').textContent);
-const JOINT = 'all';
 const MODES = ['heat', 'signed', 'positive'];
 const state = {
   photo: 0, target: null, rival: null, hover: null, mode: 'heat', method: 0, output: JOINT,
-  opacity: 0.8, threshold: 0, sequential: data.sequential[0], diverging: data.diverging[0],
-  boxes: true, overlay: true, colour: false,
+  boxes: true, ...LOOK,
   switched: false,  // from heat maps to differences, since two objects are chosen
 };
 let shown = null;  // the values that the overlay shows, one a pixel
-
-function bytes(id) {
-  return Uint8Array.from(atob($(id).textContent), char => char.charCodeAt(0));
-}
 
 // The maps of the open photograph, by method, unpacked once.
 const unpacked = new Map();
@@ -24,52 +16,11 @@ function unpack(photo, method) {
   return unpacked.get(key);
 }
 
-// ---- Colours
-
-function colourTable(name) {
-  return Array.from({length: 256}, (_, i) =>
-    [0, 2, 4].map(at => parseInt(data.colours[name].substr(6 * i + at, 2), 16)));
-}
-
-// What is painted for each of `STEPS` values: the colour of the value, the
-// more opaque the larger it is, as in the package's figures.
-const STEPS = 1021;
-function paints(name, low) {
-  const table = colourTable(name), found = new Uint8ClampedArray(4 * STEPS);
-  for (let i = 0; i < STEPS; i++) {
-    const value = Math.abs(low + i / (STEPS - 1) * (1 - low));
-    const alpha = value < state.threshold ? 0 : 255 * state.opacity * Math.sqrt(value);
-    found.set([...table[Math.round(255 * i / (STEPS - 1))], alpha], 4 * i);
-  }
-  return new Uint32Array(found.buffer);
-}
-
 function isSigned() {
   return state.mode === 'signed';
 }
 
-function colourName() {
-  return isSigned() ? state.diverging : state.sequential;
-}
-
-function paint(values) {
-  const canvas = $('overlay'), context = canvas.getContext('2d', {willReadFrequently: true});
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  if (!values) return;
-  const low = isSigned() ? -1 : 0, palette = paints(colourName(), low);
-  const picture = context.createImageData(canvas.width, canvas.height);
-  const pixels = new Uint32Array(picture.data.buffer), scale = (STEPS - 1) / (1 - low);
-  for (let i = 0; i < values.length; i++) pixels[i] = palette[Math.round((values[i] - low) * scale)];
-  context.putImageData(picture, 0, 0);
-}
-
 // ---- The page
-
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
 
 function photo() {
   return data.photos[state.photo];
@@ -89,30 +40,17 @@ function current() {
   return state.target ?? state.hover;
 }
 
-let asked = 0;  // how often something else was to be shown
-async function draw() {
-  const ticket = asked, target = current();
+async function draw(isStale) {
+  const target = current();
   const source = target === null || !state.overlay ? null : await unpack(state.photo, state.method);
-  if (ticket !== asked) return;
+  if (isStale()) return;
   shown = source && valuesOf(source, state.output, state.mode, target, state.rival);
-  paint(shown);
+  paint($('overlay'), shown, isSigned());
   readOut();
   $('stage').classList.toggle('grey', shown !== null && !state.colour);
-  $('stage').setAttribute('aria-busy', false);
 }
 
-let waiting = false;
-function update() {
-  asked++;  // what is being drawn for an earlier choice is of no use
-  $('stage').setAttribute('aria-busy', true);
-  if (waiting) return;
-  waiting = true;
-  requestAnimationFrame(() => {
-    waiting = false;
-    describe();
-    draw();
-  });
-}
+const update = updater($('stage'), describe, draw);
 
 // Everything but the overlay.
 function describe() {
@@ -133,23 +71,13 @@ function describe() {
   for (const input of document.getElementsByName('mode')) input.checked = input.value === state.mode;
   $('method').value = state.method;
   describeOutputs();
-  for (const id of ['opacity', 'threshold']) {
-    $(id).value = state[id];
-    $(id).nextElementSibling.value = `${Math.round(100 * state[id])} %`;
-  }
-  $('show-boxes').checked = state.boxes;
-  $('show-overlay').checked = state.overlay;
-  $('show-colour').checked = state.colour;
-  describeColours();
+  describeLook();
+  const others = state.rival === null ? 'others only' : 'the other only';
+  describeColours('', isSigned(), `−1 ${others}`, '1 this object only');
   describeChoice();
   for (const [index, button] of [...$('gallery').children].entries())
     button.setAttribute('aria-current', index === state.photo);
-  try {
-    if (location.hash !== hash()) history.replaceState(null, '', hash());
-  } catch (error) {
-    // a browser may not allow it so often, or inside of another page: the
-    // address is a convenience
-  }
+  remember(hash());
 }
 
 function describeOutputs() {
@@ -165,28 +93,6 @@ function describeOutputs() {
     share.textContent = target === null || name === JOINT ? '' :
       `${Math.round(100 * groups()[name][target].peak / (groups()[JOINT][target].peak || 1))} %`;
   }
-}
-
-// New children, but only where they are others: the old ones may have the focus.
-function rebuild(parent, key, children) {
-  if (parent.dataset.made === key) return;
-  parent.dataset.made = key;
-  parent.replaceChildren(...children());
-}
-
-function describeColours() {
-  const names = isSigned() ? data.diverging : data.sequential, select = $('colours');
-  rebuild(select, names.join(), () => names.map(name => element('option', {
-    value: name, textContent: name + (data.safe.includes(name) ? ' (colour-blind safe)' : '')})));
-  select.value = colourName();
-  const context = $('legend').firstChild.getContext('2d');
-  colourTable(colourName()).forEach(([r, g, b], x) => {
-    context.fillStyle = `rgb(${r} ${g} ${b})`;
-    context.fillRect(x, 0, 1, 1);
-  });
-  $('low').textContent = isSigned() ? state.rival === null ? '−1 others only' : '−1 the other only' : '0';
-  $('middle').textContent = isSigned() ? '0' : '';
-  $('high').textContent = isSigned() ? '1 this object only' : '1';
 }
 
 function describeChoice() {
@@ -231,31 +137,18 @@ function readHash() {
   state.rival = state.target === null || rival === state.target ? null : rival;
 }
 
-let photoUrl = null;
 function openPhoto(index) {
   nothing();
   Object.assign(state, {photo: index, hover: null});
   unpacked.clear();  // the maps of one photograph at a time
   axes.clear();
   shown = pointed = null;
-  const {size: [width, height], objects, name, original} = photo();
-  if (photoUrl) URL.revokeObjectURL(photoUrl);
-  photoUrl = URL.createObjectURL(new Blob([bytes(`photo-${index}`)], {type: 'image/jpeg'}));
-  Object.assign($('photo'), {src: photoUrl, alt: name});
-  Object.assign($('overlay'), {width, height});
+  const {objects} = photo();
+  showPhoto('', index);
   fit();
-  const scale = [width / original[0], height / original[1]];
-  $('boxes').setAttribute('viewBox', `0 0 ${width} ${height}`);
   $('boxes').replaceChildren(...objects.map((one, object) => {
-    const [x1, y1, x2, y2] = one.box.map((value, i) => value * scale[i % 2]);
-    const box = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
+    const box = boxShape(photo(), one.box, `${objectName(object)} ${one.score.toFixed(2)}`);
     box.dataset.object = object;
-    for (const [key, value] of Object.entries({
-      x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1)}))
-      box.setAttribute(key, value);
-    const label = document.createElementNS('http://www.w3.org/2000/svg', 'title');
-    label.textContent = `${objectName(object)} ${one.score.toFixed(2)}`;
-    box.append(label);
     return box;
   }).sort((a, b) => area(b) - area(a)));  // small ones above those that hold them
   $('objects').replaceChildren(...objects.map((one, object) => {
@@ -269,18 +162,12 @@ function openPhoto(index) {
   }));
 }
 
-function area(box) {
-  return box.getAttribute('width') * box.getAttribute('height');
-}
-
 // As large as the window has room for, in the photograph's shape.
 function fit() {
-  const {size: [width, height]} = photo(), view = $('view');
-  // in a narrow window the view is as high as what is in it
-  const high = matchMedia('(max-width: 900px)').matches ? 0.7 * innerHeight : view.clientHeight - 90;
-  const room = [view.clientWidth - 28, Math.max(240, high)];
-  const scale = Math.min(room[0] / width, room[1] / height);
-  Object.assign($('stage').style, {width: `${width * scale}px`, height: `${height * scale}px`});
+  const {size} = photo(), view = $('view');
+  const high = isNarrow() ? 0.7 * innerHeight : view.clientHeight - 90;
+  const room = [view.clientWidth - 28, high];
+  fitInto($('stage'), size, room);
 }
 
 // ---- Choosing
@@ -320,10 +207,6 @@ function useMode(mode) {
   set({mode, switched: false});
 }
 
-function step(value, by, count) {
-  return value === null ? by > 0 ? 0 : count - 1 : (value + by + count) % count;
-}
-
 function nextObject(by) {
   const count = photo().objects.length;
   if (!count) return;
@@ -358,19 +241,6 @@ function keepOutput() {
   if (!Object.hasOwn(groups(), state.output)) state.output = JOINT;
 }
 
-function next(list, value) {
-  return list[(list.indexOf(value) + 1) % list.length];
-}
-
-function set(changes) {
-  Object.assign(state, changes);
-  update();
-}
-
-function slide(name, by) {
-  set({[name]: Math.min(1, Math.max(0, Math.round(100 * (state[name] + by)) / 100))});
-}
-
 const KEYS = [
   [['ArrowRight', 'n'], '→ n', 'next photograph', () => nextPhoto(1)],
   [['ArrowLeft', 'p'], '← p', 'previous photograph', () => nextPhoto(-1)],
@@ -383,22 +253,11 @@ const KEYS = [
   [['3'], '3', 'positive part of the difference map', () => useMode('positive')],
   [['m'], 'm', 'next method', () => useMethod((state.method + 1) % photo().methods.length)],
   [['o'], 'o', 'next output', () => set({output: next(Object.keys(groups()), state.output)})],
-  [['c'], 'c', 'next colours', () => nextColours()],
-  [['+', '='], '+', 'more opaque', () => slide('opacity', 0.1)],
-  [['-'], '-', 'less opaque', () => slide('opacity', -0.1)],
-  [['.'], '.', 'higher threshold', () => slide('threshold', 0.05)],
-  [[','], ',', 'lower threshold', () => slide('threshold', -0.05)],
+  [['c'], 'c', 'next colours', () => nextColours(isSigned())],
+  ...LOOK_KEYS,
   [['b'], 'b', 'boxes on and off', () => set({boxes: !state.boxes})],
-  [['h'], 'h', 'map on and off', () => set({overlay: !state.overlay})],
-  [['g'], 'g', 'photograph grey or in colour', () => set({colour: !state.colour})],
   [['Escape'], 'Esc', 'choose nothing', () => { nothing(); update(); }],
-  [['?'], '?', 'these keys', () => $('keys').showModal()],
 ];
-
-function nextColours() {
-  set(isSigned() ? {diverging: next(data.diverging, state.diverging)} :
-    {sequential: next(data.sequential, state.sequential)});
-}
 
 function listen() {
   const objectOf = event => {
@@ -438,20 +297,11 @@ function listen() {
     if (target.name === 'mode') useMode(target.value);
     else if (target.name === 'output') set({output: target.value});
     else if (target.id === 'method') useMethod(+target.value);
-    else if (target.id === 'colours') set({[isSigned() ? 'diverging' : 'sequential']: target.value});
-    else if (target.type === 'range') set({[target.id]: +target.value});
-    else set({[target.id.replace('show-', '')]: target.checked});
+    else if (target.id === 'colours') useColours(isSigned(), target.value);
+    else changeLook(target);
   });
   $('controls').addEventListener('submit', event => event.preventDefault());
-  document.addEventListener('keydown', event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
-    // arrows move sliders, choices and lists where these have the focus
-    if (event.key.startsWith('Arrow') && event.target.closest('input:not([type=checkbox]), select')) return;
-    const found = KEYS.find(([keys]) => keys.includes(event.key));
-    if (!found) return;
-    event.preventDefault();
-    found[3]();
-  });
+  listenToKeys(KEYS);
   addEventListener('resize', fit);
   addEventListener('hashchange', () => {
     readHash();
@@ -464,12 +314,7 @@ let pointed = null;  // where the pointer was last, over the photograph
 function readOut() {
   $('readout').textContent = '';
   if (!pointed) return;
-  const {size: [width, height], original} = photo(), place = $('stage').getBoundingClientRect();
-  const x = (pointed.clientX - place.left) / place.width, y = (pointed.clientY - place.top) / place.height;
-  const at = Math.min(height - 1, Math.max(0, Math.floor(y * height))) * width +
-    Math.min(width - 1, Math.max(0, Math.floor(x * width)));
-  $('readout').textContent = `x ${Math.floor(x * original[0])}, y ${Math.floor(y * original[1])}` +
-    (shown ? `: ${shown[at].toFixed(2)}` : '');
+  $('readout').textContent = textAt(pointed, photo(), shown, $('stage').getBoundingClientRect());
 }
 
 function listMethods() {
@@ -494,13 +339,7 @@ function build() {
     });
     return button;
   }));
-  $('key-list').replaceChildren(...KEYS.flatMap(([, keys, help]) => [
-    element('dt', {}, ...keys.split(' ').flatMap(key => [element('kbd', {textContent: key}), ' '])),
-    element('dd', {textContent: help})]));
-  for (const id of ['keys', 'settings'])
-    $(`open-${id}`).addEventListener('click', () => $(id).showModal());
-  $('setting-list').replaceChildren(...Object.entries(data.settings).flatMap(([name, value]) => [
-    element('dt', {textContent: name}), element('dd', {textContent: value})]));
+  buildDialogs(KEYS);
 }
 
 build();

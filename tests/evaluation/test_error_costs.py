@@ -3,6 +3,8 @@ hand, and against TIDE's own package."""
 import contextlib
 import io
 import warnings
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmdet_diffmap import load_detector
-from mmdet_diffmap.evaluation.error_costs import error_costs
-from mmdet_diffmap.evaluation.error_kinds import Kind, image_errors
+from mmdet_diffmap.evaluation.error_costs import error_costs, error_gains
+from mmdet_diffmap.evaluation.error_kinds import ERRORS, Kind, image_errors
 from mmdet_diffmap.evaluation.ground_truth import GroundTruth
 
 CLASSES = 3
@@ -191,3 +193,41 @@ def test_costs_are_tides_on_photographs(real):
         assert abs(costs.counts[kind] - count) <= 1
     assert costs.without_false_positives == pytest.approx(3.1707, abs=0.1)
     assert costs.without_misses == pytest.approx(43.4741, abs=0.1)
+
+
+@pytest.mark.parametrize('seed', range(2))
+def test_what_single_errors_cost(seed):
+    """As pycocotools counts it once each alone is mended."""
+    images = random_data(seed)
+    errors = errors_of(images)
+    before = coco_ap(images)
+    gains = error_gains(errors)
+    checked = Counter()
+    for index in range(4):
+        of_image, own = errors[index], gains[index]
+        assert set(own.objects) == set(of_image.of_kind(Kind.MISSED))
+        assert set(own.detections) == {
+            number for number, kind in enumerate(of_image.kinds)
+            if kind in ERRORS}
+        for number, gain in [*own.detections.items()]:
+            kind = of_image.kinds[number]
+            alone = replace(of_image, kinds=[
+                own_kind if place == number or own_kind not in ERRORS
+                else Kind.CORRECT
+                for place, own_kind in enumerate(of_image.kinds)])
+            others = [replace(one, kinds=[Kind.CORRECT] * len(one.kinds))
+                      for one in errors]
+            others[index] = alone
+            expected = coco_ap(mended(images, others, kind)) - before
+            assert gain == pytest.approx(max(expected, 0), abs=1e-9)
+            checked[kind] += expected > 0
+        for number, gain in own.objects.items():
+            objects, detections = images[index]
+            real = [one for one in objects if not one[2]]
+            left = [one for one in objects if one is not real[number]]
+            expected = coco_ap([
+                *images[:index], (left, detections), *images[index + 1:]]
+            ) - before
+            assert gain == pytest.approx(max(expected, 0), abs=1e-9)
+            checked[Kind.MISSED] += expected > 0
+    assert sum(checked.values()) > 8 and len(+checked) > 2

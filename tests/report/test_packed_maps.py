@@ -115,6 +115,16 @@ def test_a_flat_map_is_nothing():
     assert one['parts'] == []
 
 
+def test_zero_may_be_kept():
+    """Parts of a signed map are not scaled by themselves."""
+    levels = [GridMaps.of_whole_level(torch.tensor([[[1., 2.], [3., 4.]]]))]
+    frame = ImageFrame((2, 2), (2, 2), (2, 2))
+    for keep, cells in (False, [0, 85, 170, 255]), (True, [64, 128, 191, 255]):
+        description, data = pack_maps({'for': levels}, 1, frame, (2, 2), keep)
+        assert list(zlib.decompress(data)) == cells
+        assert description['groups']['for'][0]['peak'] == 4
+
+
 def test_smooth_maps_need_few_cells_and_sharp_ones_all():
     y, x = torch.meshgrid(torch.arange(100.), torch.arange(130.),
                           indexing='ij')

@@ -1,0 +1,239 @@
+// What pages have in common. The script of a page comes after this one: it has
+// a `state`, which begins with `LOOK`, and `update`, which shows it.
+const $ = id => document.getElementById(id);
+const data = JSON.parse($('data').textContent);
+const LOOK = {
+  opacity: 0.8, threshold: 0, sequential: data.sequential[0], diverging: data.diverging[0],
+  overlay: true, colour: false,
+};
+
+function bytes(name) {
+  return Uint8Array.from(atob($(`data-${name}`).textContent), char => char.charCodeAt(0));
+}
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+// New children, but only where they are others: the old ones may have the focus.
+function rebuild(parent, key, children) {
+  if (parent.dataset.made === key) return;
+  parent.dataset.made = key;
+  parent.replaceChildren(...children());
+}
+
+function step(value, by, count) {
+  return value === null ? by > 0 ? 0 : count - 1 : (value + by + count) % count;
+}
+
+function next(list, value) {
+  return list[(list.indexOf(value) + 1) % list.length];
+}
+
+// ---- Colours
+
+function colourTable(name) {
+  return Array.from({length: 256}, (_, i) =>
+    [0, 2, 4].map(at => parseInt(data.colours[name].substr(6 * i + at, 2), 16)));
+}
+
+// What is painted for each of `STEPS` values: the colour of the value, the
+// more opaque the larger it is, as in the package's figures.
+const STEPS = 1021;
+function paints(name, low) {
+  const table = colourTable(name), found = new Uint8ClampedArray(4 * STEPS);
+  for (let i = 0; i < STEPS; i++) {
+    const value = Math.abs(low + i / (STEPS - 1) * (1 - low));
+    const alpha = value < state.threshold ? 0 : 255 * state.opacity * Math.sqrt(value);
+    found.set([...table[Math.round(255 * i / (STEPS - 1))], alpha], 4 * i);
+  }
+  return new Uint32Array(found.buffer);
+}
+
+// Show values, one a pixel, in [-1, 1] if they are signed; null for none.
+function paint(canvas, values, signed) {
+  const context = canvas.getContext('2d', {willReadFrequently: true});
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  if (!values) return;
+  const low = signed ? -1 : 0, palette = paints(state[scaleOf(signed)], low);
+  const picture = context.createImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(picture.data.buffer), scale = (STEPS - 1) / (1 - low);
+  for (let i = 0; i < values.length; i++) pixels[i] = palette[Math.round((values[i] - low) * scale)];
+  context.putImageData(picture, 0, 0);
+}
+
+function scaleOf(signed) {
+  return signed ? 'diverging' : 'sequential';
+}
+
+function useColours(signed, name) {
+  set({[scaleOf(signed)]: name});
+}
+
+function nextColours(signed) {
+  const scale = scaleOf(signed);
+  useColours(signed, next(data[scale], state[scale]));
+}
+
+// The choice of colours and their legend, whose ids end in `at`.
+function describeColours(at, signed, below, above) {
+  const names = data[scaleOf(signed)], name = state[scaleOf(signed)], select = $(`colours${at}`);
+  rebuild(select, names.join(), () => names.map(one => element('option', {
+    value: one, textContent: one + (data.safe.includes(one) ? ' (colour-blind safe)' : '')})));
+  select.value = name;
+  const context = $(`legend${at}`).firstChild.getContext('2d');
+  colourTable(name).forEach(([r, g, b], x) => {
+    context.fillStyle = `rgb(${r} ${g} ${b})`;
+    context.fillRect(x, 0, 1, 1);
+  });
+  $(`low${at}`).textContent = signed ? below : '0';
+  $(`middle${at}`).textContent = signed ? '0' : '';
+  $(`high${at}`).textContent = signed ? above : '1';
+}
+
+// ---- What is shown
+
+function set(changes) {
+  Object.assign(state, changes);
+  update();
+}
+
+function slide(name, by) {
+  set({[name]: Math.min(1, Math.max(0, Math.round(100 * (state[name] + by)) / 100))});
+}
+
+// Returns what has the page described and drawn before the next frame, however
+// often it is called. `stage` is busy until then. `draw` is told how to ask
+// whether something else is to be shown by now: what it draws is of no use then.
+function updater(stage, describe, draw) {
+  let asked = 0, waiting = false;
+  return () => {
+    asked++;
+    stage.setAttribute('aria-busy', true);
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(async () => {
+      waiting = false;
+      describe();
+      const ticket = asked;
+      await draw(() => ticket !== asked);
+      if (ticket === asked) stage.setAttribute('aria-busy', false);
+    });
+  };
+}
+
+function describeLook() {
+  for (const id of ['opacity', 'threshold']) {
+    $(id).value = state[id];
+    $(id).nextElementSibling.value = `${Math.round(100 * state[id])} %`;
+  }
+  for (const input of document.querySelectorAll('[id^=show-]'))
+    input.checked = state[input.id.replace('show-', '')];
+}
+
+// A slider or a check box was moved or clicked.
+function changeLook(input) {
+  if (input.type === 'range') set({[input.id]: +input.value});
+  else set({[input.id.replace('show-', '')]: input.checked});
+}
+
+// Have the address of the page say what is shown.
+function remember(hash) {
+  try {
+    if (location.hash !== hash) history.replaceState(null, '', hash);
+  } catch (error) {
+    // a browser may not allow it so often, or inside of another page: the
+    // address is a convenience
+  }
+}
+
+// ---- The photograph
+
+const urls = new Map();  // of the photographs that are shown
+function showPhoto(at, index) {
+  const {name, size: [width, height]} = data.photos[index];
+  if (urls.has(at)) URL.revokeObjectURL(urls.get(at));
+  urls.set(at, URL.createObjectURL(new Blob([bytes(`photo-${index}`)], {type: 'image/jpeg'})));
+  Object.assign($(`photo${at}`), {src: urls.get(at), alt: name});
+  Object.assign($(`overlay${at}`), {width, height});
+  $(`boxes${at}`).setAttribute('viewBox', `0 0 ${width} ${height}`);
+}
+
+// In a narrow window all stands below each other, as high as what is in it.
+function isNarrow() {
+  return matchMedia('(max-width: 900px)').matches;
+}
+
+// As large as there is room for, in a shape; a small room is left.
+function fitInto(stage, [width, height], room) {
+  const scale = Math.min(room[0] / width, Math.max(240, room[1]) / height);
+  Object.assign(stage.style, {width: `${width * scale}px`, height: `${height * scale}px`});
+}
+
+// A box of the original photograph in pixels of the picture, corners in order.
+function placed({size, original}, box) {
+  const [x1, y1, x2, y2] = box.map((value, i) => value * size[i % 2] / original[i % 2]);
+  return {x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1)};
+}
+
+function boxShape(photo, box, title) {
+  const shape = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
+  for (const [key, value] of Object.entries(placed(photo, box))) shape.setAttribute(key, value);
+  const label = document.createElementNS('http://www.w3.org/2000/svg', 'title');
+  label.textContent = title;
+  shape.append(label);
+  return shape;
+}
+
+function area(shape) {
+  return shape.getAttribute('width') * shape.getAttribute('height');
+}
+
+// Where the pointer is in the original photograph, and the value there; the
+// picture takes up `place` of the window.
+function textAt(pointer, {size: [width, height], original}, values, place) {
+  const x = (pointer.clientX - place.left) / place.width, y = (pointer.clientY - place.top) / place.height;
+  const at = Math.min(height - 1, Math.max(0, Math.floor(y * height))) * width +
+    Math.min(width - 1, Math.max(0, Math.floor(x * width)));
+  return `x ${Math.floor(x * original[0])}, y ${Math.floor(y * original[1])}` +
+    (values ? `: ${values[at].toFixed(2)}` : '');
+}
+
+// ---- Keys and dialogs
+
+const LOOK_KEYS = [
+  [['+', '='], '+', 'more opaque', () => slide('opacity', 0.1)],
+  [['-'], '-', 'less opaque', () => slide('opacity', -0.1)],
+  [['.'], '.', 'higher threshold', () => slide('threshold', 0.05)],
+  [[','], ',', 'lower threshold', () => slide('threshold', -0.05)],
+  [['h'], 'h', 'map on and off', () => set({overlay: !state.overlay})],
+  [['g'], 'g', 'photograph grey or in colour', () => set({colour: !state.colour})],
+  [['?'], '?', 'these keys', () => $('keys').showModal()],
+];
+
+// Each of `keys` is a list of key names, what people read, what it does in
+// words, and a function of the key.
+function listenToKeys(keys) {
+  document.addEventListener('keydown', event => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+    // arrows move sliders, choices and lists where these have the focus
+    if (/^(Arrow|Home|End)/.test(event.key) && event.target.closest('input:not([type=checkbox]), select')) return;
+    if (event.target.closest('input[type=number]')) return;
+    const found = keys.find(([names]) => names.includes(event.key));
+    if (!found) return;
+    event.preventDefault();
+    found[3](event.key);
+  });
+}
+
+function buildDialogs(keys) {
+  for (const button of document.querySelectorAll('[id^=open-]'))
+    button.addEventListener('click', () => $(button.id.replace('open-', '')).showModal());
+  $('key-list').replaceChildren(...keys.flatMap(([, names, help]) => [
+    element('dt', {}, ...names.split(' ').flatMap(key => [element('kbd', {textContent: key}), ' '])),
+    element('dd', {textContent: help})]));
+  $('setting-list').replaceChildren(...Object.entries(data.settings).flatMap(([name, value]) => [
+    element('dt', {textContent: name}), element('dd', {textContent: value})]));
+}

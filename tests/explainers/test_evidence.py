@@ -1,0 +1,115 @@
+"""What speaks for a detection and what against it, against maps without
+ReLU as plainly as they can be computed."""
+import pytest
+import torch
+from families import FAMILIES, SIZE, batch_of, random_detector, random_image
+from naive import gradients_of, stride_of, to_image
+
+from mmdet_diffmap.explainers import build_explainer
+from mmdet_diffmap.maps.heatmaps import GridMaps, signed_heatmaps
+from mmdet_diffmap.tracing.detector import DetectorAdapter
+
+COUNT = 2
+
+
+def product(gradient, feature):
+    """ODAM's map without ReLU."""
+    return (gradient * feature).sum(dim=0)
+
+
+def weighted(gradient, feature):
+    """Grad-CAM's."""
+    return (gradient.mean(dim=(1, 2), keepdim=True) * feature).sum(dim=0)
+
+
+def signed_maps(plain, level_map):
+    """Signed maps of the original image's size, each divided by its largest
+    absolute value."""
+    maps = []
+    for (of_levels, ) in plain.gradients:
+        sides = [torch.zeros(1), torch.zeros(1)]
+        for gradient, feature in zip(of_levels, plain.features):
+            if gradient is None:
+                continue
+            grid = level_map(gradient, feature.detach()[0])
+            for side, sign in enumerate((1, -1)):
+                sides[side] = torch.maximum(sides[side], to_image(
+                    (sign * grid).relu(), stride_of(plain.input_shape,
+                                                    feature), plain.meta))
+        signed = sides[0] - sides[1]
+        maps.append(signed / signed.abs().max())
+    return torch.stack(maps)
+
+
+@pytest.mark.parametrize('family', [
+    family for family in FAMILIES if family != 'detr'])
+@pytest.mark.parametrize('method, level_map', [
+    ('odam', product), ('grad-cam', weighted)])
+def test_against_plain_maps(family, method, level_map):
+    model = random_detector(family)
+    data = batch_of(model, random_image(*SIZE))
+    trace = DetectorAdapter(model).trace(data).select(slice(COUNT))
+    maps = build_explainer(method).evidence(trace).maps
+    expected = signed_maps(gradients_of(model, data, COUNT, 1), level_map)
+    if method == 'odam':
+        assert (maps < 0).any() and (maps > 0).any()
+    assert maps.any() and (maps - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize('method', [
+    'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++', 'odam'])
+def test_the_other_sign_exchanges_both(method):
+    """What speaks for a number speaks against its negative."""
+    model = random_detector('fcos')
+    data = batch_of(model, random_image(*SIZE))
+    trace = DetectorAdapter(model).trace(data).select(slice(COUNT))
+    explainer = build_explainer(method)
+    maps = explainer.evidence(trace).maps
+    negative = explainer.evidence(
+        trace.with_score(-trace.outputs[:, 0])).maps
+    assert maps.abs().amax(dim=(1, 2)).tolist() == [1.] * COUNT
+    assert (maps + negative).abs().max() < 1e-5
+
+
+def test_methods_without_gradients_cannot_tell():
+    model = random_detector('fcos')
+    data = batch_of(model, random_image(*SIZE))
+    trace = DetectorAdapter(model).trace(data).select(slice(COUNT))
+    assert build_explainer('d-rise').evidence(trace) is None
+
+
+def test_a_scalar_of_ones_own():
+    """A width is what its two sides make of it."""
+    model = random_detector('fcos')
+    data = batch_of(model, random_image(*SIZE))
+    trace = DetectorAdapter(model).trace(data).select([0])
+    with torch.enable_grad():
+        width = trace.outputs[:, 3] - trace.outputs[:, 1]
+
+    def sums(trace, output):
+        total = 0
+        for gradients in trace.gradients([output]):
+            for level in gradients.levels:
+                total = total + level.spread().feature_sums()
+        return total
+
+    torch.testing.assert_close(
+        sums(trace.with_score(width), 'score'),
+        sums(trace, 'x2') - sums(trace, 'x1'), rtol=1e-4, atol=1e-5)
+
+
+def test_zero_stays_where_it_is():
+    trace = DetectorAdapter(random_detector('fcos')).trace(
+        batch_of(random_detector('fcos'), random_image(*SIZE)))
+    grid = torch.full((2, 4, 6), 3.)
+    speak_for = [GridMaps.of_whole_level(grid)]
+    speak_against = [GridMaps.of_whole_level(
+        grid * torch.tensor([0., 2.])[:, None, None])]
+    maps = signed_heatmaps(speak_for, speak_against, 3, trace.frame,
+                           torch.device('cpu'))
+    torch.testing.assert_close(maps[0], torch.ones_like(maps[0]))
+    torch.testing.assert_close(maps[1], -torch.ones_like(maps[1]))
+    assert not maps[2].any()
+    with pytest.raises(FloatingPointError, match='not finite'):
+        signed_heatmaps([GridMaps.of_whole_level(grid * torch.inf)], [], 2,
+                        trace.frame, torch.device('cpu'))
