@@ -96,6 +96,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='the report shows the N images whose errors cost most; 0 for no '
         'report; default: 100')
     parser.add_argument(
+        '--pictures',
+        action='store_true',
+        help='also write a picture of the errors of each image in the report, '
+        'vis/NAME.png')
+    parser.add_argument(
         '--work-dir',
         help='default: work_dirs/, the config\'s name and _errors')
     parser.add_argument(
@@ -121,6 +126,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.background >= args.foreground:
         parser.error(f'--background {args.background} is not below '
                      f'--foreground {args.foreground}')
+    if args.pictures and not args.report_images:
+        parser.error('--pictures are of the images in the report, and there '
+                     'is none')
     if args.annotations and len(args.images) != 1:
         parser.error('--annotations needs one folder of images: --images '
                      'FOLDER')
@@ -243,7 +251,7 @@ def write_report(args: argparse.Namespace, runner: Runner,
     }
     failures = write_error_report(
         runner.test_loop, metric.summary, method, path, args.report_images,
-        settings)
+        settings, path.parent / 'vis' if args.pictures else None)
     print(f'report: {path.resolve()}')
     return failures
 

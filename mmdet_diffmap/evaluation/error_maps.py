@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..explainers.explainer import Evidence, Explainer
+from ..apis.image_pipeline import image_pipeline
+from ..apis.loading import class_names
+from ..explainers import ExplainerLike, build_explainer
+from ..explainers.engine import check_explainable, make_heatmaps
+from ..explainers.explainer import JOINT, Evidence, Explainer
 from ..maps.heatmaps import GridMaps
+from ..tracing.detector import DetectorAdapter
 from ..tracing.recording import recording
 from ..tracing.trace import OUTPUTS, Trace
-from .error_kinds import Kind
-from .errors import DetectorError, ExplainedErrors
+from ..visualization import label_name
+from .error_kinds import DEFAULT_THRESHOLDS, Kind, Thresholds
+from .error_records import ErrorRecord
+from .errors import DetectorError, ExplainedErrors, find_errors
 from .misses import Mechanism
 
 #: A side of a box is off if it is by more than this share of the annotated
 #: box's width or height.
 OFF = 0.1
 
+#: The IoU from which it means something where the sides of a box are.
+NEAR = 0.1
 #: Of objects that no candidate is at.
 NOTHING_THERE = (Mechanism.NO_BOX, Mechanism.MOVED_AWAY,
                  Mechanism.NO_PROPOSAL)
@@ -130,7 +140,7 @@ class Questions:
             yield self._evidence(candidate)
         elif candidate != error.miss.rival:
             yield from self._contrast(candidate, label)
-        if error.miss.mechanism in NOTHING_THERE:
+        if error.miss.mechanism in NOTHING_THERE and error.iou >= NEAR:
             yield from self._sides(error)
         yield self._heat(candidate)
 
@@ -196,8 +206,7 @@ class Questions:
         return int(self.trace.detections.labels[candidate])
 
     def _class_name(self, label: int) -> str:
-        return self.class_names[label] if label < len(self.class_names) \
-            else f'class {label}'
+        return label_name(self.class_names, label)
 
     def _name(self, candidate: int) -> str:
         score = float(self.trace.detections.scores[candidate])
@@ -264,15 +273,88 @@ def error_maps(trace: Trace, explainer: Explainer,
         candidate for question in questions if question.scalar is None
         for candidate in (question.candidate, question.rival)
         if candidate >= 0})
-    heatmaps, grids = explainer.by_output(trace.select(wanted))
+    heatmaps, grids = make_heatmaps(explainer, trace.select(wanted), True)
     asked = [question for question in questions
              if question.scalar is not None]
     evidence = explainer.evidence(with_scalars(trace, asked)) \
         if asked else None
     return ErrorMaps(
         {candidate: row for row, candidate in enumerate(wanted)}, heatmaps,
-        grids.get('all', ()),
+        grids.get(JOINT, ()),
         {question: row for row, question in enumerate(asked)}, evidence)
+
+
+@dataclass(frozen=True)
+class ErrorExplanation:
+    """An error with its maps.
+
+    Args:
+        error (DetectorError): The error.
+        record (ErrorRecord): The same as plain numbers and words.
+        maps (list[tuple[Question, Tensor]]): What was asked, and the maps
+            that answer, each (H, W) of the original image's size; the one
+            that says most comes first.
+    """
+    error: DetectorError
+    record: ErrorRecord
+    maps: list[tuple[Question, Tensor]]
+
+
+def explain_errors(model: nn.Module,
+                   image: Any,
+                   instances: Sequence[dict],
+                   explainer: ExplainerLike = 'ODAM',
+                   score_thr: float = 0.3,
+                   thresholds: Thresholds = DEFAULT_THRESHOLDS
+                   ) -> list[ErrorExplanation]:
+    """Explain all errors that a detector makes on an image.
+
+    Args:
+        model (nn.Module): A detector; see :func:`~mmdet_diffmap.explain`.
+        image (str | PathLike | np.ndarray): The image; see the same.
+        instances (Sequence[dict]): What is annotated; see
+            :func:`~mmdet_diffmap.evaluation.errors.find_errors`.
+        explainer (Explainer | dict | str): The method of heat maps.
+        score_thr (float): Detections with a larger score count.
+        thresholds (Thresholds): Where kinds of errors part.
+
+    Raises:
+        NotImplementedError: If the detector's candidates are not known.
+        ValueError: As :func:`~mmdet_diffmap.evaluation.errors.find_errors`.
+
+    Example:
+        >>> from mmdet_diffmap import load_detector
+        >>> from mmdet_diffmap.datasets import render_scene
+        >>> model = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
+        >>> scene = render_scene(0, 2)
+        >>> instances = [dict(bbox=box.tolist(), bbox_label=int(label))
+        ...              for box, label in zip(scene.boxes, scene.labels)]
+        >>> explanations = explain_errors(
+        ...     model, scene.image, instances, score_thr=0.85)
+        >>> {each.record.kind for each in explanations}
+        {'missed'}
+        >>> question, values = explanations[0].maps[0]
+        >>> question.above, values.shape
+        ('raises its score', torch.Size([192, 192]))
+    """
+    method = build_explainer(explainer)
+    check_explainable(model, [method])
+    explained = find_errors(
+        DetectorAdapter(model, method.target_layer or 'neck',
+                        method.statistics),
+        image_pipeline(model)(image).batch, instances, 0, score_thr,
+        thresholds)
+    errors = list(explained)
+    ask = Questions(explained, class_names(model))
+    asked = [ask.about(error) for error in errors]
+    maps = error_maps(explained.candidates.trace, method, [
+        question for of_error in asked for question in of_error])
+    return [
+        ErrorExplanation(
+            error, ErrorRecord.of_error(error, explained),
+            [(question, maps[question]) for question in of_error
+             if maps.answers(question)])
+        for error, of_error in zip(errors, asked)]
 
 
 def with_scalars(trace: Trace, questions: Sequence[Question]) -> Trace:

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torchvision.ops import box_iou
 
+from ..apis.each_image import result_names
 from ..explainers.explainer import Explainer
+from ..io.files import save_picture
 from ..io.progress import progress_bar
 from ..report import (
     ErrorEntry,
@@ -20,6 +23,14 @@ from ..report import (
     View,
 )
 from ..visualization import label_name
+from ..visualization.error_figure import (
+    ANNOTATED,
+    RIVAL,
+    WRONG,
+    PicturePanel,
+    PictureRow,
+    draw_errors,
+)
 from .error_kinds import Kind
 from .error_loop import ErrorTestLoop
 from .error_maps import ErrorMaps, Question, Questions, error_maps
@@ -28,13 +39,16 @@ from .error_summary import ErrorRow, ErrorSummary
 from .errors import DetectorError, ExplainedErrors
 from .image_set import FailedImage, TestImage
 
+#: Errors in one picture.
+MOST_ROWS = 12
 #: Why some of several images are not on the page, by their names.
 Failures = dict[str, str]
 
 
 def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
                        explainer: Explainer, path: Path, num_images: int,
-                       settings: Mapping[str, str]) -> Failures:
+                       settings: Mapping[str, str],
+                       pictures: Path | None = None) -> Failures:
     """Write the page with those images whose errors cost most. They go
     through the detector once more.
 
@@ -45,6 +59,8 @@ def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
         path (Path): The page's file; it is there whole, or not at all.
         num_images (int): So many images at most.
         settings (Mapping): What made the page, to be read by people.
+        pictures (Path, optional): Folder for a picture of the errors of each
+            image too.
 
     Returns:
         dict: Why images could not be explained, by their names.
@@ -56,6 +72,9 @@ def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
     report = ErrorReport('Why these errors? ' + ' and '.join(summary.names),
                          summary.names, settings, summary.tables())
     failures: Failures = {}
+    names = dict(zip(chosen, result_names([
+        rows[0].image.path or str(image_id)
+        for image_id, rows in chosen.items()])))
     try:
         with progress_bar('explaining', len(chosen)) as advance:
             for image_id, rows in chosen.items():
@@ -63,8 +82,11 @@ def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
                 try:
                     if isinstance(image, FailedImage):
                         raise OSError(image.reason)
-                    report.add(ImagePage(loop, summary, explainer, image,
-                                         rows).photo())
+                    page = ImagePage(loop, summary, explainer, image, rows)
+                    report.add(page.photo())
+                    if pictures is not None:
+                        save_picture(page.picture(),
+                                     pictures / f'{names[image_id]}.png')
                 except (OSError, ValueError, ArithmeticError, RuntimeError,
                         MemoryError) as error:
                     failures[rows[0].image.path or str(image_id)] = str(error)
@@ -120,28 +142,55 @@ class ImagePage:
         self.questions = [Questions(explained, self.classes)
                           for explained in self.explained]
         self.thresholds = loop.thresholds
-
-    def photo(self) -> ErrorPhoto:
-        """Make all of it."""
-        shown = [row for row in self.rows
-                 if row.detector == 0 or row.mended]  # else it is there twice
-        answers = [self._answers(row) for row in shown]
-        maps = [
+        #: Those that both make are there twice.
+        self.shown = [row for row in rows if row.detector == 0 or row.mended]
+        self.answers = [self._answers(row) for row in self.shown]
+        #: The maps of each detector.
+        self.maps = [
             error_maps(explained.candidates.trace, self.explainer, [
-                question for of_error in answers
+                question for of_error in self.answers
                 for question in of_error[number].questions])
             for number, explained in enumerate(self.explained)]
+
+    def picture(self) -> np.ndarray:
+        """Draw the (first) detector's errors, at most ``MOST_ROWS``, uint8
+        RGB."""
+        assert self.image.picture is not None
+        rows: list[PictureRow] = []
+        for row, of_error in zip(self.shown, self.answers):
+            if row.detector or len(rows) == MOST_ROWS:
+                continue
+            record, answer = row.record, of_error[0]
+            boxes = [(box, colour) for box, colour in (
+                (record.truth, ANNOTATED), (record.rival_box, RIVAL),
+                (record.box, WRONG)) if box is not None]
+            title = [answer.text]
+            if record.truth is not None:
+                title.append(f'annotated: {self._name(record.true_label)}')
+            if record.box is not None:
+                title.append(self._caption(0, answer.candidate))
+                title.append(f'IoU {record.iou:.2f}')
+            rows.append(PictureRow(', '.join(title), boxes, [
+                PicturePanel(question.text,
+                             self.maps[0][question].float().cpu().numpy(),
+                             question.above, question.below)
+                for question in answer.questions
+                if self.maps[0].answers(question)]))
+        return draw_errors(self.image.picture[..., ::-1].copy(), rows)
+
+    def photo(self) -> ErrorPhoto:
+        """Make what the page shows."""
         assert self.image.picture is not None
         return ErrorPhoto(
             self.rows[0].image.path or str(self.image.image_id),
             self.image.picture, list(self._objects()),
             list(self._detections()),
-            [self._entry(row, of_error, maps)
-             for row, of_error in zip(shown, answers)],
+            [self._entry(row, of_error)
+             for row, of_error in zip(self.shown, self.answers)],
             [MapsOfDetector(of_detector.heatmaps, of_detector.grids,
                             of_detector.evidence,
                             explained.candidates.trace.frame)
-             for of_detector, explained in zip(maps, self.explained)])
+             for of_detector, explained in zip(self.maps, self.explained)])
 
     def _answers(self, row: ErrorRow) -> list[Answer]:
         """Return what each detector says about an error."""
@@ -193,8 +242,8 @@ class ImagePage:
                 return self._own(other, there, number)
         return Answer('no such detection here')
 
-    def _entry(self, row: ErrorRow, answers: Sequence[Answer],
-               maps: Sequence[ErrorMaps]) -> ErrorEntry:
+    def _entry(self, row: ErrorRow,
+               answers: Sequence[Answer]) -> ErrorEntry:
         record = row.record
         kind = record.kind
         if row.mended is not None:
@@ -206,9 +255,9 @@ class ImagePage:
             row.cost, record.truth, [
                 Finding(answer.text, self._box(number, answer.candidate),
                         self._box(number, answer.rival), [
-                            view_of(question, maps[number])
+                            view_of(question, self.maps[number])
                             for question in answer.questions
-                            if maps[number].answers(question)],
+                            if self.maps[number].answers(question)],
                         self._caption(number, answer.candidate))
                 for number, answer in enumerate(answers)])
 

@@ -23,9 +23,11 @@ from ..tracing.candidates import Candidates
 from ..tracing.detector import DetectorAdapter
 from ..tracing.trace import NetworkInput
 
-#: What is removed first: what speaks against, what matters either way, random
-#: pixels of the box, what speaks for.
-RANKINGS = ('against', 'magnitude', 'random', 'for')
+#: What is removed first: what speaks against; what matters either way; random
+#: pixels of the box; what speaks against, turned by half a turn around the
+#: middle of the box, so that as many pixels lie together in other places; what
+#: speaks for.
+RANKINGS = ('against', 'magnitude', 'random', 'turned', 'for')
 #: What takes the place of a pixel: uniform noise, the image's mean colour, or
 #: what a planted occluder hides.
 FILLS = ('noise', 'mean', 'hidden')
@@ -209,8 +211,15 @@ def rankings(signed: Tensor, box: Tensor, corner: Sequence[int],
     of_box = inside.flatten().nonzero()[:, 0]
     mixed = of_box[torch.from_numpy(random.permutation(len(of_box))).to(
         of_box.device)]
-    return dict(against=rank_pixels(-signed, pixels),
+    against = rank_pixels(-signed, pixels)
+    height, width = signed.shape
+    rows, columns = y1 + y2 - 1 - against // width, \
+        x1 + x2 - 1 - against % width
+    there = (rows >= 0) & (rows < height) & (columns >= 0) & (
+        columns < width)
+    return dict(against=against,
                 magnitude=rank_pixels(signed.abs(), pixels), random=mixed,
+                turned=(rows * width + columns)[there],
                 **{'for': rank_pixels(signed, pixels)})
 
 

@@ -19,17 +19,21 @@ from .figure import (
 )
 
 PANEL = 300  # width and height of a picture
-NOTE = 54  # height of the lines below a picture
+NOTE = 74  # height of the lines below a picture
+LINE = 16
+HEADER = 26  # height of the line that names the boxes
 #: Colours of boxes: what is annotated, what is wrong or was dropped, and what
 #: it is compared with.
 ANNOTATED, WRONG, RIVAL = (255, 255, 255), (255, 157, 46), (64, 200, 255)
+NAMES = {ANNOTATED: 'annotated', WRONG: 'its detection or candidate',
+         RIVAL: 'what that is compared with'}
 #: What is above and below zero in signed maps, dark enough to be read.
 RED, BLUE = (191, 0, 0), (0, 0, 191)
 SIGNED, HEAT = ('bwr', -1., 1.), ('turbo', 0., 1.)
 
 
 @dataclass(frozen=True)
-class ErrorPanel:
+class PicturePanel:
     """A map of an error.
 
     Args:
@@ -45,26 +49,26 @@ class ErrorPanel:
 
 
 @dataclass(frozen=True)
-class ErrorRow:
+class PictureRow:
     """An error.
 
     Args:
         title (str): What is wrong.
         boxes (Sequence): Boxes (x1, y1, x2, y2) in pixels of the image, with
             the colour of each.
-        panels (Sequence[ErrorPanel]): Its maps.
+        panels (Sequence[PicturePanel]): Its maps.
     """
     title: str
     boxes: Sequence[tuple[Sequence[float], tuple[int, int, int]]]
-    panels: Sequence[ErrorPanel] = field(default_factory=list)
+    panels: Sequence[PicturePanel] = field(default_factory=list)
 
 
-def draw_errors(image: np.ndarray, rows: Sequence[ErrorRow]) -> np.ndarray:
+def draw_errors(image: np.ndarray, rows: Sequence[PictureRow]) -> np.ndarray:
     """Draw errors, each with the part of the image around it.
 
     Args:
         image (np.ndarray): uint8 RGB, shape (H, W, 3).
-        rows (Sequence[ErrorRow]): The errors.
+        rows (Sequence[PictureRow]): The errors.
 
     Returns:
         np.ndarray: The figure, uint8 RGB.
@@ -72,13 +76,22 @@ def draw_errors(image: np.ndarray, rows: Sequence[ErrorRow]) -> np.ndarray:
     columns = 1 + max((len(row.panels) for row in rows), default=0)
     height = TITLE + PANEL + NOTE
     figure = Image.new(
-        'RGB', (GAP + columns * (PANEL + GAP), max(1, len(rows)) * height),
-        PAPER)
+        'RGB', (GAP + max(2, columns) * (PANEL + GAP),
+                HEADER + len(rows) * height), PAPER)
     draw = ImageDraw.Draw(figure)
+    left = GAP
+    for ink, name in NAMES.items():
+        for outline, width in ((INK, 4), (ink, 2)):
+            draw.rectangle([left, 6, left + 22, 20], outline=outline,
+                           width=width)
+        draw.text((left + 30, 5), name, INK, font(13))
+        left += 50 + round(draw.textlength(name, font(13)))
     for number, row in enumerate(rows):
-        top = number * height
+        top = HEADER + number * height
         draw.text((GAP, top + 3), row.title, INK, font(15))
-        crop = square_around([box for box, _ in row.boxes], image.shape[:2])
+        # what it is compared with may be far away
+        own = [box for box, ink in row.boxes if ink != RIVAL]
+        crop = square_around(own, image.shape[:2])
         part = cut(image, crop)
         draw_panel(figure, (GAP, top + TITLE), part, row, crop)
         for column, panel in enumerate(row.panels, 1):
@@ -87,13 +100,25 @@ def draw_errors(image: np.ndarray, rows: Sequence[ErrorRow]) -> np.ndarray:
             values = cut(panel.values.astype(np.float32), crop)
             draw_panel(figure, (left, top + TITLE), overlay(
                 part, values, *(SIGNED if signed else HEAT)), row, crop)
-            below = top + TITLE + PANEL + 2
-            draw.text((left, below), panel.text, INK, font(12))
+            lines = [(line, INK) for line in wrapped(panel.text)]
             if signed:
-                for line, words, ink in ((1, panel.above, RED),
-                                         (2, panel.below, BLUE)):
-                    draw.text((left, below + 16 * line), words, ink, font(12))
+                lines += [(panel.above, RED), (panel.below, BLUE)]
+            for place, (line, ink) in enumerate(lines):
+                draw.text((left, top + TITLE + PANEL + 2 + LINE * place),
+                          line, ink, font(12))
     return np.asarray(figure)
+
+
+def wrapped(text: str) -> list[str]:
+    """Divide a text into lines that are as wide as a panel at most."""
+    lines = ['']
+    for word in text.split(' '):
+        longer = f'{lines[-1]} {word}'.strip()
+        if lines[-1] and font(12).getlength(longer) > PANEL:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def square_around(boxes: Sequence[Sequence[float]],
@@ -126,7 +151,7 @@ def cut(picture: np.ndarray, crop: tuple[float, float, float]) -> np.ndarray:
 
 
 def draw_panel(figure: Image.Image, place: tuple[int, int],
-               picture: np.ndarray, row: ErrorRow,
+               picture: np.ndarray, row: PictureRow,
                crop: tuple[float, float, float]) -> None:
     """Put a picture with an error's boxes into a figure, in place."""
     panel = Image.fromarray(picture)
