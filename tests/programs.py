@@ -10,7 +10,7 @@ from pathlib import Path
 from mmdet_diffmap.__main__ import main
 
 #: Tools whose module has another name.
-MODULES = dict(benchmark_del_ins='benchmark')
+MODULES = dict(benchmark_del_ins='benchmark', explain_errors='errors')
 
 
 def added_path(folder):

@@ -60,12 +60,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def photographs(args: argparse.Namespace,
                 model: nn.Module) -> Iterator[EvidenceCase]:
     """Load annotated photographs."""
+    from ..apis import class_names
     from ..evaluation.image_set import FailedImage, ImageSet, dataset_of
     from ..lab.evidence import EvidenceCase
     from .errors import annotated_images
     config: Any = model.cfg
     images = ImageSet(dataset_of(dict(dataset=annotated_images(
-        config, args.annotations, args.images))))
+        config, args.annotations, args.images, class_names(model)))))
     for index in range(len(images)):
         image = images[index]
         if isinstance(image, FailedImage):

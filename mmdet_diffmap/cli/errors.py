@@ -138,7 +138,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def prepare(args: argparse.Namespace) -> Config:
     """Return the config with the loop and the metric, and what the arguments
     say."""
-    from ..apis.loading import load_config, overridden
+    from ..apis.loading import dataset_meta, load_config, overridden
+    from ..io.checkpoint import read_checkpoint
     cfg, zoo_weights = load_config(args.config)
     if args.cfg_options:
         cfg = overridden(cfg, args.cfg_options)
@@ -151,8 +152,10 @@ def prepare(args: argparse.Namespace) -> Config:
                          'images could be looked at')
     names = args.images
     if args.annotations:
+        classes = dataset_meta(read_checkpoint(args.checkpoint),
+                               cfg).get('classes') or ()
         cfg.test_dataloader.dataset = annotated_images(
-            cfg, args.annotations, args.images[0])
+            cfg, args.annotations, args.images[0], classes)
         names = []
     against = None
     if args.against:
@@ -170,10 +173,17 @@ def prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def annotated_images(cfg: Config, annotations: str,
-                     folder: str) -> dict[str, Any]:
-    """Return the config of a data set of a folder of images, with the classes
-    and pipeline of the config's test set.
+def annotated_images(cfg: Config, annotations: str, folder: str,
+                     classes: Sequence[str]) -> dict[str, Any]:
+    """Return the config of a data set of a folder of images, with the pipeline
+    of the config's test set.
+
+    Args:
+        cfg (Config): Of the detector.
+        annotations (str): Their file, in COCO's format.
+        folder (str): Where the images lie.
+        classes (Sequence[str]): Of the detector. Categories have the same
+            names, but for spaces and underscores.
 
     Raises:
         OSError: If one of them does not exist.
@@ -198,13 +208,32 @@ def annotated_images(cfg: Config, annotations: str,
     given = cfg.test_dataloader.dataset
     while 'dataset' in given:  # wrapped
         given = given.dataset
-    dataset: dict[str, Any] = dict(
+    spelled = {plain_name(category['name']): category['name']
+               for category in content['categories']}
+    used = {annotation['category_id'] for annotation in
+            content['annotations']}
+    known = set(map(plain_name, classes))
+    for category in content['categories']:
+        if category['id'] in used and plain_name(
+                category['name']) not in known:
+            print(f'warning: the detector does not know the class '
+                  f'{category["name"]}: its objects are left out',
+                  file=sys.stderr)
+    return dict(
         type='CocoDataset', ann_file=str(Path(annotations).resolve()),
         data_prefix=dict(img=f'{Path(folder).resolve()}/'), test_mode=True,
+        metainfo=dict(classes=[spelled.get(plain_name(name), name)
+                               for name in classes]),
         pipeline=given.get('pipeline') or cfg.test_pipeline)
-    if 'metainfo' in given:
-        dataset['metainfo'] = given.metainfo
-    return dataset
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a class as names are compared.
+
+    >>> plain_name('traffic_light') == plain_name('Traffic light')
+    True
+    """
+    return name.replace('_', ' ').lower()
 
 
 def build_method(args: argparse.Namespace, cfg: Config) -> Explainer:
@@ -261,11 +290,14 @@ def find_errors(args: argparse.Namespace) -> int:
     from mmengine.dist import is_main_process
 
     from ..evaluation.runner import build_runner
+    from ..explainers.engine import check_explainable
     from .distributed import distributed
     cfg = prepare(args)
     method = build_method(args, cfg)
     with distributed(args.launcher):
         runner = build_runner(cfg, args.checkpoint)
+        if args.report_images:  # before the work
+            check_explainable(runner.model, [method])
         runner.test()
         if not is_main_process():
             return 0

@@ -17,6 +17,7 @@ from ..apis.image_pipeline import ImagePipeline, image_pipeline
 from ..apis.loading import load_detector
 from ..explainers.engine import check_explainable
 from ..tracing.detector import DetectorAdapter, unwrapped
+from ..tracing.heads import box_head
 from .error_files import write_errors
 from .error_kinds import Thresholds
 from .error_records import DetectorRecord, ImageRecord
@@ -137,6 +138,7 @@ class ErrorTestLoop(ImageLoop):
         self.detectors = [self.model]
         configs = [str(self.runner.cfg.filename or 'detector.py')]
         meta: Any = self.image_set.metainfo
+        check_number_of_classes(meta, self.model)
         if getattr(self.model, 'dataset_meta', None) is None:
             self.model.dataset_meta = meta
         if self.against is not None:
@@ -211,6 +213,18 @@ def distinct_names(configs: Sequence[str]) -> list[str]:
     (['x', 'y'], ['x_py', 'x_py_2'])
     """
     return result_names([Path(config).as_posix() for config in configs])
+
+
+def check_number_of_classes(meta: Mapping[str, Any], model: Any) -> None:
+    """Raise a ValueError if a detector has another number of classes than the
+    data set, as far as its head says."""
+    number = getattr(box_head(model), 'num_classes', None)
+    classes = meta.get('classes')
+    if number and classes and number != len(classes):
+        raise ValueError(
+            f'the detector knows {number} classes, and the data set '
+            f'{len(classes)}: give annotations of the detector\'s classes '
+            '(metainfo of the data set, or --annotations)')
 
 
 def check_same_classes(meta: Mapping[str, Any], other: Any) -> None:

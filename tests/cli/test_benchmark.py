@@ -8,14 +8,13 @@ import subprocess
 import sys
 import time
 
-import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from coco_scenes import scenes_as_coco
 from demo import CONFIG, ROOT, WEIGHTS
 from PIL import Image
 from programs import added_path, run
-from pycocotools import mask as coco_mask
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
@@ -206,39 +205,7 @@ def test_other_settings_do_not_go_on(plain_run, tmp_path):
 
 @pytest.fixture
 def coco(tmp_path):
-    """Scenes as a COCO data set: the second one is cut short, the third has
-    no annotation; and a config of it."""
-    images, annotations = [], []
-    for i in range(4):
-        scene = render_scene(0, i)
-        name = f'{i}.jpg'
-        cv2.imwrite(str(tmp_path / name), scene.image)
-        images.append(dict(id=i + 10, file_name=name, width=192, height=192))
-        for box, label, mask in zip(scene.boxes, scene.labels, scene.masks):
-            x1, y1, x2, y2 = map(float, box)
-            rle = coco_mask.encode(np.asfortranarray(mask))
-            rle['counts'] = rle['counts'].decode()
-            annotations.append(dict(
-                id=len(annotations) + 1, image_id=i + 10, iscrowd=0,
-                category_id=int(label) + 1, bbox=[x1, y1, x2 - x1, y2 - y1],
-                area=float(mask.sum()), segmentation=rle))
-    annotations = [one for one in annotations if one['image_id'] != 12]
-    whole = (tmp_path / '1.jpg').read_bytes()
-    (tmp_path / '1.jpg').write_bytes(whole[:len(whole) // 2])
-    (tmp_path / 'annotations.json').write_text(json.dumps(dict(
-        images=images, annotations=annotations,
-        categories=[dict(id=i + 1, name=name)
-                    for i, name in enumerate(CLASSES)])))
-    (tmp_path / 'config.py').write_text(f'''
-_base_ = [{str(CONFIG)!r}]
-custom_imports = dict(imports=['mmdet_diffmap'])
-test_dataloader = dict(dataset=dict(
-    _delete_=True, type='CocoDataset', test_mode=True,
-    metainfo=dict(classes={CLASSES}), ann_file='annotations.json',
-    data_root={str(tmp_path)!r}, data_prefix=dict(img=''),
-    pipeline={{{{_base_.test_pipeline}}}}))
-''')
-    return tmp_path, whole
+    return scenes_as_coco(tmp_path)
 
 
 def test_a_damaged_image_and_one_without_annotations(coco, tmp_path):

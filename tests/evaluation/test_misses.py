@@ -1,5 +1,4 @@
-"""Why objects are missed: cases whose reason can be read off, and detectors
-that were made to miss."""
+"""Why objects are missed: cases whose reason can be read off."""
 import copy
 from functools import lru_cache
 
@@ -15,6 +14,7 @@ from mmdet_diffmap.evaluation.errors import find_errors
 from mmdet_diffmap.evaluation.ground_truth import GroundTruth
 from mmdet_diffmap.evaluation.misses import Mechanism, Miss, MissFinder
 from mmdet_diffmap.explainers import ODAM
+from mmdet_diffmap.lab.planted_errors import instances_of
 from mmdet_diffmap.maps.image_frame import ImageFrame
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.filtering import Fate, Filtering
@@ -93,90 +93,9 @@ def test_proposals(proposals, mechanism):
     assert finder(0) == Miss(mechanism, 0)
 
 
-SCENES = 8
-
-
-def misses_of(model):
-    """Why the objects of some scenes are not found: for each scene and object
-    its class and mechanism."""
-    misses = {}
-    adapter = DetectorAdapter(model)
-    for index in range(SCENES):
-        scene = render_scene(0, index)
-        found = find_errors(
-            adapter, image_pipeline(model)(f'scene://0/{index}').batch,
-            instances_of(scene))
-        misses.update({
-            (index, number): (scene.labels[number], miss.mechanism)
-            for number, miss in found.misses.items()})
-    return misses
-
-
-def instances_of(scene):
-    return [dict(bbox=box.tolist(), bbox_label=int(label))
-            for box, label in zip(scene.boxes, scene.labels)]
-
-
 @lru_cache
 def demo(name):
     return load_detector(f'mmdet_diffmap::demo/{name}_scenes.py')
-
-
-def made_to_miss(name, change):
-    """The mechanisms of the objects that a demo detector misses only after a
-    change of a copy."""
-    before = misses_of(demo(name))
-    model = copy.deepcopy(demo(name))
-    with torch.no_grad():
-        change(model)
-    after = misses_of(model)
-    return [miss for place, miss in after.items() if place not in before]
-
-
-def settings(model):
-    """The settings by which a copy filters."""
-    owner = model.roi_head if hasattr(model, 'roi_head') else model.bbox_head
-    owner.test_cfg = copy.deepcopy(owner.test_cfg)
-    return owner.test_cfg
-
-
-def test_a_class_of_low_scores_is_taken_for_background():
-    def change(model):
-        model.bbox_head.conv_cls.bias[0] -= 8
-
-    misses = made_to_miss('fcos', change)
-    assert len(misses) > 3 and {label for label, _ in misses} == {0}
-    assert {mechanism for _, mechanism in misses} == {Mechanism.BACKGROUND}
-
-
-@pytest.mark.parametrize('name', ['fcos', 'faster-rcnn', 'detr'])
-def test_a_small_maximum_cuts(name):
-    def change(model):
-        settings(model).max_per_img = 1
-
-    misses = made_to_miss(name, change)
-    assert len(misses) > SCENES
-    assert {mechanism for _, mechanism in misses} == {Mechanism.CUT}
-
-
-@pytest.mark.parametrize('name', ['fcos', 'faster-rcnn'])
-def test_neighbours_suppress_where_little_overlap_is_allowed(name):
-    def change(model):
-        settings(model).nms.update(iou_threshold=0.01, class_agnostic=True)
-
-    misses = made_to_miss(name, change)
-    assert len(misses) > SCENES
-    assert {mechanism for _, mechanism in misses} == {Mechanism.NEIGHBOUR}
-
-
-def test_a_shifted_regressor_moves_boxes_away():
-    def change(model):
-        means = model.roi_head.bbox_head.bbox_coder.means
-        model.roi_head.bbox_head.bbox_coder.means = (6., *means[1:])
-
-    misses = made_to_miss('faster-rcnn', change)
-    assert len(misses) > SCENES
-    assert {mechanism for _, mechanism in misses} == {Mechanism.MOVED_AWAY}
 
 
 def test_what_is_missed_can_be_explained():
@@ -185,7 +104,7 @@ def test_what_is_missed_can_be_explained():
     with torch.no_grad():
         model.bbox_head.conv_cls.bias[0] -= 8
     scene = next(scene for scene in (render_scene(0, index)
-                                     for index in range(SCENES))
+                                     for index in range(8))
                  if 0 in scene.labels)
     found = find_errors(DetectorAdapter(model), image_pipeline(model)(
         scene.image).batch, instances_of(scene))
