@@ -2,7 +2,8 @@
 """Check that errors are named as what they are.
 
 Makes the bundled detectors err in ways that are known, and prints what the
-errors are called.
+errors are called; and how much of a class contrast lies on what alone decides
+the class.
 """
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from . import options
 
+DETECTORS = ('fcos', 'faster-rcnn', 'detr', 'retinanet-pvt')
 HEAD = ['what is done', 'detector', 'the errors are', 'errors',
         'named so', 'others are called']
 
@@ -25,18 +27,20 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--scenes', type=options.whole_number, default=8,
         help='so many scenes for each way; default: 8')
     parser.add_argument(
+        '--twins', type=options.whole_number, default=50,
+        help='so many scenes of twins for the class contrast; default: 50')
+    parser.add_argument(
         '--seed', type=options.whole_number, default=0,
         help='of the scenes; default: 0, those of the test set')
     parser.add_argument(
         '--page', metavar='FILE',
-        help='put the table into this page, docs/errors.md for example')
+        help='put the tables into this page, docs/errors.md for example')
     return parser.parse_args(argv)
 
 
-def check(args: argparse.Namespace) -> int:
-    """Plant errors, and print the table."""
-    from ..io.files import replacing
-    from ..io.markdown import markdown, with_tables
+def named_errors(args: argparse.Namespace) -> str:
+    """Plant errors, and write what they are called as Markdown."""
+    from ..io.markdown import markdown
     from ..io.progress import progress_bar
     from ..lab.planted_errors import PLANTS, confusion, named
     rows = []
@@ -51,11 +55,35 @@ def check(args: argparse.Namespace) -> int:
                 rows.append([plant.text, detector, meant,
                              str(sum(counts.values())), str(right), others])
                 advance(1)
-    table = markdown(HEAD, rows)
-    print(table)
+    return markdown(HEAD, rows)
+
+
+def contrasts(args: argparse.Namespace) -> str:
+    """Measure class contrasts, and write the table as Markdown."""
+    from ..io.markdown import markdown
+    from ..lab.planted_errors import badge_shares
+    rows = []
+    for detector in DETECTORS:
+        shares = badge_shares(detector, args.twins, args.seed)
+        rows.append([detector, *(
+            f'{estimate.mean:.0f} ({estimate.low:.0f} to {estimate.high:.0f})'
+            for estimate in (shares[name] for name in (
+                'contrast', 'score', 'area')))])
+    return markdown(['detector', 'contrast of the two classes',
+                     'heat map of the score', 'area'], rows)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Plant errors, and print the tables."""
+    from ..io.files import replacing
+    from ..io.markdown import with_tables
+    tables = {'planted': named_errors(args)}
+    if args.twins:
+        tables['badges'] = contrasts(args)
+    print('\n\n'.join(tables.values()))
     if args.page:
         page = Path(args.page)
-        content = with_tables(page.read_text(), {'planted': table})
+        content = with_tables(page.read_text(), tables)
         with replacing(page) as file:
             file.write(content.encode())
     return 0

@@ -221,7 +221,7 @@ def annotated_images(cfg: Config, annotations: str, folder: str,
                   file=sys.stderr)
     return dict(
         type='CocoDataset', ann_file=str(Path(annotations).resolve()),
-        data_prefix=dict(img=f'{Path(folder).resolve()}/'), test_mode=True,
+        data_prefix=dict(img=f'{Path(folder)}/'), test_mode=True,
         metainfo=dict(classes=[spelled.get(plain_name(name), name)
                                for name in classes]),
         pipeline=given.get('pipeline') or cfg.test_pipeline)

@@ -19,6 +19,13 @@ from ..tracing.detector import DetectorAdapter
 from ..tracing.recording import recording
 from ..tracing.trace import OUTPUTS, Trace
 from ..visualization import label_name
+from ..visualization.error_figure import (
+    ANNOTATED,
+    RIVAL,
+    WRONG,
+    PicturePanel,
+    PictureRow,
+)
 from .error_kinds import DEFAULT_THRESHOLDS, Kind, Thresholds
 from .error_records import ErrorRecord
 from .errors import DetectorError, ExplainedErrors, find_errors
@@ -245,6 +252,12 @@ class ErrorMaps:
         """Whether there is a map that answers a question."""
         return question.scalar is None or self.evidence is not None
 
+    def answered(self, questions: Sequence[Question]
+                 ) -> list[tuple[Question, Tensor]]:
+        """List those of some questions that a map answers, with the map."""
+        return [(question, self[question]) for question in questions
+                if self.answers(question)]
+
     def __getitem__(self, question: Question) -> Tensor:
         """Return the map that answers a question, shape (H, W): in [0, 1], or
         in [-1, 1] if it is signed."""
@@ -291,13 +304,40 @@ class ErrorExplanation:
     Args:
         error (DetectorError): The error.
         record (ErrorRecord): The same as plain numbers and words.
+        title (str): The same in a line.
         maps (list[tuple[Question, Tensor]]): What was asked, and the maps
             that answer, each (H, W) of the original image's size; the one
             that says most comes first.
     """
     error: DetectorError
     record: ErrorRecord
+    title: str
     maps: list[tuple[Question, Tensor]]
+
+    def row(self) -> PictureRow:
+        """Return it as :func:`~mmdet_diffmap.visualization.draw_errors` draws
+        it."""
+        boxes = [(box, colour) for box, colour in (
+            (self.record.truth, ANNOTATED), (self.record.rival_box, RIVAL),
+            (self.record.box, WRONG)) if box is not None]
+        return PictureRow(self.title, boxes, [
+            PicturePanel(question.text, values.float().cpu().numpy(),
+                         question.above, question.below)
+            for question, values in self.maps])
+
+
+def title_of(record: ErrorRecord, class_names: Sequence[str]) -> str:
+    """Say in a line what is wrong."""
+    parts = [f'{record.kind}: {record.reason}' if record.reason
+             else record.kind]
+    if record.truth is not None:
+        true = label_name(class_names, record.true_label)
+        parts.append(f'annotated: {true}')
+    if record.box is not None:
+        parts.append(f'{label_name(class_names, record.found_label)} '
+                     f'{record.score:.2f}')
+        parts.append(f'IoU {record.iou:.2f}')
+    return ', '.join(parts)
 
 
 def explain_errors(model: nn.Module,
@@ -344,17 +384,17 @@ def explain_errors(model: nn.Module,
                         method.statistics),
         image_pipeline(model)(image).batch, instances, 0, score_thr,
         thresholds)
+    names = class_names(model)
+    ask = Questions(explained, names)
     errors = list(explained)
-    ask = Questions(explained, class_names(model))
+    records = [ErrorRecord.of_error(error, explained) for error in errors]
     asked = [ask.about(error) for error in errors]
     maps = error_maps(explained.candidates.trace, method, [
         question for of_error in asked for question in of_error])
     return [
-        ErrorExplanation(
-            error, ErrorRecord.of_error(error, explained),
-            [(question, maps[question]) for question in of_error
-             if maps.answers(question)])
-        for error, of_error in zip(errors, asked)]
+        ErrorExplanation(error, record, title_of(record, names),
+                         maps.answered(of_error))
+        for error, record, of_error in zip(errors, records, asked)]
 
 
 def with_scalars(trace: Trace, questions: Sequence[Question]) -> Trace:

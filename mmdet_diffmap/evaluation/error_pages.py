@@ -23,17 +23,17 @@ from ..report import (
     View,
 )
 from ..visualization import label_name
-from ..visualization.error_figure import (
-    ANNOTATED,
-    RIVAL,
-    WRONG,
-    PicturePanel,
-    PictureRow,
-    draw_errors,
-)
+from ..visualization.error_figure import draw_errors
 from .error_kinds import Kind
 from .error_loop import ErrorTestLoop
-from .error_maps import ErrorMaps, Question, Questions, error_maps
+from .error_maps import (
+    ErrorExplanation,
+    ErrorMaps,
+    Question,
+    Questions,
+    error_maps,
+    title_of,
+)
 from .error_records import ErrorRecord
 from .error_summary import ErrorRow, ErrorSummary
 from .errors import DetectorError, ExplainedErrors
@@ -156,26 +156,15 @@ class ImagePage:
         """Draw the (first) detector's errors, at most ``MOST_ROWS``, uint8
         RGB."""
         assert self.image.picture is not None
-        rows: list[PictureRow] = []
-        for row, of_error in zip(self.shown, self.answers):
-            if row.detector or len(rows) == MOST_ROWS:
-                continue
-            record, answer = row.record, of_error[0]
-            boxes = [(box, colour) for box, colour in (
-                (record.truth, ANNOTATED), (record.rival_box, RIVAL),
-                (record.box, WRONG)) if box is not None]
-            title = [answer.text]
-            if record.truth is not None:
-                title.append(f'annotated: {self._name(record.true_label)}')
-            if record.box is not None:
-                title.append(self._caption(0, answer.candidate))
-                title.append(f'IoU {record.iou:.2f}')
-            rows.append(PictureRow(', '.join(title), boxes, [
-                PicturePanel(question.text,
-                             self.maps[0][question].float().cpu().numpy(),
-                             question.above, question.below)
-                for question in answer.questions
-                if self.maps[0].answers(question)]))
+        errors = list(self.explained[0])
+        own = [(row, of_error[0].questions)
+               for row, of_error in zip(self.shown, self.answers)
+               if row.detector == 0]
+        rows = [
+            ErrorExplanation(errors[row.number], row.record,
+                             title_of(row.record, self.classes),
+                             self.maps[0].answered(questions)).row()
+            for row, questions in own[:MOST_ROWS]]
         return draw_errors(self.image.picture[..., ::-1].copy(), rows)
 
     def photo(self) -> ErrorPhoto:
@@ -256,8 +245,8 @@ class ImagePage:
                 Finding(answer.text, self._box(number, answer.candidate),
                         self._box(number, answer.rival), [
                             view_of(question, self.maps[number])
-                            for question in answer.questions
-                            if self.maps[number].answers(question)],
+                            for question, _ in self.maps[number].answered(
+                                answer.questions)],
                         self._caption(number, answer.candidate))
                 for number, answer in enumerate(answers)])
 

@@ -18,9 +18,13 @@ from ..apis.image_pipeline import image_pipeline
 from ..datasets import scene_path
 from ..datasets.scene_files import read_scene
 from ..datasets.scenes import Scene
+from ..datasets.twins import render_twins
 from ..evaluation.error_kinds import ImageErrors, Kind
+from ..evaluation.error_maps import explain_errors
 from ..evaluation.errors import ExplainedErrors, find_errors
+from ..evaluation.intervals import Estimate, Means
 from ..evaluation.misses import Mechanism
+from ..explainers import ODAM
 from ..tracing.detector import DetectorAdapter
 
 #: Changes a copy of a detector, in place.
@@ -229,3 +233,46 @@ def new_detections(before: ImageErrors, after: ImageErrors
         if not (same & wrong).any():
             counts[kind, None] += 1
     return counts
+
+
+def badge_shares(detector: str, count: int,
+                 seed: int = 0) -> dict[str, Estimate]:
+    """Measure how much of a map lies on what alone decides the class: the
+    badges of twins that are apart, swapped as in :data:`PLANTS`.
+
+    Args:
+        detector (str): ``fcos`` for example.
+        count (int): The number of scenes.
+        seed (int): Of the scenes.
+
+    Returns:
+        dict: Of the ``contrast`` of both classes (its absolute values), and of
+        the heat map of the ``score``, the share inside of the box that lies on
+        the badge; and the badge's share of the box, its ``area``; in per cent.
+    """
+    model = load_detector(f'mmdet_diffmap::demo/{detector}_twins.py')
+    means = Means()
+    for index in range(1, 2 * count, 2):
+        scene = render_twins(seed, index)
+        assert scene.parts is not None
+        shares: dict[str, list[float | None]] = {
+            'contrast': [], 'score': [], 'area': []}
+        for explanation in explain_errors(
+                model, scene.image, swap_badges(instances_of(scene)),
+                ODAM(outputs='score')):
+            if explanation.error.kind is not Kind.WRONG_CLASS:
+                continue
+            badge = torch.from_numpy(scene.parts[explanation.error.object])
+            x1, y1, x2, y2 = scene.boxes[
+                explanation.error.object].astype(int).tolist()
+            (_, contrast), (_, heatmap) = explanation.maps
+            for name, values in (('contrast', contrast.abs()),
+                                 ('score', heatmap),
+                                 ('area', torch.ones_like(heatmap))):
+                inside = (slice(y1, y2), slice(x1, x2))
+                own = values[inside]
+                shares[name].append(100 * float(
+                    own[badge[inside]].sum() / own.sum()))
+        for name, column in shares.items():
+            means.add(name, column)
+    return means.estimates()

@@ -1,7 +1,9 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from .error_figure import draw_errors
 from .figure import draw_comparison, draw_explanations, label_name
 from .visualizer import DiffMapVisualizer
 
 __all__ = [
-    'DiffMapVisualizer', 'draw_comparison', 'draw_explanations', 'label_name'
+    'DiffMapVisualizer', 'draw_comparison', 'draw_errors',
+    'draw_explanations', 'label_name'
 ]

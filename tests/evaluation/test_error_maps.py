@@ -50,7 +50,7 @@ def test_a_class_contrast_lies_on_the_badge(family):
                 swap_badges(instances_of(scene))):
             assert explanation.error.kind is Kind.WRONG_CLASS
             assert explanation.record.reason == 'taken for another class'
-            (question, contrast), (heat_question, heatmap) = explanation.maps
+            (question, contrast), (heat_question, _) = explanation.maps
             assert question.text == f'why {question.above} and not ' \
                 f'{question.below}'
             assert heat_question.scalar is None
@@ -74,14 +74,20 @@ def test_sides_that_are_off():
              for explanation in errors_on(model, render_scene(0, index))
              if explanation.error.kind is Kind.BADLY_PLACED]
     assert len(found) >= 6
+    rightwards = 0
     for explanation in found:
         sides = [question for question, _ in explanation.maps
                  if 'side, off by' in question.text]
         # the right one may be clipped at the image's edge
         (left, ) = (question for question in sides
                     if question.text.startswith('its left side'))
-        assert left.above == 'pulls it right, as it is'
-        assert left.below == 'pulls it left, to where it should be'
+        record = explanation.record
+        to_the_right = record.box[0] > record.truth[0]
+        wrong, right = ('right', 'left') if to_the_right else ('left', 'right')
+        assert left.above == f'pulls it {wrong}, as it is'
+        assert left.below == f'pulls it {right}, to where it should be'
+        rightwards += to_the_right
+    assert rightwards > len(found) / 2
 
 
 def test_a_duplicate_is_compared_with_what_it_doubles():
