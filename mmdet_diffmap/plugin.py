@@ -11,7 +11,13 @@ from .io.checkpoint import mark_safe_globals  # noqa: E402
 
 mark_safe_globals()
 
-from . import datasets, evaluation, explainers, hooks  # noqa: E402
+from . import (  # noqa: E402
+    datasets,
+    errors,
+    evaluation,
+    explainers,
+    hooks,
+)
 from .apis import (  # noqa: E402
     DiffMapInferencer,
     explain,
@@ -21,6 +27,6 @@ from .apis import (  # noqa: E402
 from .maps.difference import difference_map  # noqa: E402
 
 __all__ = [
-    'DiffMapInferencer', 'datasets', 'difference_map', 'evaluation', 'explain',
-    'explain_video', 'explainers', 'hooks', 'load_detector'
+    'DiffMapInferencer', 'datasets', 'difference_map', 'errors', 'evaluation',
+    'explain', 'explain_video', 'explainers', 'hooks', 'load_detector'
 ]

@@ -18,6 +18,7 @@ FLOORS = [
     {'report'},
     {'apis'},
     {'hooks', 'evaluation'},
+    {'errors'},
     {'lab'},
     {'cli'},
 ]

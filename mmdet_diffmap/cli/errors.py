@@ -260,7 +260,7 @@ def build_method(args: argparse.Namespace, cfg: Config) -> Explainer:
 def write_report(args: argparse.Namespace, runner: Runner,
                  method: Explainer) -> dict[str, str]:
     """Write the page; return the images that failed, with the reason."""
-    from ..evaluation.error_pages import write_error_report
+    from ..errors.pages import write_error_report
     from ..explainers.explainer import as_config
     from .explain import options_text
     metric = runner.test_loop.metric

@@ -1,5 +1,4 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-from .error_loop import ErrorMetric, ErrorTestLoop
 from .image_scorer import ImageScorer
 from .loop import TABLE_1, ExplanationTestLoop
 from .metric import ExplanationMetric
@@ -7,7 +6,6 @@ from .objects import GroundTruth
 from .protocol import METRICS, Methods, Protocol
 
 __all__ = [
-    'METRICS', 'TABLE_1', 'ErrorMetric', 'ErrorTestLoop', 'ExplanationMetric',
-    'ExplanationTestLoop',
+    'METRICS', 'TABLE_1', 'ExplanationMetric', 'ExplanationTestLoop',
     'GroundTruth', 'ImageScorer', 'Methods', 'Protocol'
 ]

@@ -14,8 +14,8 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from ..datasets.scenes import Scene, texture
-from ..evaluation.error_kinds import DEFAULT_THRESHOLDS, Kind
-from ..evaluation.errors import ExplainedErrors, find_errors
+from ..errors.find import ExplainedErrors, find_errors
+from ..errors.kinds import DEFAULT_THRESHOLDS, Kind
 from ..evaluation.intervals import Estimate, Means
 from ..evaluation.perturbation import rank_pixels
 from ..explainers.explainer import Explainer

@@ -19,11 +19,11 @@ from ..datasets import scene_path
 from ..datasets.scene_files import read_scene
 from ..datasets.scenes import Scene
 from ..datasets.twins import render_twins
-from ..evaluation.error_kinds import ImageErrors, Kind
-from ..evaluation.error_maps import explain_errors
-from ..evaluation.errors import ExplainedErrors, find_errors
+from ..errors.find import ExplainedErrors, find_errors
+from ..errors.kinds import ImageErrors, Kind
+from ..errors.maps import explain_errors
+from ..errors.misses import Mechanism
 from ..evaluation.intervals import Estimate, Means
-from ..evaluation.misses import Mechanism
 from ..explainers import ODAM
 from ..tracing.detector import DetectorAdapter
 

@@ -10,7 +10,7 @@ from PIL import Image
 from programs import run
 
 from mmdet_diffmap.datasets.scenes import render_scene
-from mmdet_diffmap.evaluation.error_kinds import ERRORS
+from mmdet_diffmap.errors.kinds import ERRORS
 
 TOOL = ROOT / 'tools/explain_errors.py'
 #: The same detector, which looks at larger images.

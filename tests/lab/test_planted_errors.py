@@ -1,7 +1,7 @@
 """Errors that are made on purpose, and what they are called."""
 import pytest
 
-from mmdet_diffmap.evaluation.error_kinds import Kind
+from mmdet_diffmap.errors.kinds import Kind
 from mmdet_diffmap.lab.planted_errors import (
     ABOUT_OBJECTS,
     PLANTS,

@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from mmdet_diffmap.evaluation.error_kinds import (
+from mmdet_diffmap.errors.kinds import (
     Kind,
     Thresholds,
     image_errors,

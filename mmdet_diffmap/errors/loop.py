@@ -15,18 +15,18 @@ from torch.utils.data import DataLoader
 from ..apis.each_image import result_names
 from ..apis.image_pipeline import ImagePipeline, image_pipeline
 from ..apis.loading import load_detector
+from ..evaluation.image_loop import ImageLoop
+from ..evaluation.image_set import ImageSet, TestImage
+from ..evaluation.journal_metric import JournalMetric
+from ..evaluation.settings import run_environment, run_settings, weights_hash
 from ..explainers.engine import check_explainable
 from ..tracing.detector import DetectorAdapter, unwrapped
 from ..tracing.heads import box_head
-from .error_files import write_errors
-from .error_kinds import Thresholds
-from .error_records import DetectorRecord, ImageRecord
-from .error_summary import ErrorSummary
-from .errors import ExplainedErrors, find_errors
-from .image_loop import ImageLoop
-from .image_set import ImageSet, TestImage
-from .journal_metric import JournalMetric
-from .settings import run_environment, run_settings, weights_hash
+from .files import write_errors
+from .find import ExplainedErrors, find_errors
+from .kinds import Thresholds
+from .records import DetectorRecord, ImageRecord
+from .summary import ErrorSummary
 
 
 @METRICS.register_module()
@@ -56,7 +56,7 @@ class ErrorMetric(JournalMetric):
                         results: list,
                         size: int | None = None) -> dict[str, float]:
         """Read the journal, and write all files; see
-        :func:`~mmdet_diffmap.evaluation.error_files.write_errors`.
+        :func:`~mmdet_diffmap.errors.files.write_errors`.
 
         Args:
             results (list): Not used.
@@ -95,7 +95,7 @@ class ErrorTestLoop(ImageLoop):
         evaluator (Evaluator | dict): An :class:`ErrorMetric`.
         score_thr (float): Detections with a larger score count.
         foreground, background (float): See
-            :class:`~mmdet_diffmap.evaluation.error_kinds.Thresholds`.
+            :class:`~mmdet_diffmap.errors.kinds.Thresholds`.
         against (Mapping, optional): Another detector, whose errors are found
             too: ``config``, ``checkpoint`` and ``cfg_options``, as
             :func:`~mmdet_diffmap.load_detector` takes them.

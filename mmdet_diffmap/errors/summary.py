@@ -9,11 +9,11 @@ from typing import Any
 
 from ..io.markdown import markdown
 from ..visualization import label_name
-from .error_changes import is_mended
-from .error_costs import ErrorCosts, error_costs, error_gains
-from .error_kinds import ERRORS, Kind, Thresholds
-from .error_records import ErrorRecord, ImageRecord
+from .changes import is_mended
+from .costs import ErrorCosts, error_costs, error_gains
+from .kinds import ERRORS, Kind, Thresholds
 from .misses import Mechanism
+from .records import ErrorRecord, ImageRecord
 
 #: A table: its title, the names of its columns, its rows.
 Table = tuple[str, list[str], list[list[str]]]

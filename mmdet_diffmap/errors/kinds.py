@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from .ground_truth import GroundTruth
+from ..evaluation.ground_truth import GroundTruth
 
 
 class Kind(Enum):

@@ -9,10 +9,10 @@ from mmengine.structures import InstanceData
 from mmdet_diffmap import load_detector
 from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.datasets.scenes import render_scene
-from mmdet_diffmap.evaluation.error_kinds import Kind, image_errors
-from mmdet_diffmap.evaluation.errors import find_errors
+from mmdet_diffmap.errors.find import find_errors
+from mmdet_diffmap.errors.kinds import Kind, image_errors
+from mmdet_diffmap.errors.misses import Mechanism, Miss, MissFinder
 from mmdet_diffmap.evaluation.ground_truth import GroundTruth
-from mmdet_diffmap.evaluation.misses import Mechanism, Miss, MissFinder
 from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.lab.planted_errors import instances_of
 from mmdet_diffmap.maps.image_frame import ImageFrame

@@ -11,6 +11,7 @@ import torch
 from torchvision.ops import box_iou
 
 from ..apis.each_image import result_names
+from ..evaluation.image_set import FailedImage, TestImage
 from ..explainers.explainer import Explainer
 from ..io.files import save_picture
 from ..io.progress import progress_bar
@@ -24,9 +25,10 @@ from ..report import (
 )
 from ..visualization import label_name
 from ..visualization.error_figure import draw_errors
-from .error_kinds import Kind
-from .error_loop import ErrorTestLoop
-from .error_maps import (
+from .find import DetectorError, ExplainedErrors
+from .kinds import Kind
+from .loop import ErrorTestLoop
+from .maps import (
     ErrorExplanation,
     ErrorMaps,
     Question,
@@ -34,10 +36,8 @@ from .error_maps import (
     error_maps,
     title_of,
 )
-from .error_records import ErrorRecord
-from .error_summary import ErrorRow, ErrorSummary
-from .errors import DetectorError, ExplainedErrors
-from .image_set import FailedImage, TestImage
+from .records import ErrorRecord
+from .summary import ErrorRow, ErrorSummary
 
 #: Errors in one picture.
 MOST_ROWS = 12

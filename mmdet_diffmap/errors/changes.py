@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torchvision.ops import box_iou
 
-from .error_kinds import DEFAULT_THRESHOLDS, Kind, Thresholds
-from .error_records import DetectorRecord, ErrorRecord
+from .kinds import DEFAULT_THRESHOLDS, Kind, Thresholds
+from .records import DetectorRecord, ErrorRecord
 
 
 def is_mended(error: ErrorRecord, other: DetectorRecord,

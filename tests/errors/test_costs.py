@@ -15,8 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmdet_diffmap import load_detector
-from mmdet_diffmap.evaluation.error_costs import error_costs, error_gains
-from mmdet_diffmap.evaluation.error_kinds import ERRORS, Kind, image_errors
+from mmdet_diffmap.errors.costs import error_costs, error_gains
+from mmdet_diffmap.errors.kinds import ERRORS, Kind, image_errors
 from mmdet_diffmap.evaluation.ground_truth import GroundTruth
 
 CLASSES = 3

@@ -9,10 +9,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from ..evaluation.ground_truth import GroundTruth
 from ..tracing.candidates import NUMBERS
 from ..tracing.detector import DetectorAdapter
 from ..tracing.filtering import CandidateTrace
-from .error_kinds import (
+from .kinds import (
     DEFAULT_THRESHOLDS,
     ERRORS,
     ImageErrors,
@@ -20,7 +21,6 @@ from .error_kinds import (
     Thresholds,
     image_errors,
 )
-from .ground_truth import GroundTruth
 from .misses import Miss, MissFinder
 
 

@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 
 from ..maps.image_frame import ImageFrame
 from ..tracing.filtering import Fate, Filtering
-from .error_kinds import DEFAULT_THRESHOLDS, ImageErrors, Thresholds
+from .kinds import DEFAULT_THRESHOLDS, ImageErrors, Thresholds
 
 
 class Mechanism(Enum):

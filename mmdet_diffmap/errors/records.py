@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from mmengine.structures import InstanceData
 
+from ..evaluation.ground_truth import GroundTruth
+from ..evaluation.objects import rounded
 from ..tracing.filtering import Fate
-from .error_kinds import ImageErrors, Kind
-from .errors import DetectorError, ExplainedErrors
-from .ground_truth import GroundTruth
-from .objects import rounded
+from .find import DetectorError, ExplainedErrors
+from .kinds import ImageErrors, Kind
 
 Box = Sequence[float]
 
@@ -39,7 +39,7 @@ class ErrorRecord:
         box (Sequence[float], optional): The same.
         truth (Sequence[float], optional): The annotated box.
         rival_score (float, optional): Of what it is compared with; see
-            :class:`~mmdet_diffmap.evaluation.errors.DetectorError`.
+            :class:`~mmdet_diffmap.errors.find.DetectorError`.
         rival_box (Sequence[float], optional): That.
     """
     kind: str

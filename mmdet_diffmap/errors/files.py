@@ -13,8 +13,8 @@ from pyarrow import parquet
 from ..io.files import replacing, save_figure
 from ..visualization import label_name
 from ..visualization.error_bars import draw_error_bars
-from .error_kinds import ERRORS
-from .error_summary import ErrorRow, ErrorSummary
+from .kinds import ERRORS
+from .summary import ErrorRow, ErrorSummary
 
 SIDES = ('x1', 'y1', 'x2', 'y2')
 

@@ -9,9 +9,9 @@ from demo import demo_detector
 from mmdet_diffmap import load_detector
 from mmdet_diffmap.datasets.scenes import render_scene
 from mmdet_diffmap.datasets.twins import render_twins
-from mmdet_diffmap.evaluation.error_kinds import Kind
-from mmdet_diffmap.evaluation.error_maps import explain_errors
-from mmdet_diffmap.evaluation.misses import Mechanism
+from mmdet_diffmap.errors.kinds import Kind
+from mmdet_diffmap.errors.maps import explain_errors
+from mmdet_diffmap.errors.misses import Mechanism
 from mmdet_diffmap.lab.planted_errors import (
     instances_of,
     own_test_cfg,

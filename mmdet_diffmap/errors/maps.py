@@ -26,10 +26,10 @@ from ..visualization.error_figure import (
     PicturePanel,
     PictureRow,
 )
-from .error_kinds import DEFAULT_THRESHOLDS, Kind, Thresholds
-from .error_records import ErrorRecord
-from .errors import DetectorError, ExplainedErrors, find_errors
+from .find import DetectorError, ExplainedErrors, find_errors
+from .kinds import DEFAULT_THRESHOLDS, Kind, Thresholds
 from .misses import Mechanism
+from .records import ErrorRecord
 
 #: A side of a box is off if it is by more than this share of the annotated
 #: box's width or height.
@@ -353,14 +353,14 @@ def explain_errors(model: nn.Module,
         model (nn.Module): A detector; see :func:`~mmdet_diffmap.explain`.
         image (str | PathLike | np.ndarray): The image; see the same.
         instances (Sequence[dict]): What is annotated; see
-            :func:`~mmdet_diffmap.evaluation.errors.find_errors`.
+            :func:`~mmdet_diffmap.errors.find.find_errors`.
         explainer (Explainer | dict | str): The method of heat maps.
         score_thr (float): Detections with a larger score count.
         thresholds (Thresholds): Where kinds of errors part.
 
     Raises:
         NotImplementedError: If the detector's candidates are not known.
-        ValueError: As :func:`~mmdet_diffmap.evaluation.errors.find_errors`.
+        ValueError: As :func:`~mmdet_diffmap.errors.find.find_errors`.
 
     Example:
         >>> from mmdet_diffmap import load_detector

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from .error_kinds import ERRORS, ImageErrors, Kind
+from .kinds import ERRORS, ImageErrors, Kind
 
 #: Score, and whether it is right: a detection as average precision sees it.
 Verdict = tuple[float, bool]
