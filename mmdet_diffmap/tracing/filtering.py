@@ -284,9 +284,10 @@ class Steps:
 def keys(detections: InstanceData,
          fields: tuple[str, ...]) -> list[tuple[float, ...]]:
     """Return the values of each detection, by which it is known."""
-    columns = [detections[field].double().view(len(detections), -1)
-               for field in fields]
-    return list(map(tuple, torch.cat(columns, dim=1).tolist()))
+    columns = [detections[field].double() for field in fields]
+    return list(map(tuple, torch.cat(
+        [column if column.dim() > 1 else column[:, None]
+         for column in columns], dim=1).tolist()))
 
 
 def plain(detections: InstanceData) -> InstanceData:

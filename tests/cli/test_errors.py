@@ -1,5 +1,9 @@
 """The errors of a data set as a user asks for them."""
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -101,6 +105,25 @@ def test_it_goes_on_with_what_is_there(plain, tmp_path):
     find_errors(folder, '--num-images', IMAGES, *STRICT, '--resume')
     assert record_of(folder)['detectors'] == record_of(plain[0])['detectors']
     assert rows_of(folder) == rows_of(plain[0])
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_same(plain, tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    environment = dict(
+        os.environ, PORT=str(port), CUDA_VISIBLE_DEVICES='',
+        PYTHONWARNINGS='ignore', OMP_NUM_THREADS='1',
+        PATH=f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
+    result = subprocess.run(
+        [ROOT / 'tools/dist_explain_errors.sh', CONFIG, WEIGHTS, '2',
+         '--work-dir', tmp_path, '--num-images', str(IMAGES), *STRICT],
+        env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(list((tmp_path / 'journal').glob('*.jsonl'))) == 2
+    assert rows_of(tmp_path) == rows_of(plain[0])
+    assert (tmp_path / 'report.html').exists()
 
 
 def test_another_detector(plain, tmp_path):

@@ -2,6 +2,7 @@
 import copy
 from functools import lru_cache
 
+import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData
@@ -137,3 +138,29 @@ def test_nothing_annotated_and_only_a_crowd():
     assert {kind for kind, own in zip(
         found.errors.kinds, found.errors.detections.labels.tolist())
         if own == label} == {Kind.IGNORED}
+
+
+def test_an_image_without_detections():
+    """And one without candidates of the object's class there."""
+    model = demo('fcos')
+    blank = np.full((192, 192, 3), 128, np.uint8)
+    truth = [dict(bbox=[50, 50, 90, 90], bbox_label=0)]
+    explained = find_errors(DetectorAdapter(model),
+                            image_pipeline(model)(blank).batch, truth)
+    assert not len(explained.errors.detections)
+    (error, ) = explained
+    assert error.kind is Kind.MISSED and error.object == 0
+    assert error.miss.mechanism in (Mechanism.BACKGROUND, Mechanism.NO_BOX)
+    assert not list(find_errors(DetectorAdapter(model), image_pipeline(
+        model)(blank).batch, []))
+
+
+def test_an_object_without_a_size():
+    """It is found by nothing, and is nowhere."""
+    model = demo('fcos')
+    explained = find_errors(
+        DetectorAdapter(model), image_pipeline(model)('scene://0/2').batch,
+        [dict(bbox=[50, 50, 50, 50], bbox_label=0)])
+    (missed, ) = (error for error in explained if error.kind is Kind.MISSED)
+    assert missed.candidate == -1 and missed.iou == 0
+    assert missed.miss.mechanism is Mechanism.NO_BOX
