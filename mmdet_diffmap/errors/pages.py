@@ -132,6 +132,7 @@ class ImagePage:
                  explainer: Explainer, image: TestImage,
                  rows: Sequence[ErrorRow]) -> None:
         self.classes = summary.classes
+        self.detectors = summary.names
         self.explainer = explainer
         self.image = image
         self.rows = rows
@@ -142,6 +143,7 @@ class ImagePage:
         self.questions = [Questions(explained, self.classes)
                           for explained in self.explained]
         self.thresholds = loop.thresholds
+        self.numbers = range(len(summary.names))
         #: Those that both make are there twice.
         self.shown = [row for row in rows if row.detector == 0 or row.mended]
         self.answers = [self._answers(row) for row in self.shown]
@@ -172,8 +174,9 @@ class ImagePage:
         assert self.image.picture is not None
         return ErrorPhoto(
             self.rows[0].image.path or str(self.image.image_id),
-            self.image.picture, list(self._objects()),
-            list(self._detections()),
+            self.image.picture,
+            [list(self._objects(number)) for number in self.numbers],
+            [list(self._detections(number)) for number in self.numbers],
             [self._entry(row, of_error)
              for row, of_error in zip(self.shown, self.answers)],
             [MapsOfDetector(of_detector.heatmaps, of_detector.grids,
@@ -234,12 +237,12 @@ class ImagePage:
     def _entry(self, row: ErrorRow,
                answers: Sequence[Answer]) -> ErrorEntry:
         record = row.record
-        kind = record.kind
+        by = ''
         if row.mended is not None:
-            kind += ' (by both)' if not row.mended else \
-                (' (by the first only)', ' (by the second only)')[row.detector]
+            by = f'{self.detectors[row.detector]} only' if row.mended \
+                else 'both'
         return ErrorEntry(
-            kind, record.reason, self._name(record.true_label),
+            record.kind, record.reason, self._name(record.true_label),
             self._name(record.found_label), record.score, record.iou,
             row.cost, record.truth, [
                 Finding(answer.text, self._box(number, answer.candidate),
@@ -248,7 +251,7 @@ class ImagePage:
                             for question, _ in self.maps[number].answered(
                                 answer.questions)],
                         self._caption(number, answer.candidate))
-                for number, answer in enumerate(answers)])
+                for number, answer in enumerate(answers)], by)
 
     def _box(self, number: int, candidate: int) -> list[float] | None:
         boxes = self.explained[number].candidates.trace.detections.bboxes
@@ -265,10 +268,10 @@ class ImagePage:
     def _name(self, label: int) -> str:
         return label_name(self.classes, label) if label >= 0 else ''
 
-    def _objects(self) -> Iterator[tuple[Sequence[float], str, str]]:
-        """List what is annotated, and whether the (first) detector finds
-        it."""
-        errors = self.explained[0].errors
+    def _objects(self, number: int
+                 ) -> Iterator[tuple[Sequence[float], str, str]]:
+        """List what is annotated, and whether a detector finds it."""
+        errors = self.explained[number].errors
         for box, label, found_by in zip(
                 errors.truth.bboxes.tolist(), errors.truth.labels.tolist(),
                 errors.found_by.tolist()):
@@ -279,9 +282,10 @@ class ImagePage:
                 yield list(map(float, instance['bbox'])), self._name(
                     instance['bbox_label']), 'ignored'
 
-    def _detections(self) -> Iterator[tuple[Sequence[float], str, float, str]]:
-        """List the detections of the (first) detector."""
-        errors = self.explained[0].errors
+    def _detections(self, number: int
+                    ) -> Iterator[tuple[Sequence[float], str, float, str]]:
+        """List the detections of a detector."""
+        errors = self.explained[number].errors
         for box, label, score, kind in zip(
                 errors.detections.bboxes.tolist(),
                 errors.detections.labels.tolist(),

@@ -89,6 +89,7 @@ class ErrorEntry:
         truth (Sequence[float], optional): The annotated box: x1, y1, x2, y2
             in pixels of the original image.
         findings (Sequence[Finding]): One for each detector.
+        by (str): Which of two detectors make it, in words.
     """
     kind: str
     reason: str
@@ -99,6 +100,7 @@ class ErrorEntry:
     cost: float
     truth: Box | None
     findings: Sequence[Finding]
+    by: str = ''
 
 
 @dataclass(frozen=True)
@@ -138,19 +140,18 @@ class ErrorPhoto:
     Args:
         name (str): Its path or URL.
         image (np.ndarray): uint8 BGR, shape (H, W, 3).
-        objects (Sequence[tuple]): For each annotated object its box (x1, y1,
-            x2, y2 in pixels), its class, and ``found``, ``missed`` or
-            ``ignored``.
-        detections (Sequence[tuple]): For each detection of the first
-            detector its box, its class, its score, and ``right``, ``wrong``
-            or ``ignored``.
-        errors (Sequence[ErrorEntry]): Those of the first detector.
+        objects (Sequence): For each detector, for each annotated object its
+            box (x1, y1, x2, y2 in pixels), its class, and ``found``,
+            ``missed`` or ``ignored``.
+        detections (Sequence): For each detector, for each detection its box,
+            its class, its score, and ``right``, ``wrong`` or ``ignored``.
+        errors (Sequence[ErrorEntry]): The errors, of whichever detector.
         maps (Sequence[MapsOfDetector]): One for each detector.
     """
     name: str
     image: np.ndarray
-    objects: Sequence[tuple[Box, str, str]]
-    detections: Sequence[tuple[Box, str, float, str]]
+    objects: Sequence[Sequence[tuple[Box, str, str]]]
+    detections: Sequence[Sequence[tuple[Box, str, float, str]]]
     errors: Sequence[ErrorEntry]
     maps: Sequence[MapsOfDetector]
 
@@ -195,8 +196,10 @@ class ErrorReport:
         self.photos.append(
             dict(
                 described_picture(photo.name, photo.image, shown),
-                objects=described_objects(photo),
-                detections=described_detections(photo),
+                objects=[described_objects(photo, detector)
+                         for detector in range(len(photo.maps))],
+                detections=[described_detections(photo, detector)
+                            for detector in range(len(photo.maps))],
                 errors=[described_error(error) for error in photo.errors],
                 maps=[self._pack(maps, f'{number}-{index}', shown)
                       for index, maps in enumerate(photo.maps)]))
@@ -233,9 +236,10 @@ class ErrorReport:
 
 def check(photo: ErrorPhoto, detectors: int) -> None:
     """Raise ``ValueError`` for an image that the page could not show."""
-    if len(photo.maps) != detectors:
-        raise ValueError(f'{photo.name} has maps of {len(photo.maps)} '
-                         f'detectors, not of {detectors}')
+    for of_each in photo.maps, photo.objects, photo.detections:
+        if len(of_each) != detectors:
+            raise ValueError(f'{photo.name} has maps or boxes of '
+                             f'{len(of_each)} detectors, not of {detectors}')
     for error in photo.errors:
         if len(error.findings) != detectors:
             raise ValueError(
@@ -251,27 +255,28 @@ def check(photo: ErrorPhoto, detectors: int) -> None:
                                      f'{view.text!r}')
 
 
-def described_objects(photo: ErrorPhoto) -> list[dict[str, Any]]:
-    """Return the annotated objects, ready for JSON, each with the numbers of
-    the errors that are about it."""
+def described_objects(photo: ErrorPhoto,
+                      detector: int) -> list[dict[str, Any]]:
+    """Return the annotated objects as a detector finds them, ready for JSON,
+    each with the numbers of the errors that are about it."""
     return [
         dict(
             box=plain(box), label=label, state=state,
             errors=[number for number, error in enumerate(photo.errors)
                     if error.true == label and same(error.truth, box)])
-        for box, label, state in photo.objects
+        for box, label, state in photo.objects[detector]
     ]
 
 
-def described_detections(photo: ErrorPhoto) -> list[dict[str, Any]]:
-    """Return the detections, as the annotated objects."""
+def described_detections(photo: ErrorPhoto,
+                         detector: int) -> list[dict[str, Any]]:
+    """Return the detections of a detector, as the annotated objects."""
     return [
         dict(
             box=plain(box), label=label, score=float(score), state=state,
             errors=[number for number, error in enumerate(photo.errors)
-                    if error.found == label
-                    and same(error.findings[0].box, box)])
-        for box, label, score, state in photo.detections
+                    if same(error.findings[detector].box, box)])
+        for box, label, score, state in photo.detections[detector]
     ]
 
 
@@ -279,6 +284,7 @@ def described_error(error: ErrorEntry) -> dict[str, Any]:
     """Return an error, ready for JSON."""
     return dict(
         kind=error.kind,
+        by=error.by,
         reason=error.reason,
         true=error.true,
         found=error.found,

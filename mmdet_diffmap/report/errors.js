@@ -4,7 +4,7 @@ const panels = [...document.querySelectorAll('.panel')].map((_, index) => ({at: 
 const state = {
   error: null, views: panels.map(() => 0), objects: true, detections: true, zoom: false, ...LOOK,
 };
-const filter = {without: new Set(), name: '', reason: '', from: 0, to: 1, order: 'cost'};
+const filter = {without: new Set(), name: '', by: '', reason: '', from: 0, to: 1, order: 'cost'};
 let zoomWanted = null;  // until people say so, errors on small objects are zoomed to
 let listed = [];  // the errors that pass the filters, in their order
 
@@ -95,7 +95,7 @@ function describeCaption() {
   const one = error(), caption = $('caption');
   const details = [scoreOf(one), `IoU ${one.iou.toFixed(2)}`, `costs ${points(one.cost)}`, photo().name];
   rebuild(caption, String(state.error), () => [
-    element('b', {textContent: one.kind}), ` ${classes(one)}${one.reason && `, ${one.reason}`}`,
+    element('b', {textContent: called(one)}), ` ${classes(one)}${one.reason && `, ${one.reason}`}`,
     element('small', {textContent: details.join(' · ')})]);
 }
 
@@ -116,9 +116,9 @@ function describeBoxes(panel) {
   const {objects, detections} = photo(), svg = $(`boxes${panel.at}`), own = ownBoxes(panel);
   rebuild(svg, [state.error, state.objects, state.detections].join(), () => [
     ...[
-      ...state.objects ? objects.map(one => plainBox(one, 'object', `annotated: ${one.label}, ${one.state}`)) : [],
-      // they are of the detector whose errors these are
-      ...state.detections && panel.index === 0 ? detections.map(one =>
+      ...state.objects ? objects[panel.index].map(one =>
+        plainBox(one, 'object', `annotated: ${one.label}, ${one.state}`)) : [],
+      ...state.detections ? detections[panel.index].map(one =>
         plainBox(one, 'detection', `${one.label} ${one.score.toFixed(2)}, ${one.state}`)) : [],
     ].sort((a, b) => area(b) - area(a)),  // small ones above those that hold them
     ...own.map(({box, role, text}) => marked(boxShape(photo(), box, text), 'chosen', role)),
@@ -230,6 +230,7 @@ function passes(one, test) {
   return {
     kind: () => !filter.without.has(one.kind),
     name: () => !filter.name || filter.name === one.true || filter.name === one.found,
+    by: () => !filter.by || filter.by === one.by,
     reason: () => !filter.reason || filter.reason === one.reason,
     score: () => filter.from <= score && score <= filter.to,
   }[test]();
@@ -243,15 +244,20 @@ const ORDERS = {
 
 function arrange() {
   const isListed = (one, tests) => tests.every(test => passes(one, test));
-  listed = [...errors.keys()].filter(number => isListed(errors[number], ['kind', 'name', 'reason', 'score']))
+  listed = [...errors.keys()].filter(number => isListed(errors[number], ['kind', 'name', 'by', 'reason', 'score']))
     .sort((a, b) => ORDERS[filter.order](errors[a], errors[b]));
   $('list').replaceChildren(...listed.map(number => options[number]));
   $('count').textContent = listed.length ? `${listed.length} of ${plural(errors.length)}` :
     `none of ${plural(errors.length)}: the filters leave nothing`;
   // how many there would be of each kind
-  const others = errors.filter(one => isListed(one, ['name', 'reason', 'score']));
+  const others = errors.filter(one => isListed(one, ['name', 'by', 'reason', 'score']));
   for (const input of $('kinds').querySelectorAll('input'))
     input.nextElementSibling.textContent = others.filter(one => one.kind === input.value).length;
+}
+
+// What an error is called, and whose it is where two detectors are compared.
+function called({kind, by}) {
+  return by ? `${kind}, ${by}` : kind;
 }
 
 function plural(count) {
@@ -269,7 +275,7 @@ function option(one, number) {
     thumb.append(mark);
   }
   const made = element('div', {title: name}, thumb,
-    element('b', {textContent: one.kind}),
+    element('b', {textContent: called(one)}),
     element('var', {textContent: points(one.cost), title: 'points of AP that mending it alone would gain'}),
     element('span', {textContent: classes(one)}),
     element('small', {textContent: [scoreOf(one), one.reason, name.split('/').pop()].filter(Boolean).join(' · ')}));
@@ -372,7 +378,7 @@ function listenToFilters() {
     if (target.type === 'checkbox') filter.without[target.checked ? 'delete' : 'add'](target.value);
     const number = (id, otherwise) => $(id).value === '' ? otherwise : +$(id).value;
     Object.assign(filter, {
-      name: $('class').value, reason: $('reason').value, order: $('order').value,
+      name: $('class').value, by: $('by').value, reason: $('reason').value, order: $('order').value,
       from: number('score-from', 0), to: number('score-to', 1),
     });
     arrange();
@@ -425,9 +431,11 @@ function build() {
     element('input', {type: 'checkbox', value: kind, checked: true}), ` ${kind} `, element('small'))));
   for (const [id, all, names] of [
     ['class', 'all classes', errors.flatMap(one => [one.true, one.found])],
+    ['by', 'of either detector', errors.map(one => one.by)],
     ['reason', 'all reasons', errors.map(one => one.reason)],
   ]) $(id).replaceChildren(element('option', {value: '', textContent: all}),
     ...distinct(names).map(name => element('option', {value: name, textContent: name})));
+  $('by').hidden = panels.length < 2;
   for (const {at} of panels) $(`stage${at}`).append(element('div', {className: 'tags'}));
   arrange();
 }

@@ -148,7 +148,8 @@ def test_another_detector(plain, tmp_path):
     assert {mended for (name, *_), mended in missed.items()
             if name == first['name']} == {True, False}
     assert 'larger in place of fcos_scenes' in result.stdout
-    assert 'by the first only' in (folder / 'report.html').read_text()
+    page = (folder / 'report.html').read_text()
+    assert '"by": "fcos_scenes only"' in page and '"by": "both"' in page
     table = (folder / 'table.md').read_text()
     assert '| kind | errors mended | errors made |' in table
 

@@ -72,13 +72,16 @@ def photo(folder, name, boxes, maps, errors):
     and one is missed."""
     return ErrorPhoto(
         name, cv2.imread(str(folder / name)),
-        [(boxes[0], CLASSES[0], 'found'), (FAR, CLASSES[0], 'missed')],
-        [(boxes[0], CLASSES[0], 0.9, 'right'),
-         (boxes[1], CLASSES[1], 0.8, 'wrong')], errors, maps)
+        [[(boxes[0], CLASSES[0], 'found'),
+          (FAR, CLASSES[0], 'missed')]] * len(maps),
+        [[(boxes[0], CLASSES[0], 0.9, 'right'),
+          (boxes[1], CLASSES[1], 0.8, 'wrong')], []][:len(maps)],
+        errors, maps)
 
 
 def for_detectors(error, count):
-    return replace(error, findings=error.findings[:count])
+    by = '' if count == 1 else f'<u>{error.kind}</u> only'
+    return replace(error, findings=error.findings[:count], by=by)
 
 
 @pytest.fixture(scope='module')
@@ -250,13 +253,25 @@ def test_two_detectors_side_by_side(open_page, maps_of):
     press(page, '2')  # of both
     close(page, first[1])
     close(page, second[1], panel=1)
-    # detections are those of the first
+    # each has its own detections
     assert [page.locator(f'#boxes-{panel} .detection').count()
             for panel in (0, 1)] == [2, 0]
     # as high as each other
     tops = [page.locator(f'#stage-{panel}').bounding_box()
             for panel in (0, 1)]
     assert tops[0]['y'] == tops[1]['y'] and tops[0]['x'] < tops[1]['x']
+
+
+def test_whose_errors_are_shown(open_page):
+    page = open_page('two.html')
+    choices = page.locator('#by option').all_text_contents()
+    assert choices == ['of either detector', f'<u>{KIND}</u> only',
+                       '<u>missed</u> only']
+    act(page, page.select_option, '#by', choices[2])
+    assert page.text_content('#count') == '1 of 3 errors'
+    assert page.locator('#list b').all_text_contents() == [
+        'missed, <u>missed</u> only']
+    assert not open_page().locator('#by').is_visible()
 
 
 def test_maps_without_grids_and_of_a_large_photograph(open_page, maps_of):
@@ -474,7 +489,7 @@ def test_no_errors(chromium, tmp_path):
 
 
 @pytest.mark.parametrize('change, complaint', [
-    (dict(maps=[]), 'maps of 0 detectors, not of 1'),
+    (dict(maps=[]), 'maps or boxes of 0 detectors, not of 1'),
     (dict(errors='findings'), '2 findings, not 1'),
     (dict(errors=View('x', 'heat', 2)), "no map for the view 'x'"),
     (dict(errors=View('x', 'difference', 0)), "no map for the view 'x'"),
