@@ -25,7 +25,7 @@ from ..report import (
 )
 from ..visualization import label_name
 from ..visualization.error_figure import draw_errors
-from .find import DetectorError, ExplainedErrors
+from .find import DetectorError
 from .kinds import Kind
 from .loop import ErrorTestLoop
 from .maps import (
@@ -140,6 +140,14 @@ class ImagePage:
             loop.explained(image, number, explainer.target_layer or 'neck',
                            explainer.statistics)
             for number in range(len(summary.names))]
+        #: The errors of each detector, as :class:`ErrorRow` numbers them.
+        self.errors = [list(explained) for explained in self.explained]
+        for row in rows:
+            errors = self.errors[row.detector]
+            if len(errors) <= row.number or \
+                    errors[row.number].kind.value != row.record.kind:
+                raise RuntimeError('the detector makes other errors when it '
+                                   'runs again')
         self.questions = [Questions(explained, self.classes)
                           for explained in self.explained]
         self.thresholds = loop.thresholds
@@ -158,12 +166,11 @@ class ImagePage:
         """Draw the (first) detector's errors, at most ``MOST_ROWS``, uint8
         RGB."""
         assert self.image.picture is not None
-        errors = list(self.explained[0])
         own = [(row, of_error[0].questions)
                for row, of_error in zip(self.shown, self.answers)
                if row.detector == 0]
         rows = [
-            ErrorExplanation(errors[row.number], row.record,
+            ErrorExplanation(self.errors[0][row.number], row.record,
                              title_of(row.record, self.classes),
                              self.maps[0].answered(questions)).row()
             for row, questions in own[:MOST_ROWS]]
@@ -186,16 +193,15 @@ class ImagePage:
 
     def _answers(self, row: ErrorRow) -> list[Answer]:
         """Return what each detector says about an error."""
-        error = list(self.explained[row.detector])[row.number]
+        error = self.errors[row.detector][row.number]
         answers = []
-        for number, explained in enumerate(self.explained):
+        for number in self.numbers:
             if number == row.detector:
                 answers.append(self._own(error, row.record, number))
             elif error.object >= 0:
-                answers.append(self._about_object(error, explained, number))
+                answers.append(self._about_object(error, number))
             else:
-                answers.append(self._about_place(row.record, explained,
-                                                 number))
+                answers.append(self._about_place(row.record, number))
         return answers
 
     def _own(self, error: DetectorError, record: ErrorRecord,
@@ -206,25 +212,25 @@ class ImagePage:
         return Answer(text, error.candidate, error.rival,
                       self.questions[number].about(error))
 
-    def _about_object(self, error: DetectorError, explained: ExplainedErrors,
-                      number: int) -> Answer:
+    def _about_object(self, error: DetectorError, number: int) -> Answer:
         """Return what another detector makes of an error's object."""
+        explained = self.explained[number]
         found_by = int(explained.errors.found_by[error.object])
         if found_by >= 0:
             candidate = int(explained.numbers[found_by])
             return Answer('found', candidate, -1,
                           self.questions[number].about_detection(candidate))
-        for other in explained:
+        for other in self.errors[number]:
             if other.object == error.object:
                 record = ErrorRecord.of_error(other, explained)
                 return self._own(other, record, number)
         return Answer('not found')
 
-    def _about_place(self, record: ErrorRecord, explained: ExplainedErrors,
-                     number: int) -> Answer:
+    def _about_place(self, record: ErrorRecord, number: int) -> Answer:
         """Return what another detector sees where one sees something on the
         background."""
-        for other in explained:
+        explained = self.explained[number]
+        for other in self.errors[number]:
             there = ErrorRecord.of_error(other, explained)
             if other.detection >= 0 and there.box and record.box and \
                     there.found_label == record.found_label and \

@@ -3,7 +3,7 @@ from torch import Tensor
 
 from ..maps.heatmaps import GridMaps
 from ..registry import EXPLAINERS
-from ..tracing.trace import LevelGradients
+from ..tracing.level_gradients import LevelGradients
 from .gradient_explainer import GradientExplainer
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..maps.heatmaps import GridMaps, JointMaps, signed_heatmaps
-from ..tracing.trace import LevelGradients, OutputGradients, Tolerance, Trace
+from ..tracing.level_gradients import LevelGradients
+from ..tracing.trace import OutputGradients, Tolerance, Trace
 from .explainer import JOINT, Evidence, Explainer
 
 

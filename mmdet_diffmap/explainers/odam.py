@@ -10,12 +10,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ..maps.heatmaps import GridMaps, normalize_levels
 from ..registry import EXPLAINERS
-from ..tracing.trace import (
-    OUTPUTS,
-    LevelGradients,
-    OutputGradients,
-    check_outputs,
-)
+from ..tracing.level_gradients import LevelGradients
+from ..tracing.trace import OUTPUTS, OutputGradients, check_outputs
 from .gradient_explainer import GradientExplainer
 
 #: Bytes of gradients that are smoothed at one time.

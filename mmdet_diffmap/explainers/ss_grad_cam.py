@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..maps.heatmaps import GridMaps
 from ..registry import EXPLAINERS
-from ..tracing.trace import LevelGradients
+from ..tracing.level_gradients import LevelGradients
 from .grad_cam import plus_plus_weights
 from .gradient_explainer import GradientExplainer
 

@@ -21,12 +21,8 @@ from mmdet_diffmap.explainers import ODAM
 from mmdet_diffmap.explainers.odam import smooth
 from mmdet_diffmap.maps.windows import Windows
 from mmdet_diffmap.tracing.detector import DetectorAdapter
-from mmdet_diffmap.tracing.trace import (
-    OUTPUTS,
-    LevelGradients,
-    LevelWindows,
-    OutputGradients,
-)
+from mmdet_diffmap.tracing.level_gradients import LevelGradients, LevelWindows
+from mmdet_diffmap.tracing.trace import OUTPUTS, OutputGradients
 
 
 @pytest.mark.parametrize('size', [SIZE, (131, 61)])

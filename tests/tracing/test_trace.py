@@ -5,10 +5,9 @@ from mmengine.structures import InstanceData
 
 from mmdet_diffmap.maps.image_frame import ImageFrame
 from mmdet_diffmap.maps.windows import Windows
+from mmdet_diffmap.tracing.level_gradients import LevelGradients, LevelWindows
 from mmdet_diffmap.tracing.trace import (
     OUTPUTS,
-    LevelGradients,
-    LevelWindows,
     OutputGradients,
     Trace,
     whole_gradients,

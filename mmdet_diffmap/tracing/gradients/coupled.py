@@ -10,15 +10,13 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from ..trace import (
-    OUTPUTS,
+from ..level_gradients import (
     Basis,
     LevelGradients,
     LevelWindows,
-    OutputGradients,
     SummedGradients,
-    Tolerance,
 )
+from ..trace import OUTPUTS, OutputGradients, Tolerance
 from .dense import DenseGradients, again
 from .group_norm import Call
 from .jacobian import SparseJacobian, alike

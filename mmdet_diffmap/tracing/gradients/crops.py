@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ...maps.image_frame import Shape
 from ...maps.windows import Windows
+from ..level_gradients import LevelWindows
 from ..nested import flat_tensors
-from ..trace import LevelWindows
 
 MARGIN = 2  # cells around an RoI that bilinear sampling may read
 #: Windows with longer sides may be apart from the others of a level. An FPN

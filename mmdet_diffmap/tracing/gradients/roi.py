@@ -10,15 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..level_gradients import LevelGradients, LevelWindows
 from ..modes import evaluation_mode
 from ..recording import recording
-from ..trace import (
-    OUTPUTS,
-    LevelGradients,
-    LevelWindows,
-    OutputGradients,
-    Tolerance,
-)
+from ..trace import OUTPUTS, OutputGradients, Tolerance
 from .agreement import agree
 from .crops import (
     PooledWindows,

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..level_gradients import LevelGradients, LevelWindows
 from ..recording import recording
 from ..target_layer import CapturedLayer, depend
 from ..trace import (
     OUTPUTS,
     GradientSource,
-    LevelGradients,
-    LevelWindows,
     OutputGradients,
     Tolerance,
 )

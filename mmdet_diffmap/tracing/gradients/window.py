@@ -12,16 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ...maps.windows import Windows
+from ..level_gradients import LevelGradients, LevelWindows
 from ..modes import evaluation_mode
 from ..nested import flat_tensors
 from ..recording import recording
-from ..trace import (
-    OUTPUTS,
-    LevelGradients,
-    LevelWindows,
-    OutputGradients,
-    Tolerance,
-)
+from ..trace import OUTPUTS, OutputGradients, Tolerance
 from .agreement import agree
 from .dense import DenseGradients, again
 from .group_norm import FrozenStatistics, Watch
