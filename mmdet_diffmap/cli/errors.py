@@ -182,14 +182,16 @@ def annotated_images(cfg: Config, annotations: str, folder: str,
         cfg (Config): Of the detector.
         annotations (str): Their file, in COCO's format.
         folder (str): Where the images lie.
-        classes (Sequence[str]): Of the detector. Categories have the same
-            names, but for spaces and underscores.
+        classes (Sequence[str]): Of the detector; see
+            :class:`~mmdet_diffmap.datasets.NamedCocoDataset`.
 
     Raises:
         OSError: If one of them does not exist.
         ValueError: If the annotations are not in COCO's format.
     """
     import json
+
+    from ..datasets.named_coco import plain_class_name
     if not Path(folder).is_dir():
         raise NotADirectoryError(f'{folder} is no folder of images')
     try:
@@ -208,32 +210,20 @@ def annotated_images(cfg: Config, annotations: str, folder: str,
     given = cfg.test_dataloader.dataset
     while 'dataset' in given:  # wrapped
         given = given.dataset
-    spelled = {plain_name(category['name']): category['name']
-               for category in content['categories']}
     used = {annotation['category_id'] for annotation in
             content['annotations']}
-    known = set(map(plain_name, classes))
+    known = set(map(plain_class_name, classes))
     for category in content['categories']:
-        if category['id'] in used and plain_name(
+        if category['id'] in used and plain_class_name(
                 category['name']) not in known:
             print(f'warning: the detector does not know the class '
                   f'{category["name"]}: its objects are left out',
                   file=sys.stderr)
     return dict(
-        type='CocoDataset', ann_file=str(Path(annotations).resolve()),
+        type='NamedCocoDataset', ann_file=str(Path(annotations).resolve()),
         data_prefix=dict(img=f'{Path(folder)}/'), test_mode=True,
-        metainfo=dict(classes=[spelled.get(plain_name(name), name)
-                               for name in classes]),
+        metainfo=dict(classes=list(classes)),
         pipeline=given.get('pipeline') or cfg.test_pipeline)
-
-
-def plain_name(name: str) -> str:
-    """Return the name of a class as names are compared.
-
-    >>> plain_name('traffic_light') == plain_name('Traffic light')
-    True
-    """
-    return name.replace('_', ' ').lower()
 
 
 def build_method(args: argparse.Namespace, cfg: Config) -> Explainer:
@@ -242,7 +232,8 @@ def build_method(args: argparse.Namespace, cfg: Config) -> Explainer:
     Raises:
         ValueError: If there is none of that name, or it is a difference map.
     """
-    from ..explainers import DifferenceMap, build_explainers
+    from ..errors.maps import check_method
+    from ..explainers import build_explainers
     configs = options.explainer_configs(cfg)
     method_options = dict(args.explainer_options)
     if args.target_layer:
@@ -250,10 +241,7 @@ def build_method(args: argparse.Namespace, cfg: Config) -> Explainer:
     name = args.explainer
     (method, ) = build_explainers({name: configs.get(name, name)},
                                   **method_options).values()
-    if isinstance(method, DifferenceMap):
-        raise ValueError(f'{name} makes difference maps, and errors choose '
-                         'themselves what is compared: give a method of heat '
-                         'maps')
+    check_method(method)
     return method
 
 
@@ -298,7 +286,10 @@ def find_errors(args: argparse.Namespace) -> int:
         runner = build_runner(cfg, args.checkpoint)
         if args.report_images:  # before the work
             check_explainable(runner.model, [method])
-        runner.test()
+        try:
+            runner.test()
+        except NotImplementedError as error:  # of all its images
+            raise ValueError(str(error)) from error
         if not is_main_process():
             return 0
     metric = runner.test_loop.metric

@@ -3,6 +3,7 @@
 would gain without it."""
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from .kinds import ERRORS, ImageErrors, Kind
 
 #: Score, and whether it is right: a detection as average precision sees it.
 Verdict = tuple[float, bool]
+#: What detections are sorted by, the best first: the negative score, then the
+#: number of the image and that in the image.
+SortKey = tuple[float, tuple[int, int]]
 #: What becomes of a detection once some errors are mended: its class and
 #: verdict, or None if it is gone.
 Mend = Callable[[ImageErrors, int], tuple[int, Verdict] | None]
@@ -65,11 +69,13 @@ def error_costs(images: Sequence[ImageErrors]) -> ErrorCosts:
 
     def gain(mend: Mend, found: Callable[[ImageErrors], Tensor] | None = None
              ) -> float:
-        left = asked if found is None else {
-            label: count - sum(
-                int((image.truth.labels[~found(image)] == label).sum())
-                for image in images) for label, count in asked.items()
-        }
+        left: Mapping[int, int] = asked
+        if found is not None:
+            gone = Counter(
+                label for image in images
+                for label in image.truth.labels[~found(image)].tolist())
+            left = {label: count - gone[label]
+                    for label, count in asked.items()}
         return mean_average_precision(images, mend, left) - before
 
     gains = {kind: gain(as_it_is, not_missed) if kind is Kind.MISSED else
@@ -177,14 +183,10 @@ def error_gains(images: Sequence[ImageErrors]) -> list[ImageGains]:
         for number, kind in enumerate(image.kinds):
             if kind not in ERRORS:
                 continue
-            label = int(image.detections.labels[number])
-            changed = {label: curves.without(label, (index, number))}
-            verdict = without(kind, image, number)
-            if verdict is not None:
-                label, (score, _) = verdict
-                changed[label] = curves.with_right(
-                    label, score, changed.get(label))
-            detections[number] = curves.gain(changed)
+            detections[number] = curves.mended(
+                int(image.detections.labels[number]),
+                (-float(image.detections.scores[number]), (index, number)),
+                without(kind, image, number))
         for number in image.of_kind(Kind.MISSED):
             label = int(image.truth.labels[number])
             objects[number] = curves.gain({}, {label: -1})
@@ -210,33 +212,45 @@ class ClassCurves:
                 if verdict is not None:
                     label, (score, is_right) = verdict
                     own[label].append((score, is_right, (index, number)))
-        self.scores: dict[int, np.ndarray] = {}
+        #: By class, the keys of its verdicts in their order.
+        self.order: dict[int, list[SortKey]] = {}
         self.right: dict[int, np.ndarray] = {}
-        self.places: dict[tuple[int, int], int] = {}
         for label in {*own, *self.asked}:
-            ordered = sorted(own[label], key=lambda verdict: -verdict[0])
-            self.scores[label] = -np.array([score for score, *_ in ordered])
+            ordered = sorted((-score, detection, is_right)
+                             for score, is_right, detection in own[label])
+            self.order[label] = [(before, detection)
+                                 for before, detection, _ in ordered]
             self.right[label] = np.array(
-                [is_right for _, is_right, _ in ordered], float)
-            for place, (*_, detection) in enumerate(ordered):
-                self.places[detection] = place
+                [is_right for *_, is_right in ordered], float)
         self.values = {
             label: precision_of(self.right[label], count)
             for label, count in self.asked.items()}
         self.mean = float(np.mean(list(self.values.values())))
 
-    def without(self, label: int, detection: tuple[int, int]) -> np.ndarray:
-        """Return the verdicts of a class without a detection (image,
-        number)."""
-        return np.delete(self.right[label], self.places[detection])
+    def mended(self, label: int, key: SortKey,
+               verdict: tuple[int, Verdict] | None) -> float:
+        """Compute the gain if a wrong detection is right, or is gone.
 
-    def with_right(self, label: int, score: float,
-                   right: np.ndarray | None) -> np.ndarray:
-        """Return the verdicts of a class with one more right detection of a
-        score; ``right`` are those without another, if one is gone."""
-        place = int(np.searchsorted(self.scores[label], -score, side='left'))
-        return np.insert(self.right[label] if right is None else right, place,
-                         1.)
+        Args:
+            label (int): The class that it has.
+            key (tuple): What it is sorted by.
+            verdict (tuple, optional): The class that it gets, with a verdict;
+                None if it is gone.
+        """
+        place = bisect_left(self.order[label], key)
+        right = self.right[label]
+        if verdict is not None and verdict[0] == label:
+            right = right.copy()
+            right[place] = 1
+            return self.gain({label: right})
+        if verdict is None and not right[place:].any():
+            return 0.  # precision at recalls that are reached stays
+        changed = {label: np.delete(right, place)}
+        if verdict is not None:
+            other = verdict[0]
+            place = bisect_left(self.order[other], key)
+            changed[other] = np.insert(self.right[other], place, 1.)
+        return self.gain(changed)
 
     def gain(self, changed: Mapping[int, np.ndarray],
              fewer: Mapping[int, int] | None = None) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mmengine.structures import InstanceData
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -120,7 +119,8 @@ def find_errors(adapter: DetectorAdapter,
     """Compare what a detector predicts for an image with its annotations.
 
     Args:
-        adapter (DetectorAdapter): The detector, with a target layer.
+        adapter (DetectorAdapter): The detector; with a target layer, its
+            candidates can be explained.
         data (dict): A batch; see :meth:`DetectorAdapter.trace`.
         instances (Sequence[dict]): What is annotated, in the form of mmdet's
             data sets: ``bbox`` (x1, y1, x2, y2) in pixels of the original
@@ -130,7 +130,7 @@ def find_errors(adapter: DetectorAdapter,
         thresholds (Thresholds): Where kinds of errors part.
 
     Raises:
-        NotImplementedError: If the detector's candidates are not known; see
+        UnknownFilteringError: If the detector's candidates are not known; see
             :meth:`DetectorAdapter.trace_candidates`.
         ValueError: If an object is annotated whose class the detector lacks.
 
@@ -151,12 +151,14 @@ def find_errors(adapter: DetectorAdapter,
         if instance.get('ignore_flag')])
     check_labels(adapter, truth)
     candidates = adapter.trace_candidates(data, index)
-    everything, filtering = candidates.trace.detections, candidates.filtering
-    numbers = filtering.detections
-    numbers = numbers[everything.scores[numbers].cpu() > score_thr]
-    errors = image_errors(
-        InstanceData(**everything[numbers], **{NUMBERS: numbers}), truth,
-        crowds, thresholds)
+    everything = candidates.trace.detections.cpu()
+    filtering = candidates.filtering
+    above = filtering.scores > score_thr
+    numbers = filtering.detections[above]
+    final = everything[numbers]
+    final.set_field(filtering.scores[above], 'scores')
+    final.set_field(numbers, NUMBERS)
+    errors = image_errors(final, truth, crowds, thresholds)
     finder = MissFinder(errors, everything, filtering, candidates.trace.frame,
                         score_thr, thresholds)
     unfound = (errors.found_by < 0).nonzero()[:, 0].tolist()

@@ -136,8 +136,9 @@ def image_errors(detections: InstanceData,
         >>> [kind.value for kind in errors.kinds], errors.missed.tolist()
         (['correct', 'badly placed'], [1])
     """
+    detections = detections.cpu()
     order = torch.sort(detections.scores, descending=True, stable=True).indices
-    detections = detections[order[:max_detections]].cpu()
+    detections = detections[order[:max_detections]]
     ious = box_iou(detections.bboxes.double(), truth.bboxes.double())
     ious = ious.nan_to_num(0)  # of two boxes without an area
     same = detections.labels[:, None] == truth.labels
@@ -207,7 +208,7 @@ def kind_of(ious: Tensor, same: Tensor, found: Tensor,
     (own, own_at), (other, other_at), (doubled, doubled_at), (any_iou, at) = (
         (float(values.max()), int(values.argmax())) for values in (
             ious * same, ious * ~same, ious * (same & found), ious))
-    if thresholds.background <= own <= thresholds.foreground:
+    if own > 0 and thresholds.background <= own <= thresholds.foreground:
         return Kind.BADLY_PLACED, own_at
     if other >= thresholds.foreground:
         return Kind.WRONG_CLASS, other_at
@@ -220,8 +221,8 @@ def kind_of(ious: Tensor, same: Tensor, found: Tensor,
 
 def lies_in_crowd(detections: InstanceData, crowds: GroundTruth | None,
                   foreground: float) -> Tensor:
-    """Tell whether each detection lies in a crowd of its class by more than a
-    share of its own area, as COCO counts it; bool, shape (N, )."""
+    """Tell whether each detection lies in a crowd of its class by a share of
+    its own area at least, as COCO counts it; bool, shape (N, )."""
     if crowds is None or not len(crowds):
         return torch.zeros(len(detections), dtype=torch.bool)
     boxes = detections.bboxes.double()
@@ -230,4 +231,5 @@ def lies_in_crowd(detections: InstanceData, crowds: GroundTruth | None,
     inside = (high - low).clamp(min=0).prod(dim=2)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     same = detections.labels[:, None] == crowds.labels
-    return ((inside > foreground * areas[:, None]) & same).any(dim=1)
+    areas = areas[:, None]
+    return ((inside >= foreground * areas) & (areas > 0) & same).any(dim=1)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.evaluator import Evaluator
 from mmengine.registry import LOOPS, METRICS
 from mmengine.runner import Runner
@@ -15,12 +16,14 @@ from torch.utils.data import DataLoader
 from ..apis.each_image import result_names
 from ..apis.image_pipeline import ImagePipeline, image_pipeline
 from ..apis.loading import load_detector
+from ..datasets.named_coco import plain_class_name
 from ..evaluation.image_loop import ImageLoop
 from ..evaluation.image_set import ImageSet, TestImage
 from ..evaluation.journal_metric import JournalMetric
 from ..evaluation.settings import run_environment, run_settings, weights_hash
 from ..explainers.engine import check_explainable
 from ..tracing.detector import DetectorAdapter, unwrapped
+from ..tracing.filtering import UnknownFilteringError
 from ..tracing.heads import box_head
 from .files import write_errors
 from .find import ExplainedErrors, find_errors
@@ -106,6 +109,7 @@ class ErrorTestLoop(ImageLoop):
         ValueError: If an argument makes no sense.
     """
     metric_type = ErrorMetric
+    fatal = (UnknownFilteringError, )
 
     def __init__(self,
                  runner: Runner,
@@ -162,7 +166,8 @@ class ErrorTestLoop(ImageLoop):
         if self.against is not None:
             other: Any = self.detectors[1]
             against = dict(model=other.cfg.get('model'),
-                           weights=weights_hash(other))
+                           weights=weights_hash(other),
+                           pipeline=get_test_pipeline_cfg(other.cfg))
         return run_settings(
             self.runner.cfg, self.model, self.image_set.dataset,
             score_thr=self.score_thr,
@@ -197,9 +202,8 @@ class ErrorTestLoop(ImageLoop):
 
     def measure(self, image: TestImage) -> tuple[dict[str, Any], InstanceData]:
         """Find the errors in one image."""
-        with self.watch.stage('errors'):
-            found = [self.explained(image, number)
-                     for number in range(len(self.detectors))]
+        found = [self.explained(image, number)
+                 for number in range(len(self.detectors))]
         path = image.data['data_samples'][0].metainfo.get('img_path') or ''
         return dict(path=str(path), detectors=[
             DetectorRecord.of_explained(explained).as_json()
@@ -229,9 +233,9 @@ def check_number_of_classes(meta: Mapping[str, Any], model: Any) -> None:
 
 def check_same_classes(meta: Mapping[str, Any], other: Any) -> None:
     """Raise a ValueError unless another detector has the classes of the data
-    set, in their order; spaces and underscores are the same."""
+    set, in their order."""
     own, others = (
-        [name.replace('_', ' ') for name in classes.get('classes') or ()]
+        list(map(plain_class_name, classes.get('classes') or ()))
         for classes in (meta, getattr(other, 'dataset_meta', None) or {}))
     if own and others and own != others:
         different = next((f'{ours!r} and {theirs!r}' for ours, theirs in zip(

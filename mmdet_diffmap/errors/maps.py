@@ -2,22 +2,27 @@
 """Maps that say something about a detector's errors."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..apis.image_pipeline import image_pipeline
 from ..apis.loading import class_names
-from ..explainers import ExplainerLike, build_explainer
-from ..explainers.engine import check_explainable, make_heatmaps
-from ..explainers.explainer import JOINT, Evidence, Explainer
+from ..explainers import DifferenceMap, ExplainerLike, build_explainer
+from ..explainers.engine import (
+    check_explainable,
+    check_memory,
+    make_heatmaps,
+)
+from ..explainers.explainer import JOINT, Evidence, Explainer, method_name
 from ..maps.heatmaps import GridMaps
 from ..tracing.detector import DetectorAdapter
 from ..tracing.recording import recording
 from ..tracing.trace import OUTPUTS, Trace
+from ..tracing.turns import one_at_a_time
 from ..visualization import label_name
 from ..visualization.error_figure import (
     ANNOTATED,
@@ -41,9 +46,57 @@ NEAR = 0.1
 NOTHING_THERE = (Mechanism.NO_BOX, Mechanism.MOVED_AWAY,
                  Mechanism.NO_PROPOSAL)
 
-#: A number that is made of the only candidate of a trace, with a graph; shape
-#: (1, ).
-Scalar = Callable[[Trace], Tensor]
+
+
+class Scalar(Protocol):
+    """A number that is made of each candidate of a trace."""
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return the numbers, with a graph, shape (N, )."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score itself."""
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return the scores, shape (N, )."""
+        return trace.outputs[:, 0]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The logit of a class less that of another one.
+
+    Args:
+        found, true (int): Their labels.
+    """
+    found: int
+    true: int
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return the differences, shape (N, )."""
+        assert trace.classes is not None
+        return trace.classes.contrast(*(
+            torch.full((len(trace), ), label)
+            for label in (self.found, self.true)))
+
+
+@dataclass(frozen=True)
+class Side:
+    """The coordinate of a box's side.
+
+    Args:
+        output (str): ``x1``, ``y1``, ``x2`` or ``y2``.
+        sign (int): 1, or -1 for the negative coordinate.
+    """
+    output: str
+    sign: int
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return the coordinates in pixels of the network's input, shape
+        (N, )."""
+        return self.sign * trace.outputs[:, OUTPUTS.index(self.output)]
 
 
 @dataclass(frozen=True)
@@ -157,7 +210,7 @@ class Questions:
     def _evidence(self, candidate: int) -> Question:
         return Question(
             f'what speaks for {self._name(candidate)}, and what against it',
-            candidate, scalar=lambda trace: trace.outputs[:, 0],
+            candidate, scalar=Score(),
             above='raises its score', below='lowers its score')
 
     def _difference(self, candidate: int, rival: int,
@@ -175,13 +228,9 @@ class Questions:
             return
         names = self._class_name(found), self._class_name(true)
 
-        def contrast(trace: Trace) -> Tensor:
-            assert trace.classes is not None
-            return trace.classes.contrast(
-                *(torch.tensor([label]) for label in (found, true)))
-
         yield Question(
-            f'why {names[0]} and not {names[1]}', candidate, scalar=contrast,
+            f'why {names[0]} and not {names[1]}', candidate,
+            scalar=Contrast(found, true),
             above=names[0], below=names[1])
 
     def _sides(self, error: DetectorError) -> Iterator[Question]:
@@ -202,7 +251,7 @@ class Questions:
             yield Question(
                 f'its {name} side, off by {abs(shares[column]):.0%} of the '
                 f'object\'s {("width", "height")[column % 2]}',
-                error.candidate, scalar=side(OUTPUTS[1 + column], wrong),
+                error.candidate, scalar=Side(OUTPUTS[1 + column], wrong),
                 above=f'{directions[0]}, as it is',
                 below=f'{directions[1]}, to where it should be')
 
@@ -218,12 +267,6 @@ class Questions:
     def _name(self, candidate: int) -> str:
         score = float(self.trace.detections.scores[candidate])
         return f'{self._class_name(self._label(candidate))} {score:.2f}'
-
-
-def side(output: str, sign: int) -> Scalar:
-    """Return what gives the coordinate of a box's side, times a sign."""
-    column = OUTPUTS.index(output)
-    return lambda trace: sign * trace.outputs[:, column]
 
 
 @dataclass(frozen=True)
@@ -280,21 +323,39 @@ def error_maps(trace: Trace, explainer: Explainer,
             :class:`~mmdet_diffmap.tracing.filtering.CandidateTrace`.
         explainer (Explainer): The method of heat maps. It has the target
             layer and statistics with which the candidates were traced.
-        questions (Sequence[Question]): Without doubles.
+        questions (Sequence[Question]): Doubles cost nothing.
+
+    Raises:
+        MemoryError: If the maps do not fit in memory.
+        ValueError: If the method makes difference maps.
     """
+    check_method(explainer)
     wanted = sorted({
         candidate for question in questions if question.scalar is None
         for candidate in (question.candidate, question.rival)
         if candidate >= 0})
     heatmaps, grids = make_heatmaps(explainer, trace.select(wanted), True)
-    asked = [question for question in questions
-             if question.scalar is not None]
-    evidence = explainer.evidence(with_scalars(trace, asked)) \
-        if asked else None
+    asked = list(dict.fromkeys(
+        question for question in questions if question.scalar is not None))
+    evidence = None
+    if asked:
+        numbers = with_scalars(trace, asked)
+        check_memory(numbers, explainer)
+        with one_at_a_time():
+            evidence = explainer.evidence(numbers)
     return ErrorMaps(
         {candidate: row for row, candidate in enumerate(wanted)}, heatmaps,
         grids.get(JOINT, ()),
         {question: row for row, question in enumerate(asked)}, evidence)
+
+
+def check_method(explainer: Explainer) -> None:
+    """Raise a ValueError for a method of difference maps."""
+    if isinstance(explainer, DifferenceMap):
+        raise ValueError(
+            'errors choose themselves what is compared: give a method of heat '
+            f'maps, {method_name(type(explainer.explainer))} for example, and '
+            'not its difference map')
 
 
 @dataclass(frozen=True)
@@ -359,7 +420,7 @@ def explain_errors(model: nn.Module,
         thresholds (Thresholds): Where kinds of errors part.
 
     Raises:
-        NotImplementedError: If the detector's candidates are not known.
+        UnknownFilteringError: If the detector's candidates are not known.
         ValueError: As :func:`~mmdet_diffmap.errors.find.find_errors`.
 
     Example:
@@ -378,10 +439,10 @@ def explain_errors(model: nn.Module,
         ('raises its score', torch.Size([192, 192]))
     """
     method = build_explainer(explainer)
+    check_method(method)
     check_explainable(model, [method])
     explained = find_errors(
-        DetectorAdapter(model, method.target_layer or 'neck',
-                        method.statistics),
+        DetectorAdapter(model, method.target_layer, method.statistics),
         image_pipeline(model)(image).batch, instances, 0, score_thr,
         thresholds)
     names = class_names(model)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from ..maps.image_frame import ImageFrame
+from ..tracing.candidates import NUMBERS
 from ..tracing.filtering import Fate, Filtering
 from .kinds import DEFAULT_THRESHOLDS, ImageErrors, Thresholds
 
@@ -69,7 +70,7 @@ class MissFinder:
         errors (ImageErrors): Of the detections with scores above the
             threshold.
         candidates (InstanceData): All candidates, ``bboxes`` (P, 4) in pixels
-            of the original image, ``scores`` and ``labels`` (P, ).
+            of the original image, ``scores`` and ``labels`` (P, ), on the CPU.
         filtering (Filtering): What became of them.
         frame (ImageFrame): Where the image lies in the network's input.
         score_thr (float): Detections with no larger score do not count.
@@ -91,13 +92,13 @@ class MissFinder:
         truth = self.errors.truth
         label = truth.labels[number]
         ious = box_iou(truth.bboxes[[number]].to(self.candidates.bboxes),
-                       self.candidates.bboxes)[0].nan_to_num(0).cpu()
-        own = self.candidates.labels.cpu() == label
+                       self.candidates.bboxes)[0].nan_to_num(0)
+        own = self.candidates.labels == label
         there = ious >= self.thresholds.foreground
         if not there.any():
             nearest = best(ious, own & (ious > 0))
             return Miss(self._without_box(number), nearest)
-        scores = self.candidates.scores.cpu()
+        scores = self.candidates.scores
         high = there & (scores > self.score_thr)
         nearest = best(scores, there & own)
         if (high & own).any():
@@ -124,24 +125,42 @@ class MissFinder:
         """Return why a candidate of the right class, place and score does not
         find an object."""
         fate = self.filtering.fates[candidate]
+        if fate == Fate.BELOW_THRESHOLD:  # the detector's own is higher
+            return Miss(Mechanism.BACKGROUND, candidate)
         if fate == Fate.CUT:
             return Miss(Mechanism.CUT, candidate)
         if fate == Fate.KEPT:
-            return Miss(Mechanism.SHARED, candidate)
+            return Miss(self._kept(candidate), candidate)
         suppressor = int(self.filtering.suppressors[candidate])
-        if suppressor >= 0 and self._nearest_object(suppressor) != number:
+        if suppressor < 0:
+            return Miss(Mechanism.WORSE_BOX, candidate)
+        labels = self.candidates.labels
+        same = bool(labels[suppressor] == labels[candidate])
+        if self._nearest_object(suppressor, same) != number:
             return Miss(Mechanism.NEIGHBOUR, candidate, suppressor)
-        return Miss(Mechanism.WORSE_BOX, candidate, suppressor)
+        return Miss(Mechanism.WORSE_BOX if same else Mechanism.OTHER_CLASS,
+                    candidate, suppressor)
 
-    def _nearest_object(self, candidate: int) -> int:
-        """Return the object of a candidate's class that it overlaps most."""
+    def _kept(self, candidate: int) -> Mechanism:
+        """Return why a final detection does not find its object."""
+        filtering = self.filtering
+        score = filtering.scores[filtering.detections == candidate].max()
+        if score <= self.score_thr:  # Soft-NMS lowered it
+            return Mechanism.WORSE_BOX
+        counted = self.errors.detections.get(NUMBERS)
+        if counted is not None and not (counted == candidate).any():
+            return Mechanism.CUT  # from those that are compared
+        return Mechanism.SHARED
+
+    def _nearest_object(self, candidate: int, same: bool) -> int:
+        """Return the object, of its class alone or of any, that a candidate
+        overlaps most."""
         truth = self.errors.truth
         ious = box_iou(
             self.candidates.bboxes[[candidate]].to(truth.bboxes),
             truth.bboxes)[0].nan_to_num(0)
-        same = truth.labels == self.candidates.labels[candidate].to(
-            truth.labels)
-        return best(ious, same)
+        own = truth.labels == self.candidates.labels[candidate]
+        return best(ious, own if same else torch.ones_like(own))
 
 
 def best(values: Tensor, among: Tensor) -> int:

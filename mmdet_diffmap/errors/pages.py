@@ -11,6 +11,7 @@ import torch
 from torchvision.ops import box_iou
 
 from ..apis.each_image import result_names
+from ..evaluation.image_loop import single_precision
 from ..evaluation.image_set import FailedImage, TestImage
 from ..explainers.explainer import Explainer
 from ..io.files import save_picture
@@ -76,7 +77,8 @@ def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
         rows[0].image.path or str(image_id)
         for image_id, rows in chosen.items()])))
     try:
-        with progress_bar('explaining', len(chosen)) as advance:
+        with single_precision(), \
+                progress_bar('explaining', len(chosen)) as advance:
             for image_id, rows in chosen.items():
                 image = loop.image_set[indices[image_id]]
                 try:
@@ -137,15 +139,17 @@ class ImagePage:
         self.image = image
         self.rows = rows
         self.explained = [
-            loop.explained(image, number, explainer.target_layer or 'neck',
+            loop.explained(image, number, explainer.target_layer,
                            explainer.statistics)
             for number in range(len(summary.names))]
         #: The errors of each detector, as :class:`ErrorRow` numbers them.
         self.errors = [list(explained) for explained in self.explained]
+        self.records = [
+            [ErrorRecord.of_error(error, explained) for error in errors]
+            for errors, explained in zip(self.errors, self.explained)]
         for row in rows:
-            errors = self.errors[row.detector]
-            if len(errors) <= row.number or \
-                    errors[row.number].kind.value != row.record.kind:
+            again = self.records[row.detector][row.number:row.number + 1]
+            if not again or not same_error(again[0], row.record):
                 raise RuntimeError('the detector makes other errors when it '
                                    'runs again')
         self.questions = [Questions(explained, self.classes)
@@ -198,10 +202,13 @@ class ImagePage:
         for number in self.numbers:
             if number == row.detector:
                 answers.append(self._own(error, row.record, number))
-            elif error.object >= 0:
-                answers.append(self._about_object(error, number))
-            else:
-                answers.append(self._about_place(row.record, number))
+                continue
+            answer = None
+            if error.object < 0 or row.mended is False:
+                answer = self._same_place(row.record, number)
+            if answer is None and error.object >= 0:
+                answer = self._about_object(error, number)
+            answers.append(answer or Answer('no such detection here'))
         return answers
 
     def _own(self, error: DetectorError, record: ErrorRecord,
@@ -220,25 +227,29 @@ class ImagePage:
             candidate = int(explained.numbers[found_by])
             return Answer('found', candidate, -1,
                           self.questions[number].about_detection(candidate))
-        for other in self.errors[number]:
+        for other, record in zip(self.errors[number], self.records[number]):
             if other.object == error.object:
-                record = ErrorRecord.of_error(other, explained)
                 return self._own(other, record, number)
         return Answer('not found')
 
-    def _about_place(self, record: ErrorRecord, number: int) -> Answer:
-        """Return what another detector sees where one sees something on the
-        background."""
-        explained = self.explained[number]
-        for other in self.errors[number]:
-            there = ErrorRecord.of_error(other, explained)
-            if other.detection >= 0 and there.box and record.box and \
-                    there.found_label == record.found_label and \
-                    float(box_iou(torch.tensor([there.box]),
-                                  torch.tensor([record.box]))
-                          ) >= self.thresholds.foreground:
-                return self._own(other, there, number)
-        return Answer('no such detection here')
+    def _same_place(self, record: ErrorRecord, number: int) -> Answer | None:
+        """Return what another detector says of an error of the same class in
+        the same place; None if it makes none."""
+        detected = [
+            place for place, other in enumerate(self.records[number])
+            if other.detection >= 0 and
+            other.found_label == record.found_label]
+        if record.box is None or not detected:
+            return None
+        ious = box_iou(
+            torch.tensor([record.box]),
+            torch.tensor([self.records[number][place].box
+                          for place in detected]))[0]
+        if ious.max() < self.thresholds.foreground:
+            return None
+        place = detected[int(ious.argmax())]
+        return self._own(self.errors[number][place],
+                         self.records[number][place], number)
 
     def _entry(self, row: ErrorRow,
                answers: Sequence[Answer]) -> ErrorEntry:
@@ -299,6 +310,14 @@ class ImagePage:
             state = {Kind.CORRECT: 'right', Kind.IGNORED: 'ignored'}.get(
                 kind, 'wrong')
             yield box, self._name(label), score, state
+
+
+def same_error(record: ErrorRecord, other: ErrorRecord) -> bool:
+    """Whether two records are of one error, up to rounding."""
+    return (record.kind, record.object, record.found_label) == (
+        other.kind, other.object, other.found_label) and all(
+            abs(side - own) < 1 for side, own in zip(
+                record.box or (), other.box or ()))
 
 
 def view_of(question: Question, maps: ErrorMaps) -> View:

@@ -60,6 +60,7 @@ class ErrorSummary:
         self.images = list(images)
         self.classes = classes
         self.names = names
+        self.foreground = thresholds.foreground
         self.costs: list[ErrorCosts] = []
         #: The errors of each detector, the most costly first.
         self.rows: list[list[ErrorRow]] = []
@@ -130,7 +131,7 @@ class ErrorSummary:
                      str(counts['objects'] - counts['found']),
                      f'{costs.without_misses:.2f}'])
         return (f'{title}: average precision '
-                f'{costs.average_precision:.2f} at IoU 0.5',
+                f'{costs.average_precision:.2f} at IoU {self.foreground}',
                 ['kind', 'number', 'points of average precision'], rows)
 
     def _reasons(self, detector: int, title: str) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,6 +56,8 @@ class ImageLoop(TestLoop):
     """
     #: What the loop's evaluator must have.
     metric_type: ClassVar[type[JournalMetric]]
+    #: Errors that are the same for all images, and so end the run.
+    fatal: ClassVar[tuple[type[Exception], ...]] = ()
 
     def __init__(self,
                  runner: Runner,
@@ -120,12 +123,8 @@ class ImageLoop(TestLoop):
         Returns:
             dict: See :meth:`JournalMetric.evaluate`.
         """
-        before = torch.backends.cudnn.allow_tf32
-        torch.backends.cudnn.allow_tf32 = False  # ten bits of a number
-        try:
+        with single_precision():
             return self.measure_images()
-        finally:
-            torch.backends.cudnn.allow_tf32 = before
 
     def measure_images(self) -> dict:
         """Measure the images; see :meth:`run`."""
@@ -188,6 +187,8 @@ class ImageLoop(TestLoop):
             'before_test_iter', batch_idx=idx, data_batch=image.data)
         try:
             figures, detections = self.measure(image)
+        except self.fatal:
+            raise
         except Exception as error:  # a detector fails in its own way
             if 'DataLoader worker (pid' in str(error):
                 raise dead_worker(error) from error
@@ -214,6 +215,17 @@ class ImageLoop(TestLoop):
         with self.watch.stage('journal'):
             self.evaluator.process(
                 [dict(measured=dict(image_id=image_id, **figures))])
+
+
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """Let convolutions on a GPU not round to ten bits in this context."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def dead_worker(error: Exception) -> ChildProcessError:

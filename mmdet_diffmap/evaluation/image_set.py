@@ -64,20 +64,19 @@ class ImageSet(Dataset):
         dataset (BaseDataset): A data set of mmdet in test mode, with its
             pipeline.
         names (Sequence[str]): Only images with one of these names: the path
-            or the last part of the path of their files, or their ids; ``*``
-            and ``?`` stand for any characters. All by default.
-        pictures (bool): Whether to give the images' pixels too.
+            of their files or the end of it, or their ids; ``*`` and ``?``
+            stand for any characters. All by default.
 
     Raises:
         ValueError: If there is no image of one of the names.
     """
 
-    def __init__(self, dataset: Any, names: Sequence[str] = (),
-                 pictures: bool = False) -> None:
+    def __init__(self, dataset: Any, names: Sequence[str] = ()) -> None:
         self.dataset = dataset
         self.metainfo = dataset.metainfo
         self.pipelines = DatasetPipelines(dataset)
-        self.pictures = pictures
+        #: Whether to give the images' pixels too.
+        self.pictures = False
         self.chosen: Sequence[int] = chosen_images(dataset, names) if names \
             else range(len(dataset))
 
@@ -136,10 +135,12 @@ def chosen_images(dataset: Any, names: Sequence[str]) -> list[int]:
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         path = str(info.get('img_path', ''))
-        own = {path, PurePath(path).name, str(plain_id(info, index))}
+        # the end of a path is as annotations may have it
+        own = [*map('/'.join, ends(PurePath(path).parts)), path,
+               str(plain_id(info, index))]
         fitting = [name for name in names
-                   if name in own or any(fnmatchcase(one, name)
-                                         for one in own)]
+                   if any(one == name or fnmatchcase(one, as_pattern(name))
+                          for one in own)]
         if fitting:
             chosen.append(index)
             waiting.difference_update(fitting)
@@ -148,6 +149,20 @@ def chosen_images(dataset: Any, names: Sequence[str]) -> list[int]:
             f'the data set has no image {sorted(waiting)[0]}: give names of '
             'its files, their paths as in the annotations, or ids')
     return chosen
+
+
+def ends(parts: Sequence[str]) -> list[Sequence[str]]:
+    """List the ends of a path, the shortest first.
+
+    >>> ends(['a', 'b', 'c'])
+    [['c'], ['b', 'c'], ['a', 'b', 'c']]
+    """
+    return [parts[-count:] for count in range(1, len(parts) + 1)]
+
+
+def as_pattern(name: str) -> str:
+    """Return a name in which nothing but ``*`` and ``?`` stands for others."""
+    return name.replace('[', '[[]')
 
 
 def plain_id(info: dict, index: int) -> int | str:

@@ -97,7 +97,7 @@ class JournalMetric(BaseMetric):
             try:
                 outcome = [{f'{self.prefix}/{name}': value for name, value in
                             self.compute_metrics([], size).items()}]
-            except (OSError, ValueError) as error:  # all end with it
+            except Exception as error:  # all end with it, whatever it is
                 outcome = [error]
         broadcast_object_list(outcome)
         if isinstance(outcome[0], Exception):

@@ -245,4 +245,4 @@ def check_memory(trace: Trace, explainer: Explainer) -> None:
         raise MemoryError(
             f'the maps of {len(trace)} objects at {width}x{height} pixels '
             f'take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: '
-            'lower max_objects, or make the image smaller')
+            'explain fewer objects (max_objects), or make the image smaller')

@@ -18,7 +18,8 @@ from ..errors.find import ExplainedErrors, find_errors
 from ..errors.kinds import DEFAULT_THRESHOLDS, Kind
 from ..evaluation.intervals import Estimate, Means
 from ..evaluation.perturbation import rank_pixels
-from ..explainers.explainer import Explainer
+from ..explainers.explainer import Explainer, method_name
+from ..maps.image_frame import ImageFrame
 from ..tracing.candidates import Candidates
 from ..tracing.detector import DetectorAdapter
 from ..tracing.trace import NetworkInput
@@ -84,8 +85,9 @@ def check_evidence(model: BaseDetector, cases: Iterable[EvidenceCase],
     pixels as are a share of the candidate's box are removed, those with the
     largest value in each ranking first, anywhere in the image; random ones
     are of the box. Where fewer pixels speak against it, fewer go, in all
-    rankings. The score is that of the best candidate of the class that
-    overlaps the candidate by more than half.
+    rankings; of those that speak for it there may be fewer still. The score
+    is that of the best candidate of the class that overlaps the candidate by
+    more than half.
 
     Args:
         model (BaseDetector): The detector; its score threshold should be low.
@@ -99,6 +101,9 @@ def check_evidence(model: BaseDetector, cases: Iterable[EvidenceCase],
     Raises:
         ValueError: If no object is missed.
     """
+    if explainer.target_layer is None:
+        raise ValueError(f'{method_name(type(explainer))} does not tell what '
+                         'speaks against a detection')
     means, counted = Means(), 0
     adapter = DetectorAdapter(model, explainer.target_layer,
                               explainer.statistics)
@@ -177,7 +182,7 @@ def measure(explained: ExplainedErrors, hidden: Tensor | None,
         orders = rankings(own, boxes[row], trace.frame.corner, random)
         places, images = [], []
         for fill in fills:
-            other = filled(fill, trace.input, hidden, random)
+            other = filled(fill, trace.input, trace.frame, hidden, random)
             for share in shares:
                 box = (boxes[row][2:] - boxes[row][:2]).clamp(min=0)
                 count = min(round(share * float(box.prod())),
@@ -223,12 +228,12 @@ def rankings(signed: Tensor, box: Tensor, corner: Sequence[int],
                 **{'for': rank_pixels(signed, pixels)})
 
 
-def filled(fill: str, network: NetworkInput, hidden: Tensor | None,
-           random: np.random.Generator) -> Tensor:
+def filled(fill: str, network: NetworkInput, frame: ImageFrame,
+           hidden: Tensor | None, random: np.random.Generator) -> Tensor:
     """Return what takes the pixels' places, of the input's shape."""
     if fill == 'mean':
-        return network.image.mean(dim=(1, 2), keepdim=True).expand_as(
-            network.image)
+        content = network.image[(..., *frame.content)]
+        return content.mean(dim=(1, 2), keepdim=True).expand_as(network.image)
     if fill == 'noise':
         values = random.integers(0, 256, network.image.shape, dtype=np.uint8)
         return network.of_pixels(torch.from_numpy(values).to(

@@ -79,11 +79,13 @@ class ClassScores:
         if candidates is None or numbers is None or \
                 candidates.probabilities is None:
             return None
-        rows = numbers if candidates.rows is None else \
-            candidates.rows[numbers]
-        loss = getattr(head, 'loss_cls', None)
-        return cls(candidates.probabilities, rows,
-                   bool(getattr(loss, 'use_sigmoid', True)))
+        with recording():
+            rows = numbers.clone() if candidates.rows is None else \
+                candidates.rows[numbers]
+        return cls(
+            candidates.probabilities, rows,
+            bool(getattr(getattr(head, 'loss_cls', None), 'use_sigmoid',
+                         getattr(head, 'use_sigmoid_cls', True))))
 
     def __getitem__(self, keep: Any) -> ClassScores:
         return replace(self, rows=self.rows[keep])
@@ -93,6 +95,8 @@ class ClassScores:
         graph: what speaks for one class and against another.
 
         With a softmax it is the logarithm of the ratio of both probabilities.
+        Where a probability is 1 or 0 to the last bit (logits of 17 and more),
+        it is what single precision can tell from it, without a gradient.
 
         Args:
             found, true (Tensor): Labels, int64, shape (N, ).

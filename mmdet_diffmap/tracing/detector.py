@@ -117,7 +117,7 @@ class DetectorAdapter:
             each.
 
         Raises:
-            NotImplementedError: If the detector filters in another way.
+            UnknownFilteringError: If the detector filters in another way.
         """
         head = box_head(self.model)
         with one_at_a_time(), recorded_candidates(head) as heard, \

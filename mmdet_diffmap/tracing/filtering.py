@@ -44,6 +44,8 @@ class Filtering:
             int64, shape (P, ); -1 where it was not, or that is not known.
         detections (Tensor): Which candidate each final detection is, int64,
             shape (N, ), in mmdet's order.
+        scores (Tensor): The score of each final detection, shape (N, ).
+            Suppression may lower what the candidate had (Soft-NMS).
         proposals (Tensor, optional): The boxes from which all boxes were
             moved: those of the proposal network, or anchors; shape (R, 4), in
             pixels of the network's input. None of heads that begin at points
@@ -52,6 +54,7 @@ class Filtering:
     fates: Tensor
     suppressors: Tensor
     detections: Tensor
+    scores: Tensor
     proposals: Tensor | None = None
 
 
@@ -104,8 +107,8 @@ def recorded_filtering(head: Any) -> Iterator[list[Filtering]]:
         predicts.
 
     Raises:
-        NotImplementedError: If the head has no such filtering, or one that
-            changes what it keeps.
+        UnknownFilteringError: If the head has no such filtering, or one
+            that changes what it keeps.
     """
     if not hasattr(head, 'predict_by_feat'):
         raise unknown_filtering(head)
@@ -129,10 +132,14 @@ def recorded_filtering(head: Any) -> Iterator[list[Filtering]]:
         yield filterings
 
 
-def unknown_filtering(head: nn.Module | None) -> NotImplementedError:
+class UnknownFilteringError(NotImplementedError):
+    """A head's final filtering is of a kind that is not known."""
+
+
+def unknown_filtering(head: nn.Module | None) -> UnknownFilteringError:
     """Return the error of a head whose filtering is of another kind."""
     name = 'this detector' if head is None else type(head).__name__
-    return NotImplementedError(
+    return UnknownFilteringError(
         f'the candidates of {name} cannot be told: its final filtering is no '
         'choice by score, overlap and number; explain its detections')
 
@@ -166,7 +173,7 @@ class Steps:
         """Filter without some of the steps.
 
         Raises:
-            NotImplementedError: If the head does not work without them.
+            UnknownFilteringError: If the head does not work without them.
         """
         if not left_out:
             return self._run(self.settings)
@@ -223,7 +230,7 @@ class Steps:
             places = self._places(candidates, some)
             fates[places] = int(fate)
         return Filtering(fates, self._suppressors(candidates, fates), places,
-                         self._proposals())
+                         final.scores.cpu(), self._proposals())
 
     def _proposals(self) -> Tensor | None:
         """Return the boxes from which the head moves its boxes; see

@@ -147,13 +147,15 @@ class Trace:
             keep (Tensor | slice | list[int]): Which: a mask, indices or a
                 slice.
         """
-        if isinstance(keep, list):  # torch takes an empty one for floats
-            keep = torch.tensor(keep, dtype=torch.long)
         with recording():
-            outputs = self.outputs[keep]
-        return replace(
-            self, detections=self.detections[keep], outputs=outputs,
-            classes=None if self.classes is None else self.classes[keep])
+            if isinstance(keep, list):  # torch takes an empty one for floats
+                keep = torch.tensor(keep, dtype=torch.long)
+            elif isinstance(keep, Tensor):  # no inference tensor of a caller
+                keep = keep.clone()
+            return replace(
+                self, detections=self.detections[keep],
+                outputs=self.outputs[keep],
+                classes=None if self.classes is None else self.classes[keep])
 
     def with_score(self, values: Tensor) -> Trace:
         """Return a trace in which something else is the score: what explains

@@ -172,12 +172,12 @@ def test_a_damaged_image_does_not_stop_the_others(tmp_path):
     (detector, ) = record_of(work)['detectors']
     assert detector['images'] == 4 and not record_of(work)['failed']
     # the config's own test set is the same, and so is a part of it
-    find_errors(tmp_path / 'part', '--images', '3.jpg', '10',
-                config=folder / 'config.py')
+    find_errors(tmp_path / 'part', '--images', f'{folder.name}/3.jpg', '1?',
+                '--num-images', 2, config=folder / 'config.py')
     (part, ) = record_of(tmp_path / 'part')['detectors']
     assert part['images'] == 2
     assert part['objects'] == sum(
-        len(render_scene(0, index).labels) for index in (0, 3))
+        len(render_scene(0, index).labels) for index in (0, 1))
 
 
 def test_crowds_boxes_of_no_size_and_other_classes(tmp_path):
@@ -203,6 +203,41 @@ def test_crowds_boxes_of_no_size_and_other_classes(tmp_path):
     (after, ) = record_of(tmp_path / 'after')['detectors']
     assert after['objects'] == before['objects'] - 3
     assert 'zebra' in result.stdout + result.stderr
+
+
+def test_categories_are_matched_by_name(tmp_path):
+    """In whatever order a file has them, and whichever of them."""
+    folder, whole = scenes_as_coco(tmp_path)
+    (folder / '1.jpg').write_bytes(whole)
+    file = folder / 'annotations.json'
+    content = json.loads(file.read_text())
+    options = ('--annotations', file, '--images', folder, '--report-images', 0)
+    find_errors(tmp_path / 'before', *options)
+    names = {one['id']: one['name'] for one in content['categories']}
+    used = {one['category_id'] for one in content['annotations']}
+    content['categories'] = [
+        dict(id=100 - number, name=names[number].upper())
+        for number in sorted(used, reverse=True)]
+    for one in content['annotations']:
+        one['category_id'] = 100 - one['category_id']
+    file.write_text(json.dumps(content))
+    find_errors(tmp_path / 'after', *options)
+    for name in 'kinds', 'found', 'classes':
+        (before, ), (after, ) = (
+            record_of(tmp_path / run)['detectors']
+            for run in ('before', 'after'))
+        assert before[name] == after[name]
+
+
+def test_detectors_that_filter_in_another_way_end_at_once(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f'_base_ = [{str(CONFIG)!r}]\n'
+                      'model = dict(test_cfg=dict(nms=None))\n')
+    result = find_errors(tmp_path / 'work', '--num-images', 3, config=config,
+                         expect=1)
+    assert result.stderr.startswith('error: the candidates of FCOSHead')
+    assert not list((tmp_path / 'work/journal').glob('*.jsonl')) or not (
+        tmp_path / 'work/journal/0.jsonl').read_text()
 
 
 @pytest.mark.parametrize('change, message', [
@@ -231,7 +266,8 @@ def test_annotations_of_no_use(tmp_path, change, message):
      'annotations none.json cannot be read'),
     (['--annotations', 'none.json', '--images', 'none'],
      'none is no folder of images'),
-    (['--explainer', 'odam-diff'], 'odam-diff makes difference maps'),
+    (['--explainer', 'odam-diff'],
+     'errors choose themselves what is compared'),
     (['--explainer', 'magic'], "unknown explainer 'magic'"),
     (['--target-layer', 'nothing'], 'nothing'),
     (['--against', 'none.py'], 'config none.py does not exist'),

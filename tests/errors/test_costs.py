@@ -231,3 +231,17 @@ def test_what_single_errors_cost(seed):
             assert gain == pytest.approx(max(expected, 0), abs=1e-9)
             checked[Kind.MISSED] += expected > 0
     assert sum(checked.values()) > 8 and len(+checked) > 2
+
+
+def test_ties_are_in_the_order_of_the_images():
+    """Mended, a detection stays where it is among those of its score."""
+    truth = GroundTruth.of_instances([
+        dict(bbox=[0, 0, 10, 10], bbox_label=0),
+        dict(bbox=[30, 0, 40, 10], bbox_label=0)])
+    image = image_errors(InstanceData(
+        bboxes=torch.tensor([[80., 80., 90., 90.], [0., 0., 10., 4.]]),
+        scores=torch.tensor([.9, .9]), labels=torch.tensor([0, 0])), truth)
+    assert image.kinds == [Kind.BACKGROUND, Kind.BADLY_PLACED]
+    (gains, ) = error_gains([image])
+    assert gains.detections[1] == pytest.approx(
+        error_costs([image]).gains[Kind.BADLY_PLACED])

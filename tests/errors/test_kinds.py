@@ -120,3 +120,26 @@ def test_other_thresholds():
         detections_of((0, 0, 10, 4, 0, 0.5)), truth_of(CAT),
         thresholds=Thresholds(0.3, 0.05))
     assert errors.kinds == [Kind.CORRECT]
+
+
+def test_no_overlap_is_no_place():
+    """Also where the background ends at 0."""
+    truth = GroundTruth.of_instances([dict(bbox=[0, 0, 10, 10],
+                                           bbox_label=1)])
+    detection = InstanceData(
+        bboxes=torch.tensor([[50., 50., 60., 60.]]),
+        scores=torch.tensor([.9]), labels=torch.tensor([3]))
+    errors = image_errors(detection, truth, thresholds=Thresholds(0.5, 0.))
+    assert errors.kinds == [Kind.BACKGROUND]
+    assert errors.missed.tolist() == [0]
+
+
+def test_half_of_a_detection_in_a_crowd():
+    """Is enough, as COCO counts it."""
+    crowd = GroundTruth.of_instances([dict(bbox=[0, 0, 10, 10],
+                                           bbox_label=0)])
+    detection = InstanceData(
+        bboxes=torch.tensor([[5., 0., 15., 10.], [6., 0., 16., 10.]]),
+        scores=torch.tensor([.9, .8]), labels=torch.tensor([0, 0]))
+    errors = image_errors(detection, GroundTruth.of_instances([]), crowd)
+    assert errors.kinds == [Kind.IGNORED, Kind.BACKGROUND]

@@ -5,18 +5,21 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from mmdet_diffmap import load_detector
 from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.datasets.scenes import render_scene
+from mmdet_diffmap.errors import explain_errors
 from mmdet_diffmap.errors.find import find_errors
 from mmdet_diffmap.errors.kinds import Kind, image_errors
 from mmdet_diffmap.errors.misses import Mechanism, Miss, MissFinder
 from mmdet_diffmap.evaluation.ground_truth import GroundTruth
 from mmdet_diffmap.explainers import ODAM
-from mmdet_diffmap.lab.planted_errors import instances_of
+from mmdet_diffmap.lab.planted_errors import instances_of, own_test_cfg
 from mmdet_diffmap.maps.image_frame import ImageFrame
+from mmdet_diffmap.tracing.candidates import NUMBERS
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.filtering import Fate, Filtering
 
@@ -39,6 +42,7 @@ def finder_of(rows, *objects, proposals=None):
     filtering = Filtering(
         fates,
         torch.tensor([(*row, -1)[7] for row in rows], dtype=torch.long), kept,
+        values[kept, 5],
         None if proposals is None else torch.tensor(proposals).view(-1, 4))
     truth = GroundTruth.of_instances([
         dict(bbox=row[:4], bbox_label=row[4]) for row in objects])
@@ -65,6 +69,11 @@ def finder_of(rows, *objects, proposals=None):
     ([(0, 0, 10, 4, 0, .9, Fate.KEPT), (*RIGHT, Fate.SUPPRESSED, 0)],
      Miss(Mechanism.WORSE_BOX, 1, 0)),
     ([(*RIGHT, Fate.SUPPRESSED)], Miss(Mechanism.WORSE_BOX, 0)),
+    # the detector's own threshold is higher
+    ([(*RIGHT, Fate.BELOW_THRESHOLD)], Miss(Mechanism.BACKGROUND, 0)),
+    # suppression of all classes
+    ([(0, 0, 10, 9, 1, .9, Fate.KEPT), (*RIGHT, Fate.SUPPRESSED, 0)],
+     Miss(Mechanism.OTHER_CLASS, 1, 0)),
 ])
 def test_mechanisms(rows, miss):
     assert finder_of(rows, OBJECT)(0) == miss
@@ -164,3 +173,45 @@ def test_an_object_without_a_size():
     (missed, ) = (error for error in explained if error.kind is Kind.MISSED)
     assert missed.candidate == -1 and missed.iou == 0
     assert missed.miss.mechanism is Mechanism.NO_BOX
+
+
+def test_more_detections_than_are_compared():
+    """TIDE compares the best hundred."""
+    apart = [(20. * i, 0., 20. * i + 10, 10.) for i in range(110)]
+    rows = [(*box, 0, 0.9 - 0.001 * i, Fate.KEPT)
+            for i, box in enumerate(apart)]
+    finder = finder_of(rows, *[(*box, 0) for box in apart])
+    finder.errors.detections.set_field(
+        torch.arange(len(finder.errors.detections)), NUMBERS)
+    assert len(finder.errors.detections) == 100
+    assert finder(105) == Miss(Mechanism.CUT, 105)
+
+
+def test_soft_suppression_lowers_scores():
+    """The threshold is put on what is left of them."""
+    model = copy.deepcopy(load_detector(
+        'mmdet_diffmap::demo/faster-rcnn_scenes.py'))
+    own_test_cfg(model).nms = ConfigDict(
+        type='soft_nms', iou_threshold=0.5, min_score=0.001)
+    data = image_pipeline(model)('scene://0/2').batch
+    with torch.no_grad():
+        (sample, ) = model.test_step(data)
+    explained = find_errors(DetectorAdapter(model), data,
+                            instances_of(render_scene(0, 2)))
+    final = sample.pred_instances.scores
+    torch.testing.assert_close(explained.errors.detections.scores,
+                               final[final > 0.3])
+
+
+def test_in_a_callers_inference_mode():
+    scene = render_scene(0, 2)
+    plain = explain_errors(demo('fcos'), scene.image, instances_of(scene),
+                           score_thr=0.75)
+    with torch.inference_mode():
+        again = explain_errors(demo('fcos'), scene.image,
+                               instances_of(scene), score_thr=0.75)
+    assert plain and len(plain) == len(again)
+    for first, second in zip(plain, again):
+        assert first.record == second.record
+        for (_, values), (_, others) in zip(first.maps, second.maps):
+            torch.testing.assert_close(values, others)
