@@ -68,6 +68,7 @@ def test_explain_and_report_in_an_empty_folder(site, tmp_path):
     assert (tmp_path / 'detr/vis/5.png').is_file()
 
 
+@pytest.mark.slow
 def test_benchmark_in_an_empty_folder(site, tmp_path):
     result = command(
         site, tmp_path, 'benchmark', 'mmdet_diffmap::demo/fcos_scenes.py',

@@ -166,6 +166,7 @@ def test_two_processes_give_the_same_figures(plain_run, tmp_path):
         figures(plain_run[0]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_order_of_images_does_not_matter(plain_run, tmp_path):
     benchmark(tmp_path / 'work', '--cfg-options',
               'test_dataloader.dataset.indices=[3,1,0,2]')
@@ -244,6 +245,7 @@ class KillingLoader(LoadImageFromFile):
 '''
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies(tmp_path):
     (tmp_path / 'killer.py').write_text(KILLER)
     (tmp_path / 'config.py').write_text(
@@ -266,6 +268,7 @@ def test_a_worker_that_dies(tmp_path):
     assert record['num_images'] == 3
 
 
+@pytest.mark.slow
 def test_a_full_disk(plain_run, tmp_path):
     disk = tmp_path / 'disk'
     disk.mkdir()
@@ -310,6 +313,7 @@ def test_as_a_config_of_its_own_in_the_hosts_test_script(plain_run, tmp_path):
     assert 'published 61.27' in (work / 'table.md').read_text()
 
 
+@pytest.mark.slow
 def test_started_by_slurm(plain_run, tmp_path, monkeypatch):
     work = tmp_path / 'work'
     with socket.socket() as free:

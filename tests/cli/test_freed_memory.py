@@ -26,6 +26,7 @@ def page_faults(*arguments):
                               text=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc',
                     reason='only glibc can be told to keep memory')
 def test_the_memory_of_a_freed_tensor_is_used_again():

@@ -95,6 +95,7 @@ if __name__ == '__main__':
 '''
 
 
+@pytest.mark.slow
 def test_processes_that_the_command_starts_register_all(tmp_path):
     """As data loaders do where processes are not forked."""
     program = tmp_path / 'mmdet-diffmap'

@@ -79,6 +79,7 @@ def scenes(count):
                            pipeline(scene.image).batch, mask)
 
 
+@pytest.mark.slow
 def test_what_it_hides_comes_back():
     """With more and more of what a patch hides, scores rise, whatever comes
     first; and more so with what speaks against than with its turned map."""

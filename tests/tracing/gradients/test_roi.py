@@ -85,9 +85,15 @@ def compare(model, data, index=0, layer='neck', count=DETECTIONS):
     return trace
 
 
-@pytest.mark.parametrize('name', DETECTORS)
+#: Those whose heads hold a stage of the backbone.
+C4 = 'shared head', 'mask c4'
+
+
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=pytest.mark.slow if name in C4 else ())
+    for name in DETECTORS])
 def test_every_kind_of_head(name):
-    layer = 'backbone' if name in ('shared head', 'mask c4') else 'neck'
+    layer = 'backbone' if name in C4 else 'neck'
     model = detector(name)
     trace = compare(model, batch_of(model, random_image(75, 130)), layer=layer)
     kind = RoIGradients if name in TAKES_ROIS else DenseGradients
