@@ -19,6 +19,7 @@ from naive import odam as naive_odam
 from mmdet_diffmap import explain, load_detector
 from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.datasets.scenes import render_scene
+from mmdet_diffmap.errors import explain_errors
 from mmdet_diffmap.evaluation import (
     GroundTruth,
     ImageScorer,
@@ -173,3 +174,25 @@ def test_peak_memory():
         torch.zeros(1000, 1000, device=device)
         torch.zeros(2000, 1000, device=device)
     assert 8e6 <= peak.bytes <= 12.1e6
+
+
+@pytest.mark.parametrize('name', DEMOS)
+def test_errors_and_their_maps(name):
+    """Of a scene with the classes of its objects exchanged, and one object
+    that is nowhere."""
+    scene = render_scene(0, 2)
+    instances = [
+        dict(bbox=box.tolist(), bbox_label=int(label))
+        for box, label in zip(scene.boxes, np.roll(scene.labels, 1))]
+    instances.append(dict(bbox=[0, 0, 12, 12], bbox_label=0))
+    expected, found = (
+        explain_errors(demo(name, device), scene.image, instances)
+        for device in ('cpu', 'cuda'))
+    assert [one.record.kind for one in found] == [
+        one.record.kind for one in expected] and len(found) > 1
+    for one, other in zip(found, expected):
+        assert one.record.reason == other.record.reason
+        for (question, values), (same, others) in zip(one.maps, other.maps):
+            assert question.text.split()[0] == same.text.split()[0]
+            torch.testing.assert_close(values.cpu(), others, rtol=0,
+                                       atol=0.01)
