@@ -183,7 +183,7 @@ def test_maps_that_do_not_fit(monkeypatch):
     memory = copy.copy(psutil.virtual_memory())
     monkeypatch.setattr(
         psutil, 'virtual_memory', lambda: memory._replace(available=10**5))
-    with pytest.raises(MemoryError, match='lower max_objects'):
+    with pytest.raises(MemoryError, match='explain fewer objects'):
         explain(demo_detector(), SCENE)
 
 
