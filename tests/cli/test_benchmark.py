@@ -152,6 +152,7 @@ def test_the_profile_adds_up(plain_run):
         profile['whole_run'])
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_figures(plain_run, tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))

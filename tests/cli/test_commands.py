@@ -46,6 +46,7 @@ class LayerCAM(GradientExplainer):
 '''
 
 
+@pytest.mark.slow
 def test_all_methods_those_of_a_config_and_of_a_file_of_ones_own(tmp_path):
     (tmp_path / 'layer_cam.py').write_text(OWN_METHOD)
     (tmp_path / 'mine.py').write_text(

@@ -180,6 +180,7 @@ def test_a_damaged_image_does_not_stop_the_others(tmp_path):
         len(render_scene(0, index).labels) for index in (0, 1))
 
 
+@pytest.mark.slow
 def test_crowds_boxes_of_no_size_and_other_classes(tmp_path):
     """Crowds and empty boxes are not asked for, and classes that the detector
     does not know are left out and named."""
@@ -205,6 +206,7 @@ def test_crowds_boxes_of_no_size_and_other_classes(tmp_path):
     assert 'zebra' in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_categories_are_matched_by_name(tmp_path):
     """In whatever order a file has them, and whichever of them."""
     folder, whole = scenes_as_coco(tmp_path)

@@ -41,6 +41,7 @@ print(peak() - forward)
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not sys.platform.startswith('linux'), reason='reads /proc')
 def test_a_hundred_objects_take_less_than_two_gigabytes():
