@@ -39,13 +39,11 @@ from .records import ErrorRecord
 #: A side of a box is off if it is by more than this share of the annotated
 #: box's width or height.
 OFF = 0.1
-
 #: The IoU from which it means something where the sides of a box are.
 NEAR = 0.1
 #: Of objects that no candidate is at.
 NOTHING_THERE = (Mechanism.NO_BOX, Mechanism.MOVED_AWAY,
                  Mechanism.NO_PROPOSAL)
-
 
 
 class Scalar(Protocol):
@@ -227,7 +225,6 @@ class Questions:
         if classes is None or found == true:
             return
         names = self._class_name(found), self._class_name(true)
-
         yield Question(
             f'why {names[0]} and not {names[1]}', candidate,
             scalar=Contrast(found, true),
