@@ -138,18 +138,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def prepare(args: argparse.Namespace) -> Config:
     """Return the config with the loop and the metric, and what the arguments
     say."""
-    from ..apis.loading import dataset_meta, load_config, overridden
+    from ..apis.loading import dataset_meta
     from ..io.checkpoint import read_checkpoint
-    cfg, zoo_weights = load_config(args.config)
-    if args.cfg_options:
-        cfg = overridden(cfg, args.cfg_options)
-    args.checkpoint = args.checkpoint or cfg.get('load_from') or zoo_weights
-    if not args.checkpoint:
-        raise ValueError(f'no weights for {args.config}: neither given, nor '
-                         'named by the config (load_from)')
-    if not cfg.get('test_dataloader'):
-        raise ValueError(f'config {args.config} has no test_dataloader, whose '
-                         'images could be looked at')
+    cfg = options.test_config(args)
     names = args.images
     if args.annotations:
         classes = dataset_meta(read_checkpoint(args.checkpoint),

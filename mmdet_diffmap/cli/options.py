@@ -105,6 +105,28 @@ def explainer_configs(config: Config) -> dict[str, dict | str]:
     return configs
 
 
+def test_config(args: argparse.Namespace) -> Config:
+    """Read the config of a detector with an annotated test set, and find its
+    weights: ``args`` has ``config``, ``cfg_options`` and ``checkpoint``, which
+    is filled in.
+
+    Raises:
+        ValueError: If there are no weights, or no test set.
+    """
+    from ..apis.loading import load_config, overridden
+    cfg, zoo_weights = load_config(args.config)
+    if args.cfg_options:
+        cfg = overridden(cfg, args.cfg_options)
+    args.checkpoint = args.checkpoint or cfg.get('load_from') or zoo_weights
+    if not args.checkpoint:
+        raise ValueError(f'no weights for {args.config}: neither given, nor '
+                         'named by the config (load_from)')
+    if not cfg.get('test_dataloader'):
+        raise ValueError(f'config {args.config} has no test_dataloader, whose '
+                         'images could be measured')
+    return cfg
+
+
 def run(work: Callable[[], int]) -> int:
     """Do a command's work, and return its exit status; what the user can mend
     is one line."""
