@@ -26,7 +26,8 @@ class SceneDataset(BaseDetDataset):
         num_images (int): How many of them.
         kind (str): ``scene``, or ``twins`` for pairs with a common body,
             whose instances have a ``part`` beside their ``mask``, the badge
-            that tells them apart.
+            that tells them apart, or ``pairs`` for objects that touch, whose
+            ``part`` is the cue that divides them.
         **kwargs: As in :class:`BaseDetDataset`.
 
     Raises:

@@ -1,12 +1,13 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""Scenes as files: mmengine's file layer reads ``scene://SEED/INDEX`` and
-``twins://SEED/INDEX`` as image files, so every loader, hook and tool of the
-host can read a scene by its path."""
+"""Scenes as files: mmengine's file layer reads ``scene://SEED/INDEX``,
+``twins://SEED/INDEX`` and ``pairs://SEED/INDEX`` as image files, so every
+loader, hook and tool of the host can read a scene by its path."""
 from collections.abc import Callable
 
 import cv2
 from mmengine.fileio import BaseStorageBackend, register_backend
 
+from .pairs import PAIR_CLASSES, render_pairs
 from .scenes import CLASSES, Scene, render_scene
 from .twins import TWIN_CLASSES, render_twins
 
@@ -14,6 +15,7 @@ from .twins import TWIN_CLASSES, render_twins
 KINDS: dict[str, tuple[Callable[[int, int], Scene], tuple[str, ...]]] = {
     'scene': (render_scene, CLASSES),
     'twins': (render_twins, TWIN_CLASSES),
+    'pairs': (render_pairs, PAIR_CLASSES),
 }
 
 
@@ -41,8 +43,9 @@ def read_scene(path: str) -> Scene:
     if kind not in KINDS or len(numbers) != 2 or not all(
             number.isdecimal() for number in numbers):
         raise FileNotFoundError(
-            f'{path!r} names no scene; scene://SEED/INDEX and '
-            'twins://SEED/INDEX do, with two whole numbers')
+            f'{path!r} names no scene; scene://SEED/INDEX, '
+            'twins://SEED/INDEX and pairs://SEED/INDEX do, with two whole '
+            'numbers')
     render, _ = KINDS[kind]
     return render(int(numbers[0]), int(numbers[1]))
 
