@@ -49,6 +49,8 @@ setup(
             'furo>=2024.8', 'myst-nb>=1.2', 'myst-parser>=4.0', 'sphinx>=8.1'
         ],
         'tests': [
+            # 1.5.7 puts a headless OpenCV over the one that mmcv wants
+            'grad-cam>=1.5.5,<1.5.7',
             'hypothesis>=6.100', 'mypy>=1.10', 'playwright>=1.45',
             'pytest>=8.0', 'pytest-xdist>=3.5', 'ruff>=0.6',
             'tensorboard>=2.14', 'types-psutil'

@@ -1,13 +1,14 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""Check whether it is true what maps say speaks against a missed object.
+"""Check whether it is true what maps say speaks for an object, and what
+against.
 
-Removes the pixels that a map names from images in which a detector misses
-something, and looks whether the object's score rises.
+Removes the pixels that a map names from images in which a detector misses or
+finds something, and looks whether the object's score falls or rises.
 """
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,44 +17,59 @@ from . import options
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..evaluation.intervals import Estimate
     from ..lab.evidence import EvidenceCase, EvidenceFigures
 
-NAMES = {'against': 'against', 'magnitude': 'either way', 'random': 'random',
-         'turned': 'against, turned', 'for': 'for'}
+NAMES = {'magnitude': 'either way'}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
     parser = argparse.ArgumentParser(
-        description='Remove what speaks against missed objects, and see '
-        'whether their scores rise.')
+        description='Remove what speaks against objects, and see whether '
+        'their scores rise; and what speaks for them, and see whether they '
+        'fall.')
     parser.add_argument('config', help='the detector')
     parser.add_argument(
         'checkpoint', nargs='?',
         help='its weights; default: those that the config names')
     parser.add_argument(
+        '--objects', choices=('missed', 'found'), default='missed',
+        help='objects that no detection finds, though a candidate of their '
+        'class is there, or those that one finds; default: missed')
+    parser.add_argument(
         '--annotations', metavar='FILE',
         help='annotations in COCO\'s format of the images in --images')
     parser.add_argument('--images', metavar='FOLDER')
+    parser.add_argument(
+        '--scenes', type=options.whole_number, metavar='N', default=0,
+        help='take N generated scenes')
     parser.add_argument(
         '--occluded', type=options.whole_number, metavar='N', default=0,
         help='take N generated scenes, in each of which a patch hides a part '
         'of an object')
     parser.add_argument(
-        '--explainer', default='odam', help='default: odam')
+        '--explainer', nargs='+', default=['odam'], metavar='NAME',
+        help='methods that need gradients, of which the maps of the score '
+        'are taken; default: odam')
     options.add_options(
         parser, '--explainer-options',
-        'its options; default of odam: outputs=score')
+        'options of the explainers that have them')
     parser.add_argument(
         '--score-thr', type=options.score, default=0.3,
         help='detections with a larger score count; default: 0.3')
     parser.add_argument(
-        '--page', nargs=2, metavar=('FILE', 'TABLE'),
-        help='put the table into a place of this page')
+        '--page', nargs='+', metavar=('FILE', 'TABLE'),
+        help='put the table of what speaks against into a place of this page; '
+        'and with the name of a second place, that of what speaks for')
     options.add_detector_options(parser)
     args = parser.parse_args(argv)
-    if bool(args.occluded) == bool(args.annotations and args.images):
-        parser.error('give either --annotations and --images, or --occluded')
+    if [bool(args.annotations and args.images), bool(args.scenes),
+            bool(args.occluded)].count(True) != 1:
+        parser.error('give either --annotations and --images, or --scenes, or '
+                     '--occluded')
+    if args.page and len(args.page) not in (2, 3):
+        parser.error('--page takes a file and one or two names of tables')
     return args
 
 
@@ -74,8 +90,9 @@ def photographs(args: argparse.Namespace,
         yield EvidenceCase(image.data, image.instances)
 
 
-def occluded_scenes(count: int, model: nn.Module) -> Iterator[EvidenceCase]:
-    """Draw scenes with occluders."""
+def scenes(count: int, model: nn.Module,
+           occluded: bool) -> Iterator[EvidenceCase]:
+    """Draw scenes, on request with occluders."""
     from ..apis.image_pipeline import image_pipeline
     from ..datasets.scenes import render_scene
     from ..lab.evidence import EvidenceCase, occlude
@@ -83,63 +100,92 @@ def occluded_scenes(count: int, model: nn.Module) -> Iterator[EvidenceCase]:
     pipeline = image_pipeline(model)
     for index in range(count):
         scene = render_scene(0, index)
+        whole, instances = pipeline(scene.image).batch, instances_of(scene)
+        if not occluded:
+            yield EvidenceCase(whole, instances)
+            continue
         image, mask = occlude(scene, (0, index))
-        yield EvidenceCase(pipeline(image).batch, instances_of(scene),
-                           pipeline(scene.image).batch, mask)
+        yield EvidenceCase(pipeline(image).batch, instances, whole, mask)
 
 
-def table_of(figures: EvidenceFigures) -> str:
-    """Write the figures as Markdown."""
+def table_of(measured: Mapping[str, EvidenceFigures], side: str) -> str:
+    """Write the figures of methods for a side as Markdown."""
     from ..io.markdown import markdown
-
-    def text(estimate: Any) -> str:
-        return f'{estimate.mean:+.1f} ({estimate.low:+.1f} to ' \
-            f'{estimate.high:+.1f})'
-
+    from ..lab.evidence import CONTROLS
+    controls = CONTROLS[side]
     rows = []
-    for fill, share in dict.fromkeys(key[:2] for key in figures.changes):
-        own = figures.changes[fill, share, 'against']
-        rows.append([fill, f'{share:.0%}', text(own), *(
-            text(figures.differences[fill, share, ranking])
-            for ranking in NAMES if ranking != 'against')])
+    for name, figures in measured.items():
+        method = [name] if len(measured) > 1 else []
+        for fill, share in dict.fromkeys(key[1:3] for key in figures.changes):
+            rows.append([
+                *method, fill, f'{share:.0%}',
+                text(figures.changes[side, fill, share, side]),
+                *(text(figures.differences[side, fill, share, control])
+                  for control in controls)])
     head = ['in their place', 'pixels', 'change of the score', *(
-        f'more than {name}' for ranking, name in NAMES.items()
-        if ranking != 'against')]
-    return markdown(head, rows)
+        f'more than {NAMES.get(control, control)}' for control in controls)]
+    return markdown(['method', *head] if len(measured) > 1 else head, rows)
+
+
+def text(estimate: Estimate) -> str:
+    """Write a change and its interval."""
+    return f'{estimate.mean:+.1f} ({estimate.low:+.1f} to ' \
+        f'{estimate.high:+.1f})'
+
+
+def remarks(figures: EvidenceFigures, objects: str) -> Iterator[str]:
+    """Write what is not in the tables, line by line."""
+    before = figures.before
+    yield f'{figures.objects} {objects} objects, scores ' \
+        f'{before.mean:.1f} ({before.low:.1f} to {before.high:.1f}) ' \
+        'before, in points of 100'
+    for side in dict.fromkeys(side for side, _ in figures.removed):
+        shares = ', '.join(
+            f'{estimate.mean:.1f}' for key, estimate in figures.removed.items()
+            if key[0] == side)
+        yield f'removed, {side}: {shares} per cent of the box'
+    for name, estimate in figures.on_occluder.items():
+        yield f'on the patch, {name}: {estimate.mean:.1f} per cent ' \
+            f'({estimate.low:.1f} to {estimate.high:.1f})'
 
 
 def check(args: argparse.Namespace) -> int:
     """Measure, and print what comes out."""
     from ..apis import load_detector
-    from ..explainers import build_explainer
-    from ..explainers.explainer import method_name
+    from ..explainers import build_explainers
     from ..io.files import replacing
     from ..io.markdown import with_tables
-    from ..lab.evidence import FILLS, check_evidence
+    from ..lab.evidence import (
+        CONTROLS,
+        FILLS,
+        check_evidence,
+        check_explainer,
+    )
     model = load_detector(args.config, args.checkpoint, args.device,
                           args.cfg_options)
-    method_options = dict(args.explainer_options)
-    explainer = build_explainer(args.explainer)
-    if method_name(type(explainer)) == 'odam':
-        method_options.setdefault('outputs', 'score')
-    explainer = build_explainer(args.explainer, **method_options)
-    cases = occluded_scenes(args.occluded, model) if args.occluded else \
-        photographs(args, model)
-    figures = check_evidence(model, cases, explainer,
-                             FILLS if args.occluded else FILLS[:2],
-                             score_thr=args.score_thr)
-    table = table_of(figures)
-    print(table)
-    before = figures.before
-    print(f'{figures.objects} missed objects, scores '
-          f'{before.mean:.1f} ({before.low:.1f} to {before.high:.1f}) '
-          'before, in points of 100')
-    for name, estimate in figures.on_occluder.items():
-        print(f'on the patch, {name}: {estimate.mean:.1f} per cent '
-              f'({estimate.low:.1f} to {estimate.high:.1f})')
+    configs = options.explainer_configs(model.cfg)
+    explainers = build_explainers(
+        {name: configs.get(name, name) for name in args.explainer},
+        **args.explainer_options)
+    for explainer in explainers.values():
+        check_explainer(explainer)
+    measured = {}
+    for name, explainer in explainers.items():
+        cases = photographs(args, model) if args.annotations else scenes(
+            args.scenes or args.occluded, model, bool(args.occluded))
+        measured[name] = check_evidence(
+            model, cases, explainer, FILLS if args.occluded else FILLS[:2],
+            score_thr=args.score_thr, objects=args.objects)
+        for side in CONTROLS:
+            print(f'What speaks {side} goes, {name}:\n\n'
+                  f'{table_of({name: measured[name]}, side)}\n')
+        print('\n'.join(remarks(measured[name], args.objects)) + '\n',
+              flush=True)
     if args.page:
         page = Path(args.page[0])
-        content = with_tables(page.read_text(), {args.page[1]: table})
+        content = with_tables(page.read_text(), {
+            name: table_of(measured, side)
+            for name, side in zip(args.page[1:], CONTROLS)})
         with replacing(page) as file:
             file.write(content.encode())
     return 0

@@ -1,4 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+import torch
 from torch import Tensor
 
 from ..maps.heatmaps import GridMaps
@@ -37,11 +38,16 @@ def plus_plus_weights(gradients: Tensor,
                         ratios.new_zeros(())).sum(dim=(2, 3))
 
 
+def weighted_sums(weights: Tensor, feature: Tensor) -> Tensor:
+    """Compute ``Σ_k w_k A_k``, shape (n, H, W), of weights (n, C) and a whole
+    level (C, H, W)."""
+    return (weights @ feature.flatten(1)).view(-1, *feature.shape[1:])
+
+
 def weighted_maps(weights: Tensor, level: LevelGradients) -> GridMaps:
     """Compute ``ReLU(Σ_k w_k A_k)`` on whole levels, of weights (n, C)."""
-    values = (weights @ level.feature.flatten(1)).relu()
     return GridMaps.of_whole_level(
-        values.view(len(weights), *level.windows.grid), level.windows.level,
+        weighted_sums(weights, level.feature).relu(), level.windows.level,
         level.windows.detections)
 
 
@@ -77,3 +83,49 @@ class GradCAMPlusPlus(GradientExplainer):
         totals = level.feature.sum(dim=(1, 2))[None]
         weights = plus_plus_weights(level.gradients, totals)
         return weighted_maps(weights, level)
+
+
+def share_weights(level: LevelGradients) -> Tensor:
+    """Compute the channel weights of XGrad-CAM, shape (n, C).
+
+    ``w_k = Σ_ij g_k ∘ A_k / Σ_ij A_k``: the gradients' mean, in which each
+    cell counts with its share of the feature. With these weights the map
+    ``Σ_k w_k A_k`` has the sum ``Σ_k Σ_ij g_k ∘ A_k``, whatever signs the
+    features have. Where they cancel each other in the denominator, so that
+    only rounding is left of it, ``w_k`` is 0.
+
+    >>> import torch
+    >>> from mmdet_diffmap.tracing.level_gradients import LevelWindows
+    >>> feature = torch.tensor([[[1., 3.]], [[2., -2.]]])  # two channels
+    >>> where = LevelWindows.whole_level(0, feature, [0])
+    >>> gradients = torch.tensor([[[[4., 8.]], [[1., 5.]]]])
+    >>> share_weights(LevelGradients(gradients, where))  # (4 + 24) / 4
+    tensor([[7., 0.]])
+    """
+    cells = level.feature.flatten(1).double()
+    totals = cells.sum(dim=1)
+    rounding = torch.finfo(level.feature.dtype).eps * cells.abs().sum(dim=1)
+    weights = level.channel_sums() / totals
+    return weights.where(totals.abs() > rounding,
+                         torch.zeros_like(weights)).to(level.feature)
+
+
+@EXPLAINERS.register_module()
+class XGradCAM(GradientExplainer):
+    """XGrad-CAM of the class score (Fu et al., BMVC 2020).
+
+    ``ReLU(Σ_k w_k A_k)``; see :func:`share_weights`.
+
+    Args:
+        **kwargs: See :class:`GradientExplainer`.
+    """
+
+    name = 'xgrad-cam'
+
+    def linear_maps(self, level: LevelGradients, output: str) -> Tensor:
+        """Compute ``Σ_k w_k A_k``, which is linear in the gradients."""
+        return weighted_sums(share_weights(level), level.feature)
+
+    def level_maps(self, level: LevelGradients) -> GridMaps:
+        """Weight the channels by :func:`share_weights`."""
+        return weighted_maps(share_weights(level), level)

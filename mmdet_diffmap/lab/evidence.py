@@ -1,6 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""Is it true what maps say speaks against a detection? Pixels that they name
-are removed, and the detector looks again."""
+"""Is it true what maps say speaks for a detection, and what against? Pixels
+that they name are removed, and the detector looks again."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,11 +24,14 @@ from ..tracing.candidates import Candidates
 from ..tracing.detector import DetectorAdapter
 from ..tracing.trace import NetworkInput
 
-#: What is removed first: what speaks against; what matters either way; random
-#: pixels of the box; what speaks against, turned by half a turn around the
-#: middle of the box, so that as many pixels lie together in other places; what
-#: speaks for.
-RANKINGS = ('against', 'magnitude', 'random', 'turned', 'for')
+#: Which objects are looked at.
+OBJECTS = ('missed', 'found')
+#: What is removed, what speaks against or what speaks for; and each with what
+#: else is removed, to be compared: what matters either way; random pixels of
+#: the box; the same, turned by half a turn around the middle of the box, so
+#: that as many pixels lie together in other places; the other side.
+CONTROLS = {'against': ('magnitude', 'random', 'against, turned', 'for'),
+            'for': ('magnitude', 'random', 'for, turned', 'against')}
 #: What takes the place of a pixel: uniform noise, the image's mean colour, or
 #: what a planted occluder hides.
 FILLS = ('noise', 'mean', 'hidden')
@@ -37,7 +40,7 @@ SHARES = (0.05, 0.1, 0.2)
 
 @dataclass(frozen=True)
 class EvidenceCase:
-    """An image whose missed objects are looked at.
+    """An image whose objects are looked at.
 
     Args:
         data (dict): A batch of it alone.
@@ -57,37 +60,42 @@ class EvidenceFigures:
     """What came out.
 
     Args:
-        objects (int): How many missed objects were looked at.
+        objects (int): How many objects were looked at.
         before (Estimate): The mean score of their candidates, in per cent.
-        changes (dict): By fill, share of the box's area and ranking, by how
-            many points the score changes on average.
-        differences (dict): By fill, share and another ranking, how much more
-            it rises when that goes which speaks against.
+        removed (dict): By side, ``against`` or ``for``, and share: how many
+            pixels that is on average, in per cent of the box's area.
+        changes (dict): By side, fill, share of the box's area and ranking, by
+            how many points the score changes on average. Rankings are the
+            side itself and its ``CONTROLS``.
+        differences (dict): By side, fill, share and control, how much more it
+            rises when that goes which speaks against, or for.
         on_occluder (dict): The share of what speaks for, and against, that
             lies on the occluder, and the occluder's share of the box, in per
             cent; empty without occluders.
     """
     objects: int
     before: Estimate
-    changes: dict[tuple[str, float, str], Estimate]
-    differences: dict[tuple[str, float, str], Estimate]
+    removed: dict[tuple[str, float], Estimate]
+    changes: dict[tuple[str, str, float, str], Estimate]
+    differences: dict[tuple[str, str, float, str], Estimate]
     on_occluder: dict[str, Estimate]
 
 
 def check_evidence(model: BaseDetector, cases: Iterable[EvidenceCase],
                    explainer: Explainer, fills: Sequence[str] = FILLS[:2],
                    shares: Sequence[float] = SHARES, score_thr: float = 0.3,
-                   seed: int = 0) -> EvidenceFigures:
-    """Remove what speaks against missed objects, and see whether their scores
-    rise.
+                   seed: int = 0, objects: str = 'missed') -> EvidenceFigures:
+    """Remove what speaks against objects, and see whether their scores rise;
+    and what speaks for them, and see whether their scores fall.
 
-    Missed objects with a candidate of their class are looked at. So many
-    pixels as are a share of the candidate's box are removed, those with the
-    largest value in each ranking first, anywhere in the image; random ones
-    are of the box. Where fewer pixels speak against it, fewer go, in all
-    rankings; of those that speak for it there may be fewer still. The score
-    is that of the best candidate of the class that overlaps the candidate by
-    more than half.
+    Missed objects with a candidate of their class are looked at, or those
+    that a detection finds. So many pixels as are a share of the candidate's
+    box are removed, those with the largest value in each ranking first,
+    anywhere in the image; random ones are of the box. Where fewer pixels
+    speak against it, fewer go, in all rankings that are compared with what
+    speaks against; and likewise with what speaks for it. The score is that of
+    the best candidate of the class that overlaps the candidate by more than
+    half.
 
     Args:
         model (BaseDetector): The detector; its score threshold should be low.
@@ -97,13 +105,16 @@ def check_evidence(model: BaseDetector, cases: Iterable[EvidenceCase],
         shares (Sequence[float]): Of the box's area.
         score_thr (float): Detections with a larger score count.
         seed (int): Of noise and of random pixels.
+        objects (str): One of ``OBJECTS``.
 
     Raises:
-        ValueError: If no object is missed.
+        ValueError: If there is no such object, or the method does not tell
+            what speaks against it.
     """
-    if explainer.target_layer is None:
-        raise ValueError(f'{method_name(type(explainer))} does not tell what '
-                         'speaks against a detection')
+    if objects not in OBJECTS:
+        raise ValueError(f'objects must be {" or ".join(OBJECTS)}, not '
+                         f'{objects}')
+    check_explainer(explainer)
     means, counted = Means(), 0
     adapter = DetectorAdapter(model, explainer.target_layer,
                               explainer.statistics)
@@ -113,8 +124,9 @@ def check_evidence(model: BaseDetector, cases: Iterable[EvidenceCase],
         hidden = None
         if case.hidden is not None:
             hidden = adapter.preprocess(case.hidden, 0)[0][0]
-        values = measure(explained, hidden, case.occluder, explainer, fills,
-                         shares, np.random.default_rng((seed, number)))
+        values = measure(explained, looked_at(explained, objects), hidden,
+                         case.occluder, explainer, fills, shares,
+                         np.random.default_rng((seed, number)))
         counted += len(values)
         keys: dict[tuple, list[float | None]] = {
             key: [] for key in expected_keys(fills, shares, case)}
@@ -124,89 +136,132 @@ def check_evidence(model: BaseDetector, cases: Iterable[EvidenceCase],
         for key, column in keys.items():
             means.add(key, column)
     if not counted:
-        raise ValueError('no object with a candidate of its class is missed: '
+        raise ValueError('no object is found: there is nothing to look at'
+                         if objects == 'found' else
+                         'no object with a candidate of its class is missed: '
                          'there is nothing to look at')
-    pairs = [((fill, share, 'against'), (fill, share, ranking))
-             for fill in fills for share in shares
-             for ranking in RANKINGS if ranking != 'against']
+    pairs = [((*place, place[0]), (*place, control))
+             for place in places(fills, shares)
+             for control in CONTROLS[place[0]]]
     estimates = means.estimates(pairs)
     return EvidenceFigures(
         counted, estimates['before', ],
-        {key: estimates[key] for key in estimates
-         if len(key) == 3 and isinstance(key[0], str)},
+        {key[1:]: estimates[key] for key in estimates if key[0] == 'removed'},
+        {key: estimates[key] for key in estimates if len(key) == 4},
         {second: estimates[first, second] for first, second in pairs},
         {key[1]: estimates[key] for key in estimates
          if key[0] == 'occluder'})
+
+
+def check_explainer(explainer: Explainer) -> None:
+    """Raise a ValueError if a method does not tell what speaks against."""
+    if type(explainer).evidence is Explainer.evidence:
+        raise ValueError(f'{method_name(type(explainer))} does not tell what '
+                         'speaks against a detection')
+
+
+def places(fills: Sequence[str],
+           shares: Sequence[float]) -> Iterator[tuple[str, str, float]]:
+    """List the sides with each fill and share."""
+    for side in CONTROLS:
+        for fill in fills:
+            for share in shares:
+                yield side, fill, share
 
 
 def expected_keys(fills: Sequence[str], shares: Sequence[float],
                   case: EvidenceCase) -> Iterator[tuple]:
     """List what is measured of each object."""
     yield ('before', )
-    for fill in fills:
+    for side in CONTROLS:
         for share in shares:
-            for ranking in RANKINGS:
-                yield fill, share, ranking
+            yield 'removed', side, share
+    for place in places(fills, shares):
+        for ranking in (place[0], *CONTROLS[place[0]]):
+            yield *place, ranking
     if case.occluder is not None:
         for name in ('for', 'against', 'area'):
             yield 'occluder', name
 
 
-def measure(explained: ExplainedErrors, hidden: Tensor | None,
-            occluder: np.ndarray | None, explainer: Explainer,
-            fills: Sequence[str], shares: Sequence[float],
+def looked_at(explained: ExplainedErrors, objects: str) -> list[int]:
+    """Return the candidates that are the right detections of an image, or
+    that come nearest to its missed objects and are of their class."""
+    errors, candidates = explained.errors, explained.candidates
+    if objects == 'found':
+        return explained.numbers[errors.of_kind(Kind.CORRECT)].tolist()
+    labels = candidates.trace.detections.labels
+    return [error.candidate for error in explained
+            if error.kind is Kind.MISSED and error.candidate >= 0 and
+            error.iou >= DEFAULT_THRESHOLDS.foreground and
+            labels[error.candidate].cpu() == errors.truth.labels[error.object]]
+
+
+def measure(explained: ExplainedErrors, chosen: list[int],
+            hidden: Tensor | None, occluder: np.ndarray | None,
+            explainer: Explainer, fills: Sequence[str],
+            shares: Sequence[float],
             random: np.random.Generator) -> list[dict[tuple, float]]:
-    """Measure the missed objects of an image; see :func:`check_evidence`."""
-    trace = explained.candidates.trace
-    everything, truth = trace.detections, explained.errors.truth
-    chosen = [error.candidate for error in explained
-              if error.kind is Kind.MISSED and error.candidate >= 0 and
-              error.iou >= DEFAULT_THRESHOLDS.foreground and
-              everything.labels[error.candidate].cpu() ==
-              truth.labels[error.object]]
-    some = trace.select(chosen)
-    evidence = explainer.evidence(some) if chosen else None
-    if evidence is None:
+    """Measure some candidates of an image; see :func:`check_evidence`."""
+    if not chosen:
         return []
+    some = explained.candidates.trace.select(chosen)
+    evidence = explainer.evidence(some)
+    assert evidence is not None
+    network, frame = some.input, some.frame
     boxes = some.outputs[:, 1:].detach()
-    before = scores_of(
-        trace.input.candidates(trace.input.image[None])[0], boxes,
-        some.detections.labels)
+    labels = some.detections.labels
+    before = scores_of(network.candidates(network.image[None])[0], boxes,
+                       labels)
     results = []
-    signed = trace.frame.to_content(evidence.maps)
-    for row, own in enumerate(signed):
+    for row, signed in enumerate(frame.to_content(evidence.maps)):
         values: dict[tuple, float] = {('before', ): 100 * float(before[row])}
         if occluder is not None:
             values |= on_occluder(evidence.maps[row], occluder,
                                   some.detections.bboxes[row])
-        orders = rankings(own, boxes[row], trace.frame.corner, random)
-        places, images = [], []
-        for fill in fills:
-            other = filled(fill, trace.input, trace.frame, hidden, random)
-            for share in shares:
-                box = (boxes[row][2:] - boxes[row][:2]).clamp(min=0)
-                count = min(round(share * float(box.prod())),
-                            int((own < 0).sum()))
-                for ranking, order in orders.items():
-                    pixels = trace.frame.content_to_input(order[:count])
-                    image = trace.input.image.clone()
-                    image.flatten(1)[:, pixels] = other.flatten(1)[:, pixels]
-                    places.append((fill, share, ranking))
-                    images.append(image)
-        found = [candidates for part in torch.stack(images).split(16)
-                 for candidates in trace.input.candidates(part)]
-        for place, candidates in zip(places, found):
-            (after, ) = scores_of(candidates, boxes[[row]],
-                                  some.detections.labels[[row]])
-            values[place] = 100 * float(after - before[row])
+        orders = rankings(signed, boxes[row], frame.corner, random)
+        others = {fill: filled(fill, network, frame, hidden, random)
+                  for fill in fills}
+        area = float((boxes[row][2:] - boxes[row][:2]).clamp(min=0).prod())
+        counts = removed_counts(signed, area, shares)
+        for (side, share), count in counts.items():
+            values['removed', side, share] = 100 * count / area
+        removals = {
+            (side, fill, share, ranking): (fill, ranking, counts[side, share])
+            for side, fill, share in places(fills, shares)
+            for ranking in (side, *CONTROLS[side])}
+        distinct = list(dict.fromkeys(removals.values()))
+        after: dict[tuple, Tensor] = {}
+        for first in range(0, len(distinct), 16):
+            part = distinct[first:first + 16]
+            images = network.image.repeat(len(part), 1, 1, 1)
+            for image, (fill, ranking, count) in zip(images, part):
+                pixels = frame.content_to_input(orders[ranking][:count])
+                image.flatten(1)[:, pixels] = \
+                    others[fill].flatten(1)[:, pixels]
+            for removal, candidates in zip(part, network.candidates(images)):
+                after[removal] = scores_of(candidates, boxes[[row]],
+                                           labels[[row]])
+        for key, removal in removals.items():
+            values[key] = 100 * float(after[removal] - before[row])
         results.append(values)
     return results
 
 
+def removed_counts(signed: Tensor, area: float,
+                   shares: Sequence[float]) -> dict[tuple[str, float], int]:
+    """Count the pixels to be removed, by side and share of the box's area: no
+    more than are on that side of a signed map."""
+    most = dict(zip(CONTROLS, (int((signed < 0).sum()),
+                               int((signed > 0).sum()))))
+    return {(side, share): min(round(share * area), most[side])
+            for side in CONTROLS for share in shares}
+
+
 def rankings(signed: Tensor, box: Tensor, corner: Sequence[int],
              random: np.random.Generator) -> Mapping[str, Tensor]:
-    """Order the pixels of a signed map (h, w) of the image's content by each
-    of ``RANKINGS``."""
+    """Order the pixels of a signed map (h, w) of the image's content by all
+    that ``CONTROLS`` names."""
     pixels = signed.numel()
     top, left = corner
     shift = box.new_tensor([left, top] * 2)
@@ -216,16 +271,16 @@ def rankings(signed: Tensor, box: Tensor, corner: Sequence[int],
     of_box = inside.flatten().nonzero()[:, 0]
     mixed = of_box[torch.from_numpy(random.permutation(len(of_box))).to(
         of_box.device)]
-    against = rank_pixels(-signed, pixels)
+    orders = dict(magnitude=rank_pixels(signed.abs(), pixels), random=mixed)
     height, width = signed.shape
-    rows, columns = y1 + y2 - 1 - against // width, \
-        x1 + x2 - 1 - against % width
-    there = (rows >= 0) & (rows < height) & (columns >= 0) & (
-        columns < width)
-    return dict(against=against,
-                magnitude=rank_pixels(signed.abs(), pixels), random=mixed,
-                turned=(rows * width + columns)[there],
-                **{'for': rank_pixels(signed, pixels)})
+    for side, values in (('against', -signed), ('for', signed)):
+        order = orders[side] = rank_pixels(values, pixels)
+        rows, columns = y1 + y2 - 1 - order // width, \
+            x1 + x2 - 1 - order % width
+        there = (rows >= 0) & (rows < height) & (columns >= 0) & (
+            columns < width)
+        orders[f'{side}, turned'] = (rows * width + columns)[there]
+    return orders
 
 
 def filled(fill: str, network: NetworkInput, frame: ImageFrame,

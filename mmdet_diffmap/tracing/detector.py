@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..maps.image_frame import ImageFrame
 from .candidates import NUMBERS, ClassScores, recorded_candidates
+from .changed_features import ChangedFeatures
 from .changed_inputs import ChangedInputs
 from .filtering import (
     CandidateTrace,
@@ -163,7 +164,8 @@ class DetectorAdapter:
             plain_detections(sample.pred_instances), outputs,
             [feature.detach()[0] for feature in captured.leaves], frame,
             network_input, run.source(captured), lost,
-            run.masks(captured))
+            run.masks(captured), scaled_channels=ChangedFeatures(
+                changed, self.target, inputs[0]).candidates)
 
     def _lost(self, data: dict, index: int, output: str) -> str:
         """Say where an output's gradient is lost, see :class:`Trace`; the

@@ -86,6 +86,17 @@ class LevelGradients:
         shape (n, C). Outside of the windows it is zero, which counts."""
         return self.gradients.sum(dim=(2, 3)) / self.feature[0].numel()
 
+    def channel_sums(self) -> Tensor:
+        """Compute ``Σ_ij g_k ∘ A_k`` of each channel, shape (n, C).
+
+        >>> gradients = torch.tensor([[[[1., -1.]], [[2., 0.]]]])
+        >>> feature = torch.tensor([[[3., 4.]], [[5., 6.]]])  # two channels
+        >>> where = LevelWindows.whole_level(0, feature, [0])
+        >>> LevelGradients(gradients, where).channel_sums()
+        tensor([[-1., 10.]])
+        """
+        return (self.gradients * self.activations).sum(dim=(2, 3))
+
     def __neg__(self) -> LevelGradients:
         """Return the gradients of the output with the other sign."""
         return replace(self, gradients=-self.gradients)
@@ -165,6 +176,12 @@ class Basis:
         """The means over the level, shape (r, C)."""
         return torch.cat([part.mean(dim=(2, 3)) for part in self.parts])
 
+    @cached_property
+    def channel_sums(self) -> Tensor:
+        """``Σ_ij g_k ∘ A_k``, shape (r, C)."""
+        return torch.cat([(part * self.feature).sum(dim=(2, 3))
+                          for part in self.parts])
+
 
 class SummedGradients(LevelGradients):
     """Gradients of n detections that are each a part in a window, and a
@@ -208,6 +225,11 @@ class SummedGradients(LevelGradients):
         """Compute the mean of each channel's gradient, shape (n, C)."""
         return self.weights @ self.basis.channel_means + \
             self.local.channel_means()
+
+    def channel_sums(self) -> Tensor:
+        """Compute ``Σ_ij g_k ∘ A_k`` of each channel, shape (n, C)."""
+        return self.weights @ self.basis.channel_sums + \
+            self.local.channel_sums()
 
     def __neg__(self) -> SummedGradients:
         return SummedGradients(-self.local, -self.weights, self.basis)

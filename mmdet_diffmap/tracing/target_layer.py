@@ -80,22 +80,38 @@ class TargetLayer:
             CapturedLayer: Fills with the outputs.
         """
         captured = CapturedLayer()
+
+        def cut(tensor: Tensor) -> Tensor:
+            leaf = tensor.detach().requires_grad_()
+            captured.leaves.append(leaf)
+            captured.handed.append(leaf.clone())  # may be changed in place
+            return captured.handed[-1]
+
+        with self.replacing(cut, recorder.target_layer_ran):
+            yield captured
+
+    @contextmanager
+    def replacing(self, function: Callable[[Tensor], Tensor],
+                  ran: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Let the detector go on with other maps in this context.
+
+        Args:
+            function (Callable): A map (B, C, H, W) -> the one in its place.
+                It is called with one map after the other, in their order.
+            ran (Callable): Is called when the module has run.
+        """
         seen = 0
         last_map: list[Shape] = []
 
         def replace(tensor: Tensor) -> Tensor:
             nonlocal seen
             seen += 1
-            if self.index not in (None, seen - 1):
-                return tensor
-            leaf = tensor.detach().requires_grad_()
-            captured.leaves.append(leaf)
-            captured.handed.append(leaf.clone())  # may be changed in place
-            return captured.handed[-1]
+            return tensor if self.index not in (None, seen - 1) else \
+                function(tensor)
 
         def hook(module: nn.Module, args: Any, kwargs: Any,
                  output: Any) -> Any:
-            recorder.target_layer_ran()
+            ran()
             grids = grids_of(output, kwargs, last_map)
             if not grids:
                 return map_tensors(replace, output)
@@ -117,7 +133,7 @@ class TargetLayer:
             if self.maps_of_tokens is not self.module:
                 stack.callback(
                     self.maps_of_tokens.register_forward_hook(note).remove)
-            yield captured
+            yield
 
     def check(self, features: list[Tensor], results: list[Tensor],
               lost: Callable[[], str]) -> None:
@@ -147,14 +163,13 @@ def grids_of(output: Any, kwargs: Mapping[str, Any],
     it is something else.
 
     Args:
-        output (Any): The output; tokens have shape (1, cells, channels).
+        output (Any): The output; tokens have shape (B, cells, channels).
         kwargs (Mapping): What the module got. Encoders of several levels get
             ``spatial_shapes``, the grids of all levels.
         last_map (Sequence): The grid of the neck's last map, if it has run:
             that of encoders of a single level.
     """
-    if not isinstance(output, Tensor) or output.dim() != 3 or \
-            len(output) != 1:
+    if not isinstance(output, Tensor) or output.dim() != 3:
         return []
     given = kwargs.get('spatial_shapes')
     grids = list(last_map) if given is None else [

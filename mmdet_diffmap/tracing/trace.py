@@ -125,6 +125,10 @@ class Trace:
         classes (ClassScores, optional): How probable each class of each
             detection is; None where that was not recorded, or the detector
             does not tell.
+        scaled_channels (Callable, optional): For each of ``features``, factors
+            of its channels (B, C) -> what the detector predicts for the image
+            with each, before the final filtering; without gradients. None if
+            no gradients were asked for.
     """
     detections: InstanceData
     outputs: Tensor
@@ -135,6 +139,8 @@ class Trace:
     lost: Callable[[str], str] = lambda output: ''
     masks: Callable[[Tensor], GradientSource] | None = None
     classes: ClassScores | None = None
+    scaled_channels: Callable[[Sequence[Tensor]],
+                              list[Candidates]] | None = None
 
     def __len__(self) -> int:
         """Return the number of detections."""

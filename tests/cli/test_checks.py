@@ -34,8 +34,40 @@ def test_evidence_in_scenes_and_photographs(tmp_path):
                  '--score-thr', 0.75)
     assert '| noise | 5% |' in result.stdout
     assert '| hidden |' not in result.stdout
-    result = run(tool, CONFIG, '--occluded', 1, '--explainer', 'd-rise',
-                 expect=1)
+    result = run(tool, CONFIG, '--occluded', 1, '--explainer', 'odam',
+                 'd-rise', expect=1)
     assert 'd-rise does not tell what speaks against' in result.stderr
-    result = run(tool, CONFIG, expect=2)
-    assert 'give either --annotations and --images' in result.stderr
+    assert not result.stdout
+
+
+@pytest.mark.slow
+def test_evidence_of_several_methods_for_found_objects(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text(PAGE.format('against') + PAGE.format('for'))
+    result = run(ROOT / 'tools/check_evidence.py', CONFIG, '--scenes', 2,
+                 '--objects', 'found', '--explainer', 'odam', 'grad-cam',
+                 '--page', page, 'against', 'for')
+    assert 'What speaks for goes, grad-cam:' in result.stdout
+    assert ' found objects, scores ' in result.stdout
+    against, _, speaks_for = page.read_text().partition('<!-- end -->')
+    for table, names in ((against, ('against, turned', 'for')),
+                         (speaks_for, ('for, turned', 'against'))):
+        head = next(line for line in table.splitlines()
+                    if line.startswith('| method |'))
+        assert [part.strip() for part in head.split('|')[4:-1]] == [
+            'change of the score', *(f'more than {name}' for name in (
+                'either way', 'random', *names))]
+        for method in ('odam', 'grad-cam'):
+            assert table.count(f'| {method} | ') == 6
+            assert f'| {method} | mean | 20% | ' in table
+
+
+@pytest.mark.parametrize('arguments, problem', [
+    ((), 'give either --annotations and --images'),
+    (('--scenes', 1, '--occluded', 1), 'give either --annotations'),
+    (('--scenes', 1, '--page', 'page.md'), '--page takes a file and'),
+    (('--scenes', 1, '--objects', 'lost'), "invalid choice: 'lost'")])
+def test_evidence_of_nothing(arguments, problem):
+    result = run(ROOT / 'tools/check_evidence.py', CONFIG, *arguments,
+                 expect=2)
+    assert problem in result.stderr

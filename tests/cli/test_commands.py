@@ -39,35 +39,38 @@ from mmdet_diffmap.explainers import GradientExplainer
 from mmdet_diffmap.registry import EXPLAINERS
 
 @EXPLAINERS.register_module()
-class LayerCAM(GradientExplainer):
+class ElementCAM(GradientExplainer):
     def level_maps(self, level):
-        positive = level.gradients.relu() * level.activations
-        return level.grid_maps(positive.sum(dim=1).relu())
+        products = level.gradients * level.activations
+        return level.grid_maps(products.relu().sum(dim=1))
 '''
 
 
 @pytest.mark.slow
 def test_all_methods_those_of_a_config_and_of_a_file_of_ones_own(tmp_path):
-    (tmp_path / 'layer_cam.py').write_text(OWN_METHOD)
+    (tmp_path / 'element_cam.py').write_text(OWN_METHOD)
     (tmp_path / 'mine.py').write_text(
         f'_base_ = [{str(CONFIG)!r}]\n'
-        'custom_imports = dict(imports=["layer_cam"])\n'
+        'custom_imports = dict(imports=["element_cam"])\n'
         'explainers = {"d-rise": dict(type="DRISE", masks=9),\n'
         '    "outward": dict(type="ODAM", extents=True)}\n')
     environment = dict(PYTHONPATH=added_path(tmp_path))
     result = explain('scene://0/2', 'mine.py', '--weights', WEIGHTS,
-                     '--explainer', 'all', 'layer-cam-diff', '--save-maps',
+                     '--explainer', 'all', 'element-cam-diff', '--save-maps',
                      '--explainer-options', 'batch_size=3', cwd=tmp_path,
                      **environment)
     assert '1 of 1 image explained, results in' in result.stdout
     plain = {'grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++',
-             'd-rise', 'odam', 'outward', 'layer-cam'}
+             'd-rise', 'odam', 'outward', 'layer-cam', 'hires-cam',
+             'xgrad-cam', 'eigen-cam', 'eigen-grad-cam', 'ablation-cam',
+             'element-cam'}
     folder = tmp_path / 'outputs'
     assert {one.name for one in folder.iterdir()} == plain | {
-        'layer-cam-diff'}
+        'element-cam-diff'}
     maps = {one.name: np.load(one / 'maps/2.npz')['heatmaps']
             for one in folder.iterdir() if (one / 'vis/2.png').is_file()}
-    assert np.array_equal(maps.pop('layer-cam-diff'), maps['layer-cam'])
+    assert np.array_equal(maps.pop('element-cam-diff'),
+                          maps['element-cam'])
     assert maps.keys() == plain
     for name, one in maps.items():
         assert not any(np.array_equal(one, other)

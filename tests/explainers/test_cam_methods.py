@@ -1,4 +1,4 @@
-"""Grad-CAM, Grad-CAM++ and their spatial sensitive forms."""
+"""Grad-CAM and its kin."""
 import copy
 
 import numpy as np
@@ -54,6 +54,18 @@ BY_HAND = {
     # w = 2/7, 4/34 + 2/17
     'SSGradCAMPlusPlus': [
         2 / 7 * 1, 4 / 17 * 5, 2 / 7 * 3 / 2 + 4 / 17 * 6 / 2
+    ],
+    'LayerCAM': [2 * 1, 4 * 5, 2 * 6],
+    'HiResCAM': [2 * 1, 4 * 5, -1 * 3 + 2 * 6],
+    # w = (2 - 3) / 6, (20 + 12) / 15
+    'XGradCAM': [
+        -1 / 6 + 4 * 32 / 15, -2 / 6 + 5 * 32 / 15, -3 / 6 + 6 * 32 / 15
+    ],
+    # cells (2, 0), (0, 20), (-3, 12) without their mean (-1, 32) / 3 scatter
+    # with [1, -2; -2, 16], whose first eigenvector is (-4, 15 + √241)
+    'EigenGradCAM': [
+        -4 * 7 - 32 * (15 + 241**.5), -4 * 1 + 28 * (15 + 241**.5),
+        -4 * -8 + 4 * (15 + 241**.5)
     ],
 }
 

@@ -7,10 +7,16 @@ from mmengine.config import Config
 from mmdet_diffmap.explainers import (
     DRISE,
     ODAM,
+    AblationCAM,
     DifferenceMap,
+    EigenCAM,
+    EigenGradCAM,
     Explainer,
     GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
     SSGradCAMPlusPlus,
+    XGradCAM,
     build_explainer,
     build_explainers,
 )
@@ -36,6 +42,23 @@ def test_names_with_pluses(name):
     difference = build_explainer(f'{name}-diff')
     assert isinstance(difference, DifferenceMap)
     assert type(difference.explainer) is GradCAMPlusPlus
+
+
+@pytest.mark.parametrize('kind, names', [
+    (LayerCAM, ['layer-cam', 'LayerCAM', 'layercam', 'layer_cam']),
+    (HiResCAM, ['hires-cam', 'HiResCAM', 'hirescam', 'hi-res-cam']),
+    (XGradCAM, ['xgrad-cam', 'XGradCAM', 'xgradcam', 'x-grad-cam']),
+    (EigenCAM, ['eigen-cam', 'EigenCAM', 'eigencam']),
+    (EigenGradCAM, ['eigen-grad-cam', 'EigenGradCAM', 'eigengradcam']),
+    (AblationCAM, ['ablation-cam', 'AblationCAM', 'ablationcam']),
+])
+def test_names_with_and_without_hyphens(kind, names):
+    assert method_name(kind) == names[0]
+    assert names[0] in registered_explainers()
+    for name in names:
+        assert type(build_explainer(name)) is kind
+        difference = build_explainer(f'{name}-diff')
+        assert type(difference.explainer) is kind
 
 
 class SubclassOfDRISE(DRISE):
@@ -122,7 +145,7 @@ def test_config_is_left_as_it_is():
 
 
 @pytest.mark.parametrize('explainer, message', [
-    ('grad-cat', "unknown explainer 'grad-cat'; there are d-rise, differenc"),
+    ('grad-cat', "unknown explainer 'grad-cat'; there are ablation-cam, d"),
     (dict(type='Nothing'), "unknown explainer 'Nothing'"),
     (dict(type='ODAM', colour=1), "cannot be built: .*'colour'"),
     (dict(type='ODAM', outputs=('area', )), "outputs must be some of"),

@@ -141,7 +141,7 @@ def test_tokens_of_an_encoder_are_a_map():
     ((1, 20, 8), None, [(4, 5)], [(4, 5)]),
     ((1, 21, 8), None, [(4, 5)], []),  # one is a class token
     ((1, 20, 8), None, [], []),  # the neck has not run yet
-    ((2, 20, 8), None, [(4, 5)], []),
+    ((2, 20, 8), None, [(4, 5)], [(4, 5)]),  # of two images
     ((1, 8, 4, 5), None, [(4, 5)], []),  # a map
 ])
 def test_grids_of_tokens(shape, given, last_map, expected):

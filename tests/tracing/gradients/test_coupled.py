@@ -219,6 +219,8 @@ def test_maps_of_sums_are_sums_of_maps():
                                        plain.feature_sums())
             torch.testing.assert_close(changed.channel_means(),
                                        plain.channel_means())
+            torch.testing.assert_close(changed.channel_sums(),
+                                       plain.channel_sums())
         torch.testing.assert_close((-level).gradients, -whole.gradients)
         seen += isinstance(level, coupled.SummedGradients)
     assert seen
