@@ -170,6 +170,6 @@ def body_outline(label: int) -> np.ndarray:
 
 def shrink(mask: np.ndarray) -> np.ndarray:
     """Take the outline off a mask."""
-    kernel = np.ones((2 * OUTLINE + 1, ) * 2, np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, kernel.shape)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE,
+                                       (2 * OUTLINE + 1, ) * 2)
     return cv2.erode(mask.astype(np.uint8), kernel) > 0

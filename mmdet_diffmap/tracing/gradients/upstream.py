@@ -80,7 +80,7 @@ class Upstream:
 
     def _push(self, parts: list[LevelGradients], same: Sequence[int | None],
               output: str, detection: int,
-              outputs: Tensor | None) -> Iterator[OutputGradients]:
+              direct: Tensor | None) -> Iterator[OutputGradients]:
         """Push the gradient of one output through the layers between.
 
         Args:
