@@ -12,7 +12,7 @@ train_dataloader = pairs
 val_dataloader = pairs
 test_dataloader = pairs
 
-iterations = 1200
+iterations = 900
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [

@@ -139,6 +139,18 @@ def giou(trace: Trace, other: str) -> Tensor:
 
 
 @NAMED_OUTPUTS.register_module()
+def gap(trace: Trace, other: str) -> Tensor:
+    """Compute how far apart the facing sides of each box and that of another
+    detection are, in pixels of the network's input: ``x1`` of one less ``x2``
+    of the other, or the same of ``y``, whichever is largest; negative where
+    the boxes overlap. See :func:`iou`."""
+    boxes = trace.outputs[:, 1:]
+    rival = boxes[[numbered(trace, other)]]
+    return torch.cat([rival[:, :2] - boxes[:, 2:], boxes[:, :2] -
+                      rival[:, 2:]], dim=1).amax(dim=1)
+
+
+@NAMED_OUTPUTS.register_module()
 def logit(trace: Trace, name: str) -> Tensor:
     """Compute the logit of a class; with a softmax over the classes, the
     logarithm of its probability.
