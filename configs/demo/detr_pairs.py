@@ -3,6 +3,7 @@ _base_ = './detr_scenes.py'
 
 model = dict(
     backbone=dict(frozen_stages=1),
+    bbox_head=dict(num_classes=4),
     init_cfg=dict(
         type='Pretrained',
         checkpoint='{{ fileDirname }}/detr_scenes.pth'))
@@ -12,7 +13,7 @@ train_dataloader = pairs
 val_dataloader = pairs
 test_dataloader = pairs
 
-iterations = 3500
+iterations = 3000
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 param_scheduler = [

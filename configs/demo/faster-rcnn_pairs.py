@@ -2,6 +2,7 @@
 _base_ = './faster-rcnn_scenes.py'
 
 model = dict(
+    roi_head=dict(bbox_head=dict(num_classes=4)),
     init_cfg=dict(
         type='Pretrained',
         checkpoint='{{ fileDirname }}/faster-rcnn_scenes.pth'))
@@ -11,7 +12,7 @@ train_dataloader = pairs
 val_dataloader = pairs
 test_dataloader = pairs
 
-iterations = 400
+iterations = 300
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [

@@ -2,6 +2,7 @@
 _base_ = './retinanet-pvt_scenes.py'
 
 model = dict(
+    bbox_head=dict(num_classes=4),
     init_cfg=dict(
         type='Pretrained',
         checkpoint='{{ fileDirname }}/retinanet-pvt_scenes.pth'))
@@ -11,7 +12,7 @@ train_dataloader = pairs
 val_dataloader = pairs
 test_dataloader = pairs
 
-iterations = 1500
+iterations = 900
 train_cfg = dict(max_iters=iterations)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [

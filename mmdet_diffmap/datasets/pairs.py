@@ -23,12 +23,7 @@ from .scenes import SIZE, Scene, add_noise, draw_background, paint, rotation
 #: directions, and is as high as that near its middle.
 ENDS: dict[str, tuple[Point, ...]] = {
     'flat': ((1, 1), ),
-    'round': tuple((0.4 + 0.6 * np.sin(angle), np.cos(angle))
-                   for angle in np.linspace(0, np.pi / 2, 10)),
-    'pointed': ((0.45, 1), (1, 0)),
-    'notched': ((1, 1), (0.5, 0)),
     'stepped': ((0.6, 1), (0.6, 0.4), (1, 0.4)),
-    'tapered': ((0.35, 1), (1, 0.5)),
     'hollow': tuple((1 - 0.5 * np.cos(angle), np.sin(angle))
                     for angle in np.linspace(np.pi / 2, 0, 10)),
     'forked': ((1, 1), (1, 0.4), (0.5, 0.4), (0.5, 0)),
@@ -175,6 +170,6 @@ def body_outline(label: int) -> np.ndarray:
 
 def shrink(mask: np.ndarray) -> np.ndarray:
     """Take the outline off a mask."""
-    kernel = np.ones((2 * OUTLINE + 1, ) * 2, np.uint8)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, kernel.shape)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE,
+                                       (2 * OUTLINE + 1, ) * 2)
     return cv2.erode(mask.astype(np.uint8), kernel) > 0

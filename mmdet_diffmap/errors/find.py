@@ -142,7 +142,7 @@ def find_errors(adapter: DetectorAdapter,
                 print(number, miss.mechanism.value)
             candidates = [miss.candidate for miss in explained.misses.values()
                           if miss.candidate >= 0]
-            maps = ODAM().evidence(
+            maps = ODAM().weigh(
                 explained.candidates.trace.select(candidates)).maps
     """
     truth = GroundTruth.of_instances(instances)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,14 @@ from ..explainers import DifferenceMap, ExplainerLike, build_explainer
 from ..explainers.engine import (
     check_explainable,
     check_memory,
-    make_heatmaps,
+    make_maps,
 )
 from ..explainers.explainer import JOINT, Evidence, Explainer, method_name
 from ..maps.heatmaps import GridMaps
 from ..tracing.detector import DetectorAdapter
+from ..tracing.named_outputs import OUTPUTS
 from ..tracing.recording import recording
-from ..tracing.trace import OUTPUTS, Trace
+from ..tracing.trace import Trace
 from ..tracing.turns import one_at_a_time
 from ..visualization import label_name
 from ..visualization.error_figure import (
@@ -46,84 +47,34 @@ NOTHING_THERE = (Mechanism.NO_BOX, Mechanism.MOVED_AWAY,
                  Mechanism.NO_PROPOSAL)
 
 
-class Scalar(Protocol):
-    """A number that is made of each candidate of a trace."""
-
-    def __call__(self, trace: Trace) -> Tensor:
-        """Return the numbers, with a graph, shape (N, )."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """The score itself."""
-
-    def __call__(self, trace: Trace) -> Tensor:
-        """Return the scores, shape (N, )."""
-        return trace.outputs[:, 0]
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """The logit of a class less that of another one.
-
-    Args:
-        found, true (int): Their labels.
-    """
-    found: int
-    true: int
-
-    def __call__(self, trace: Trace) -> Tensor:
-        """Return the differences, shape (N, )."""
-        assert trace.classes is not None
-        return trace.classes.contrast(*(
-            torch.full((len(trace), ), label)
-            for label in (self.found, self.true)))
-
-
-@dataclass(frozen=True)
-class Side:
-    """The coordinate of a box's side.
-
-    Args:
-        output (str): ``x1``, ``y1``, ``x2`` or ``y2``.
-        sign (int): 1, or -1 for the negative coordinate.
-    """
-    output: str
-    sign: int
-
-    def __call__(self, trace: Trace) -> Tensor:
-        """Return the coordinates in pixels of the network's input, shape
-        (N, )."""
-        return self.sign * trace.outputs[:, OUTPUTS.index(self.output)]
-
-
 @dataclass(frozen=True)
 class Question:
     """What a map says about an error.
 
     A heat map shows what a candidate is made of; with a ``rival``, what it is
-    made of and the rival is not (paper, Eq. 4); with a ``scalar``, what
-    raises that number, and what lowers it.
+    made of and the rival is not (paper, Eq. 4); with an ``output``, what
+    raises it, and what lowers it.
 
     Args:
         text (str): What it shows, in words.
         candidate (int): Which candidate it is about.
         rival (int): The candidate that this one is compared with; -1 without.
-        scalar (Callable, optional): The number.
+        output (str): The name of an output; see
+            :mod:`~mmdet_diffmap.tracing.named_outputs`. Empty without.
         above (str): What is above zero in a signed map, in words.
         below (str): What is below zero.
     """
     text: str
     candidate: int
     rival: int = -1
-    scalar: Scalar | None = None
+    output: str = ''
     above: str = ''
     below: str = ''
 
     @property
     def is_signed(self) -> bool:
         """Whether the map is in [-1, 1], not in [0, 1]."""
-        return self.scalar is not None or self.rival >= 0
+        return bool(self.output) or self.rival >= 0
 
 
 class Questions:
@@ -208,7 +159,7 @@ class Questions:
     def _evidence(self, candidate: int) -> Question:
         return Question(
             f'what speaks for {self._name(candidate)}, and what against it',
-            candidate, scalar=Score(),
+            candidate, output='score',
             above='raises its score', below='lowers its score')
 
     def _difference(self, candidate: int, rival: int,
@@ -227,7 +178,7 @@ class Questions:
         names = self._class_name(found), self._class_name(true)
         yield Question(
             f'why {names[0]} and not {names[1]}', candidate,
-            scalar=Contrast(found, true),
+            output=f'contrast:{found}/{true}',
             above=names[0], below=names[1])
 
     def _sides(self, error: DetectorError) -> Iterator[Question]:
@@ -248,7 +199,8 @@ class Questions:
             yield Question(
                 f'its {name} side, off by {abs(shares[column]):.0%} of the '
                 f'object\'s {("width", "height")[column % 2]}',
-                error.candidate, scalar=Side(OUTPUTS[1 + column], wrong),
+                error.candidate,
+                output=f'{"-" * (wrong < 0)}{OUTPUTS[1 + column]}',
                 above=f'{directions[0]}, as it is',
                 below=f'{directions[1]}, to where it should be')
 
@@ -277,7 +229,7 @@ class ErrorMaps:
             in [0, 1].
         grids (Sequence[GridMaps]): What they are made of; none of methods
             that make no maps on grids.
-        scalars (dict[Question, int]): The row of each question that has
+        outputs (dict[Question, int]): The row of each question that has
             signed evidence.
         evidence (Evidence, optional): That; None of methods that cannot tell
             what speaks against.
@@ -285,12 +237,12 @@ class ErrorMaps:
     candidates: Mapping[int, int]
     heatmaps: Tensor
     grids: Sequence[GridMaps]
-    scalars: Mapping[Question, int]
+    outputs: Mapping[Question, int]
     evidence: Evidence | None
 
     def answers(self, question: Question) -> bool:
         """Whether there is a map that answers a question."""
-        return question.scalar is None or self.evidence is not None
+        return not question.output or self.evidence is not None
 
     def answered(self, questions: Sequence[Question]
                  ) -> list[tuple[Question, Tensor]]:
@@ -301,9 +253,9 @@ class ErrorMaps:
     def __getitem__(self, question: Question) -> Tensor:
         """Return the map that answers a question, shape (H, W): in [0, 1], or
         in [-1, 1] if it is signed."""
-        if question.scalar is not None:
+        if question.output:
             assert self.evidence is not None
-            return self.evidence.maps[self.scalars[question]]
+            return self.evidence.maps[self.outputs[question]]
         heatmap = self.heatmaps[self.candidates[question.candidate]]
         if question.rival < 0:
             return heatmap
@@ -328,21 +280,21 @@ def error_maps(trace: Trace, explainer: Explainer,
     """
     check_method(explainer)
     wanted = sorted({
-        candidate for question in questions if question.scalar is None
+        candidate for question in questions if not question.output
         for candidate in (question.candidate, question.rival)
         if candidate >= 0})
-    heatmaps, grids = make_heatmaps(explainer, trace.select(wanted), True)
+    maps = make_maps(explainer, trace.select(wanted), True)
     asked = list(dict.fromkeys(
-        question for question in questions if question.scalar is not None))
+        question for question in questions if question.output))
     evidence = None
     if asked:
-        numbers = with_scalars(trace, asked)
+        numbers = with_outputs(trace, asked)
         check_memory(numbers, explainer)
         with one_at_a_time():
-            evidence = explainer.evidence(numbers)
+            evidence = explainer.weigh(numbers)
     return ErrorMaps(
-        {candidate: row for row, candidate in enumerate(wanted)}, heatmaps,
-        grids.get(JOINT, ()),
+        {candidate: row for row, candidate in enumerate(wanted)},
+        maps.heatmaps, maps.grids.get(JOINT, ()),
         {question: row for row, question in enumerate(asked)}, evidence)
 
 
@@ -455,12 +407,12 @@ def explain_errors(model: nn.Module,
         for error, record, of_error in zip(errors, records, asked)]
 
 
-def with_scalars(trace: Trace, questions: Sequence[Question]) -> Trace:
+def with_outputs(trace: Trace, questions: Sequence[Question]) -> Trace:
     """Return a trace of a candidate for each question, in which the question's
-    number is the score."""
+    output is the score."""
     some = trace.select([question.candidate for question in questions])
     with recording():
         values = torch.cat([
-            question.scalar(trace.select([question.candidate]))
-            for question in questions if question.scalar is not None])
+            trace.select([question.candidate]).output(question.output)
+            for question in questions])
     return some.with_score(values)

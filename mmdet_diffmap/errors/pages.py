@@ -322,8 +322,8 @@ def same_error(record: ErrorRecord, other: ErrorRecord) -> bool:
 
 def view_of(question: Question, maps: ErrorMaps) -> View:
     """Return a question as the page takes it."""
-    if question.scalar is not None:
-        return View(question.text, 'signed', maps.scalars[question],
+    if question.output:
+        return View(question.text, 'signed', maps.outputs[question],
                     above=question.above, below=question.below)
     row = maps.candidates[question.candidate]
     if question.rival < 0:

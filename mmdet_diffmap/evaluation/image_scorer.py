@@ -10,7 +10,7 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
-from ..explainers.engine import make_heatmaps, trace_image
+from ..explainers.engine import make_maps, trace_image
 from ..tracing.trace import Trace
 from .deletion_insertion import DeletionInsertion
 from .forward_passes import ForwardPasses
@@ -116,7 +116,8 @@ class ImageScorer:
         """Make the maps of one method after the other, and measure them."""
         for group in self.methods.groups:
             with self.watch.stage('explain'):
-                heatmaps, _ = make_heatmaps(group.explainer, next(traces))
+                heatmaps = make_maps(group.explainer,
+                                     next(traces)).heatmaps
                 heatmaps = heatmaps.float()
             for method in group.methods:
                 with self.watch.stage('explain'):

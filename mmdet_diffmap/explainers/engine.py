@@ -3,7 +3,7 @@
 functions of ``apis``, the hook, the benchmark and all checks take."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -11,15 +11,14 @@ import psutil
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import nn
 
-from ..maps.heatmaps import GridMaps
 from ..maps.image_frame import ImageFrame
 from ..tracing.detector import DetectorAdapter, unwrapped
 from ..tracing.trace import Trace
 from ..tracing.turns import one_at_a_time
 from .difference_map import DifferenceMap
-from .explainer import Explainer, ExplainerLike, build_explainer
+from .explainer import Explainer, ExplainerLike, Maps, build_explainer
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,11 @@ class Explanation:
         sample (DetDataSample): The detections with their maps; see
             :func:`~mmdet_diffmap.explain`.
         frame (ImageFrame): Where the image lies in the network's input.
-        grids (Mapping): What the maps are made of, by output; see
-            :meth:`~mmdet_diffmap.explainers.Explainer.by_output`. Empty if it
-            was not asked for.
+        maps (Maps): The maps, and what they are made of.
     """
     sample: DetDataSample
     frame: ImageFrame
-    grids: Mapping[str, Sequence[GridMaps]]
+    maps: Maps
 
 
 def explain_image(model: nn.Module,
@@ -104,13 +101,16 @@ def explain_image(model: nn.Module,
     methods = [as_difference(explainer) for explainer in explainers]
     for method, trace in zip(
             methods, trace_image(model, data, index, methods, selection)):
-        heatmaps, grids = make_heatmaps(method.explainer, trace, by_output)
+        maps = make_maps(method.explainer, trace, by_output)
         sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
         sample.pred_instances = InstanceData(
             **trace.detections,
-            heatmaps=heatmaps,
-            difference_maps=method.compare(heatmaps))
-        yield Explanation(sample, trace.frame, grids)
+            heatmaps=maps.heatmaps,
+            difference_maps=method.compare(maps.heatmaps))
+        if maps.evidence is not None:
+            sample.pred_instances.evidence_maps = maps.evidence.maps
+            sample.pred_instances.meanings = list(maps.meanings)
+        yield Explanation(sample, trace.frame, maps)
 
 
 def trace_image(model: nn.Module, data: dict, index: int,
@@ -148,20 +148,18 @@ def trace_image(model: nn.Module, data: dict, index: int,
         yield trace
 
 
-def make_heatmaps(explainer: Explainer,
-                  trace: Trace,
-                  by_output: bool = False
-                  ) -> tuple[Tensor, Mapping[str, Sequence[GridMaps]]]:
-    """Make the maps (N, H, W) of a method; and, with ``by_output``, what they
-    are made of, see :meth:`Explainer.by_output`.
+def make_maps(explainer: Explainer,
+              trace: Trace,
+              by_output: bool = False) -> Maps:
+    """Make the maps of a method; and, with ``by_output``, keep what they are
+    made of, see :meth:`Explainer.maps`.
 
     Raises:
         MemoryError: If they do not fit in memory.
     """
     check_memory(trace, explainer)
     with one_at_a_time():
-        return explainer.by_output(trace) if by_output else \
-            (explainer(trace), {})
+        return explainer.maps(trace, by_output)
 
 
 def as_difference(explainer: ExplainerLike) -> DifferenceMap:

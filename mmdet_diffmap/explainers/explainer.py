@@ -2,7 +2,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -11,15 +11,21 @@ from torch import Tensor
 
 from ..maps.heatmaps import GridMaps, image_heatmaps
 from ..registry import EXPLAINERS
+from ..tracing.named_outputs import Meaning
 from ..tracing.trace import Trace
 
 #: The name of the map in which all outputs are joined.
 JOINT = 'all'
 
 
+#: What a map shows: what raises an output, what lowers it, or both, with a
+#: sign.
+EVIDENCE = ('for', 'against', 'both')
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for the scores of N detections, and what against them.
+    """What speaks for the outputs of N detections, and what against them.
 
     Args:
         maps (Tensor): Signed maps of the original image's size, in [-1, 1],
@@ -30,6 +36,27 @@ class Evidence:
     maps: Tensor
     speak_for: Sequence[GridMaps]
     speak_against: Sequence[GridMaps]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a method makes of N detections.
+
+    Args:
+        heatmaps (Tensor): Heat maps of the original image's size, in [0, 1],
+            shape (N, H, W).
+        grids (Mapping): What they are made of on the detector's grids, by
+            output: all outputs joined under the name :data:`JOINT`, and each
+            alone where there are several. Empty if that was not asked for, and
+            of methods that make no maps on grids.
+        evidence (Evidence, optional): Signed maps, of methods that were asked
+            for both sides.
+        meanings (Sequence[Meaning]): What each signed map says, in words.
+    """
+    heatmaps: Tensor
+    grids: Mapping[str, Sequence[GridMaps]] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    meanings: Sequence[Meaning] = ()
 
 
 class Explainer(ABC):
@@ -62,20 +89,18 @@ class Explainer(ABC):
             in [0, 1], or signed maps in [-1, 1].
         """
 
-    def by_output(
-        self,
-        trace: Trace) -> tuple[Tensor, Mapping[str, Sequence[GridMaps]]]:
-        """Return the maps, and what they are made of on the detector's grids.
+    def maps(self, trace: Trace, by_output: bool = False) -> Maps:
+        """Explain all detections of a trace, and keep what the maps are made
+        of.
 
-        Returns:
-            tuple: What a call returns, and, of methods that make maps on
-            grids, those by output: all outputs joined under the name
-            :data:`JOINT`, and each alone where there are several. Empty for
-            other methods.
+        Args:
+            trace (Trace): The detections.
+            by_output (bool): Whether to keep the maps of each output on the
+                detector's grids.
         """
-        return self(trace), {}
+        return Maps(self(trace))
 
-    def evidence(self, trace: Trace) -> Evidence | None:
+    def weigh(self, trace: Trace) -> Evidence | None:
         """Tell what speaks for, and what against, the score of each detection
         of a trace; None of a method that only tells what speaks for it."""
         return None

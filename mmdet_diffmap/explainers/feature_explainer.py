@@ -1,6 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from ..maps.heatmaps import GridMaps
 from ..tracing.level_gradients import LevelGradients
 from ..tracing.trace import Tolerance, Trace
-from .explainer import JOINT, Explainer
+from .explainer import JOINT, Explainer, Maps
 
 
 class FeatureExplainer(Explainer):
@@ -18,7 +17,7 @@ class FeatureExplainer(Explainer):
     Gradients only tell which levels of the target layer the score of a
     detection depends on. They are no part of its maps, so that no
     ``tolerance`` matters, and it cannot tell what speaks against a detection:
-    :meth:`~mmdet_diffmap.explainers.Explainer.evidence` is None.
+    :meth:`~mmdet_diffmap.explainers.Explainer.weigh` gives None.
 
     Args:
         target_layer (str): The module whose feature maps are explained; see
@@ -41,17 +40,15 @@ class FeatureExplainer(Explainer):
 
     def __call__(self, trace: Trace) -> Tensor:
         """Make heat maps of all detections, shape (N, H, W), in [0, 1]."""
-        return self.by_output(trace)[0]
+        return self.maps(trace).heatmaps
 
-    def by_output(
-        self,
-        trace: Trace) -> tuple[Tensor, Mapping[str, Sequence[GridMaps]]]:
-        """Make the heat maps, and keep the grids that they are made of; see
-        :meth:`Explainer.by_output`."""
+    def maps(self, trace: Trace, by_output: bool = False) -> Maps:
+        """Make heat maps of all detections; see :meth:`Explainer.maps`."""
         # a caller's mixed precision is none of ours
         with torch.autocast(trace.outputs.device.type, enabled=False):
             grids = self.grid_maps(trace)
-        return self.image_heatmaps(grids, trace), {JOINT: grids}
+        return Maps(self.image_heatmaps(grids, trace),
+                    {JOINT: grids} if by_output else {})
 
     @abstractmethod
     def grid_maps(self, trace: Trace) -> list[GridMaps]:

@@ -1,15 +1,22 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..maps.heatmaps import GridMaps, JointMaps, signed_heatmaps
 from ..tracing.level_gradients import LevelGradients
-from ..tracing.trace import OutputGradients, Tolerance, Trace
-from .explainer import JOINT, Evidence, Explainer
+from ..tracing.named_outputs import meanings
+from ..tracing.trace import (
+    OutputGradients,
+    Tolerance,
+    Trace,
+    check_outputs,
+)
+from .explainer import EVIDENCE, JOINT, Evidence, Explainer, Maps
 
 
 class GradientExplainer(Explainer):
@@ -20,6 +27,17 @@ class GradientExplainer(Explainer):
     the elementwise maximum (Eq. 3).
 
     Args:
+        outputs (Sequence[str] | str, optional): What is explained: some of
+            ``score``, ``x1``, ``y1``, ``x2``, ``y2`` and, of Mask R-CNN,
+            ``mask``, and the outputs of
+            :mod:`~mmdet_diffmap.tracing.named_outputs`, such as ``width``,
+            ``contrast`` or ``iou:1``; each but ``mask`` also with a minus.
+            Defaults to the score.
+        evidence (str): ``for``, the default: heat maps of what raises the
+            outputs. ``against``: of what lowers them, which is the method's
+            map of the outputs with the other sign; of methods that are linear
+            in the gradients, what ReLU leaves out. ``both``: heat maps as
+            with ``for``, and signed maps of both sides.
         target_layer (str): The module whose feature maps are explained, as a
             path from the model; see
             :class:`~mmdet_diffmap.tracing.target_layer.TargetLayer`.
@@ -34,12 +52,14 @@ class GradientExplainer(Explainer):
             0, each output has a pass of its own through the whole head.
         **kwargs: See :class:`Explainer`.
     """
-    #: The outputs that are explained.
-    outputs: Sequence[str] = ('score', )
+    #: What is explained unless the caller says otherwise.
+    default_outputs: ClassVar[tuple[str, ...]] = ('score', )
     #: Whether the map of each output is normalised by its own peak.
     normalize_outputs: bool = False
 
     def __init__(self,
+                 outputs: Sequence[str] | str | None = None,
+                 evidence: str = 'for',
                  target_layer: str = 'neck',
                  statistics: str = 'exact',
                  tolerance: float = 0.002,
@@ -51,31 +71,44 @@ class GradientExplainer(Explainer):
         if not 0 <= tolerance < 1:
             raise ValueError('tolerance must be 0 or more, and less than 1, '
                              f'not {tolerance}')
+        if evidence not in EVIDENCE:
+            raise ValueError(f'evidence must be {", ".join(EVIDENCE[:2])} or '
+                             f'{EVIDENCE[2]}, not {evidence}')
+        if outputs is None:
+            # a side's coordinate has nothing that speaks against it
+            outputs = self.default_outputs if evidence == 'for' else 'score'
+        self.outputs = (outputs, ) if isinstance(outputs, str) else \
+            tuple(outputs)
+        check_outputs(self.outputs)
+        self.evidence = evidence
         self.target_layer = target_layer
         self.statistics = statistics
         self.tolerance = tolerance
 
     def __call__(self, trace: Trace) -> Tensor:
         """Make heat maps of all detections, shape (N, H, W), in [0, 1]."""
-        grids = self.grid_maps(trace, {JOINT: self.outputs})
-        return self.image_heatmaps(grids[JOINT], trace)
+        return self.maps(trace).heatmaps
 
-    def by_output(self, trace: Trace
-                  ) -> tuple[Tensor, dict[str, list[GridMaps]]]:
-        """Make the heat maps, and keep the grids that they are made of; see
-        :meth:`Explainer.by_output`."""
+    def maps(self, trace: Trace, by_output: bool = False) -> Maps:
+        """Make heat maps of all detections, and signed maps if both sides of
+        the evidence were asked for; see :meth:`Explainer.maps`."""
         groups = {JOINT: self.outputs}
-        if len(self.outputs) > 1:
+        if by_output and len(self.outputs) > 1:
             groups |= {output: (output, ) for output in self.outputs}
-        grids = self.grid_maps(trace, groups)
-        return self.image_heatmaps(grids[JOINT], trace), grids
+        signs = dict(zip(EVIDENCE, ((1, ), (-1, ), (1, -1))))[self.evidence]
+        grids, *others = self.grid_maps(trace, groups, signs)
+        heatmaps = self.image_heatmaps(grids[JOINT], trace)
+        shown = grids if by_output else {}
+        if not others:
+            return Maps(heatmaps, shown)
+        (against, ) = others
+        return Maps(heatmaps, shown,
+                    self.signed(grids[JOINT], against[JOINT], trace),
+                    meanings(trace, self.outputs))
 
-    def evidence(self, trace: Trace) -> Evidence:
-        """Tell what speaks for, and what against, the score of each detection.
-
-        What speaks against a score is the method's map of the score with the
-        other sign. Of a method that is linear in the gradients (ODAM,
-        Grad-CAM), it is what ReLU leaves out.
+    def weigh(self, trace: Trace) -> Evidence:
+        """Tell what speaks for, and what against, the score of each detection,
+        whatever the method's outputs.
 
         Example:
             >>> from mmdet_diffmap import load_detector
@@ -85,45 +118,57 @@ class GradientExplainer(Explainer):
             >>> model = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
             >>> batch = image_pipeline(model)('scene://0/2').batch
             >>> trace = DetectorAdapter(model).trace(batch).select([0])
-            >>> ODAM().evidence(trace).maps.shape
+            >>> ODAM().weigh(trace).maps.shape
             torch.Size([1, 192, 192])
         """
-        speak_for, speak_against = JointMaps(), JointMaps()
-        # `tolerance` is a share of what speaks for, which may be little
-        for gradients in trace.gradients(('score', )):
-            for level in gradients.levels:
-                speak_for.add(self.level_maps(level))
-                speak_against.add(self.level_maps(-level))
-            del gradients, level  # before the next are made
-        grids = speak_for.maps(), speak_against.maps()
+        speak_for, speak_against = self.grid_maps(
+            trace, {'score': ('score', )}, (1, -1))
+        return self.signed(speak_for['score'], speak_against['score'], trace)
+
+    def signed(self, speak_for: Sequence[GridMaps],
+               speak_against: Sequence[GridMaps], trace: Trace) -> Evidence:
+        """Make signed maps of what speaks for, and what against, the
+        detections of a trace."""
         device = trace.outputs.device
         with torch.autocast(device.type, enabled=False):
-            maps = signed_heatmaps(*grids, len(trace), trace.frame, device)
-        return Evidence(maps, *grids)
+            maps = signed_heatmaps(speak_for, speak_against, len(trace),
+                                   trace.frame, device)
+        return Evidence(maps.half() if self.half else maps, speak_for,
+                        speak_against)
 
     def grid_maps(self, trace: Trace,
-                  groups: Mapping[str, Sequence[str]]
-                  ) -> dict[str, list[GridMaps]]:
+                  groups: Mapping[str, Sequence[str]],
+                  signs: Sequence[int] = (1, )
+                  ) -> list[dict[str, list[GridMaps]]]:
         """Make the maps on grids of several groups of outputs.
 
         Args:
             trace (Trace): The detections; each gradient is asked for once.
-            groups (Mapping): Some of ``outputs`` by a name; they are joined.
+            groups (Mapping): Outputs by a name; they are joined.
+            signs (Sequence[int]): 1 for the outputs, -1 for them with the
+                other sign.
 
         Returns:
-            dict: By that name, the maps of all detections on all levels.
+            list[dict]: For each sign, and by name, the maps of all detections
+            on all levels.
         """
-        joint = {name: JointMaps() for name in groups}
+        joint = [{name: JointMaps() for name in groups} for _ in signs]
         one_map = list(groups) == [JOINT] and not self.normalize_outputs
+        # it is a share of what speaks for, which may be little
         tolerance = Tolerance(self.tolerance, one_map, self.linear_maps) \
-            if self.tolerance else None
-        for gradients in trace.gradients(self.outputs, tolerance):
-            for maps in self.output_maps(gradients):
-                for name, group in groups.items():
-                    if gradients.output in group:
-                        joint[name].add(maps)
+            if self.tolerance and tuple(signs) == (1, ) else None
+        outputs = list(dict.fromkeys(
+            output for group in groups.values() for output in group))
+        for gradients in trace.gradients(outputs, tolerance):
+            for sign, of_sign in zip(signs, joint):
+                for maps in self.output_maps(
+                        gradients if sign > 0 else negative(gradients)):
+                    for name, group in groups.items():
+                        if gradients.output in group:
+                            of_sign[name].add(maps)
             del gradients  # before the next are made
-        return {name: maps.maps() for name, maps in joint.items()}
+        return [{name: maps.maps() for name, maps in of_sign.items()}
+                for of_sign in joint]
 
     def output_maps(self, gradients: OutputGradients) -> list[GridMaps]:
         """Make the maps of an output on each level that it depends on."""
@@ -141,3 +186,8 @@ class GradientExplainer(Explainer):
     @abstractmethod
     def level_maps(self, level: LevelGradients) -> GridMaps:
         """Make the maps of an output on one level, not negative."""
+
+
+def negative(gradients: OutputGradients) -> OutputGradients:
+    """Return the gradients of an output with the other sign."""
+    return replace(gradients, levels=[-level for level in gradients.levels])

@@ -1,7 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,8 +10,8 @@ from torchvision.transforms.functional import gaussian_blur
 from ..maps.heatmaps import GridMaps, normalize_levels
 from ..registry import EXPLAINERS
 from ..tracing.level_gradients import LevelGradients
-from ..tracing.trace import OUTPUTS, OutputGradients, check_outputs
-from .gradient_explainer import GradientExplainer
+from ..tracing.trace import OUTPUTS, OutputGradients
+from .gradient_explainer import GradientExplainer, negative
 
 #: Bytes of gradients that are smoothed at one time.
 MEMORY_BUDGET = 2**27
@@ -52,9 +51,10 @@ class ODAM(GradientExplainer):
     torch.Size([2, 192, 192])
 
     Args:
-        outputs (Sequence[str] | str): Which of ``score``, ``x1``, ``y1``,
-            ``x2`` and ``y2`` to explain; of Mask R-CNN also ``mask``, the
-            mean logit inside the predicted mask. Defaults to those five.
+        outputs (Sequence[str] | str, optional): See
+            :class:`GradientExplainer`. Defaults to ``score``, ``x1``, ``y1``,
+            ``x2`` and ``y2``, and with ``evidence='against'`` or ``'both'`` to
+            the score.
         normalize_outputs (bool): Min-max normalise the map of each output
             before they are joined. The paper joins them as they are.
         extents (bool): Explain ``-x1`` and ``-y1`` in place of ``x1`` and
@@ -65,19 +65,17 @@ class ODAM(GradientExplainer):
         **kwargs: See :class:`GradientExplainer`.
     """
 
+    default_outputs = OUTPUTS
+
     def __init__(self,
-                 outputs: Sequence[str] | str = OUTPUTS,
+                 outputs: Sequence[str] | str | None = None,
                  normalize_outputs: bool = False,
                  extents: bool = False,
                  smoothing: float = 0,
                  **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if isinstance(outputs, str):
-            outputs = (outputs, )
-        check_outputs(outputs)
+        super().__init__(outputs, **kwargs)
         if not 0 <= smoothing < math.inf:
             raise ValueError(f'smoothing must be 0 or more, not {smoothing}')
-        self.outputs = tuple(outputs)
         self.normalize_outputs = normalize_outputs
         self.extents = extents
         self.smoothing = smoothing
@@ -85,8 +83,7 @@ class ODAM(GradientExplainer):
     def output_maps(self, gradients: OutputGradients) -> list[GridMaps]:
         """Make the maps of an output on each level that it depends on."""
         if self.turns(gradients.output):
-            gradients = replace(
-                gradients, levels=[-level for level in gradients.levels])
+            gradients = negative(gradients)
         maps = super().output_maps(gradients)
         return normalize_levels(maps) if self.normalize_outputs else maps
 

@@ -155,7 +155,7 @@ def check_evidence(model: BaseDetector, cases: Iterable[EvidenceCase],
 
 def check_explainer(explainer: Explainer) -> None:
     """Raise a ValueError if a method does not tell what speaks against."""
-    if type(explainer).evidence is Explainer.evidence:
+    if type(explainer).weigh is Explainer.weigh:
         raise ValueError(f'{method_name(type(explainer))} does not tell what '
                          'speaks against a detection')
 
@@ -206,7 +206,7 @@ def measure(explained: ExplainedErrors, chosen: list[int],
     if not chosen:
         return []
     some = explained.candidates.trace.select(chosen)
-    evidence = explainer.evidence(some)
+    evidence = explainer.weigh(some)
     assert evidence is not None
     network, frame = some.input, some.frame
     boxes = some.outputs[:, 1:].detach()

@@ -53,7 +53,7 @@ class Photo:
             raise ValueError('the detector found other objects when it ran '
                              f'again for {method}')
         description, cells = pack_heatmaps(
-            instances.heatmaps, explanation.grids, explanation.frame,
+            instances.heatmaps, explanation.maps.grids, explanation.frame,
             self.shown)
         self.methods.append(dict(name=method, **description))
         self.cells.append(cells)

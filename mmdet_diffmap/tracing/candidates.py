@@ -14,6 +14,7 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from .named_outputs import unknown_class
 from .recording import recording
 from .swapping import modules_with, swapped
 
@@ -66,14 +67,18 @@ class ClassScores:
         rows (Tensor): Which row is each detection's, int64, shape (N, ).
         independent (bool): Whether each class has a probability of its own
             (sigmoid), or all share one (softmax).
+        names (tuple[str]): What the classes are called; empty if the detector
+            does not tell.
     """
     probabilities: Tensor
     rows: Tensor
     independent: bool
+    names: tuple[str, ...] = ()
 
     @classmethod
     def of_candidates(cls, head: Any, candidates: Candidates | None,
-                      numbers: Tensor | None) -> ClassScores | None:
+                      numbers: Tensor | None,
+                      names: Sequence[str] = ()) -> ClassScores | None:
         """Return those of detections, of which it is known which candidates
         they were; else None."""
         if candidates is None or numbers is None or \
@@ -85,10 +90,56 @@ class ClassScores:
         return cls(
             candidates.probabilities, rows,
             bool(getattr(getattr(head, 'loss_cls', None), 'use_sigmoid',
-                         getattr(head, 'use_sigmoid_cls', True))))
+                         getattr(head, 'use_sigmoid_cls', True))),
+            tuple(names))
 
     def __getitem__(self, keep: Any) -> ClassScores:
         return replace(self, rows=self.rows[keep])
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a class of a name."""
+        return name in self.names or (
+            name.isdecimal() and int(name) < self.probabilities.shape[1])
+
+    def label(self, name: str) -> int:
+        """Return the label of a class: by its name, or written as a number.
+
+        Raises:
+            ValueError: If there is no such class.
+        """
+        if not self.knows(name):
+            raise unknown_class(name, self.names or tuple(
+                map(str, range(self.probabilities.shape[1]))))
+        return self.names.index(name) if name in self.names else int(name)
+
+    def name(self, label: int) -> str:
+        """Return the name of a label."""
+        return self.names[label] if label < len(self.names) else \
+            f'class {label}'
+
+    def runners_up(self, own: Tensor) -> Tensor:
+        """Return the most probable class of each detection but its own.
+
+        Args:
+            own (Tensor): Labels, int64, shape (N, ).
+
+        Returns:
+            Tensor: Labels, shape (N, ).
+
+        Raises:
+            ValueError: If there is only one class.
+
+        >>> scores = ClassScores(torch.tensor([[.6, .1, .3]]),
+        ...                      torch.tensor([0]), independent=False)
+        >>> scores.runners_up(torch.tensor([0]))
+        tensor([2])
+        """
+        if self.probabilities.shape[1] < 2:
+            raise ValueError('the detector has one class, which is compared '
+                             'with no other')
+        values = self.probabilities.detach()[self.rows]
+        return values.scatter(1, own.to(self.rows)[:, None], -torch.inf) \
+            .argmax(dim=1)
 
     def contrast(self, found: Tensor, true: Tensor) -> Tensor:
         """Compute ``logit(found) - logit(true)`` of each detection, with a
@@ -110,14 +161,27 @@ class ClassScores:
         tensor([1.0986])
         """
         with recording():
-            labels = torch.stack([found, true], dim=1).to(self.rows)
-            values = self.probabilities[self.rows].gather(1, labels)
+            return self.logits(found) - self.logits(true)
+
+    def logits(self, labels: Tensor) -> Tensor:
+        """Compute the logit of a class of each detection, with a graph; with
+        a softmax, the logarithm of its probability.
+
+        Args:
+            labels (Tensor): int64, shape (N, ).
+
+        Returns:
+            Tensor: Shape (N, ).
+        """
+        with recording():
+            places = self.rows, labels.to(self.rows)
+            values = self.probabilities[places]
             smallest = torch.finfo(values.dtype).tiny
             logits = values.clamp(min=smallest).log()
             if self.independent:
                 largest = 1 - torch.finfo(values.dtype).eps / 2
                 logits = logits - torch.log1p(-values.clamp(max=largest))
-            return logits[:, 0] - logits[:, 1]
+            return logits
 
 
 @contextmanager

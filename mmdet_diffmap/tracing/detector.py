@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -121,15 +120,11 @@ class DetectorAdapter:
             UnknownFilteringError: If the detector filters in another way.
         """
         head = box_head(self.model)
-        with one_at_a_time(), recorded_candidates(head) as heard, \
-                recorded_filtering(head) as filterings:
+        with one_at_a_time(), recorded_filtering(head) as filterings:
             trace = self.trace(data, index)
         if not filterings or len(filterings[-1].fates) != len(trace):
             raise unknown_filtering(head)
-        numbers = trace.detections.pop(NUMBERS, None)
-        classes = ClassScores.of_candidates(
-            head, heard[-1] if heard else None, numbers)
-        return CandidateTrace(replace(trace, classes=classes), filterings[-1])
+        return CandidateTrace(trace, filterings[-1])
 
     def _trace(self, data: dict, index: int, run: HeadRun | None) -> Trace:
         with ExitStack() as stack:
@@ -151,7 +146,14 @@ class DetectorAdapter:
             assert run is not None
             captured = stack.enter_context(self.target.capture(recorder))
             stack.enter_context(run.hooks(recorder))
+            head = box_head(self.model)
+            heard = stack.enter_context(recorded_candidates(head))
             (sample, ) = self.model.predict(inputs, [sample])
+            classes = ClassScores.of_candidates(
+                head, heard[-1] if heard else None,
+                sample.pred_instances.pop(NUMBERS, None),
+                (getattr(self.model, 'dataset_meta', None) or {}).get(
+                    'classes', ()))
             with recording():
                 outputs = differentiable_outputs(sample.pred_instances, frame)
         ends = [outputs, *run.ends]
@@ -164,8 +166,8 @@ class DetectorAdapter:
             plain_detections(sample.pred_instances), outputs,
             [feature.detach()[0] for feature in captured.leaves], frame,
             network_input, run.source(captured), lost,
-            run.masks(captured), scaled_channels=ChangedFeatures(
-                changed, self.target, inputs[0]).candidates)
+            run.masks(captured), classes,
+            ChangedFeatures(changed, self.target, inputs[0]).candidates)
 
     def _lost(self, data: dict, index: int, output: str) -> str:
         """Say where an output's gradient is lost, see :class:`Trace`; the

@@ -12,24 +12,25 @@ from torch import Tensor
 from ..maps.image_frame import ImageFrame
 from .candidates import Candidates, ClassScores
 from .level_gradients import LevelGradients
+from .named_outputs import MASK, OUTPUTS, NamedOutput
 from .recording import recording
 from .turns import in_turns
-
-#: The outputs of a detection that can be explained, in the order of the
-#: columns of ``Trace.outputs``.
-OUTPUTS = ('score', 'x1', 'y1', 'x2', 'y2')
-#: The mean logit inside the predicted mask, of detectors with a plain mask
-#: branch (Mask R-CNN).
-MASK = 'mask'
 
 
 def check_outputs(outputs: Sequence[str]) -> None:
     """Raise a ValueError unless all of some outputs can be explained."""
-    unknown = set(outputs) - {*OUTPUTS, MASK}
-    if unknown or not outputs:
-        raise ValueError(
-            f'outputs must be some of {", ".join((*OUTPUTS, MASK))}; not '
-            f'{", ".join(sorted(unknown)) or "none"}')
+    if not outputs:
+        raise ValueError('outputs are empty: there is nothing to explain')
+    for output in outputs:
+        if output != MASK:
+            NamedOutput.of(output)
+
+
+def column_name(column: int) -> str:
+    """Return the name of a column of the outputs that gradients are computed
+    of; those after ``OUTPUTS`` have a name for the time of the
+    computation."""
+    return OUTPUTS[column] if column < len(OUTPUTS) else f'column {column}'
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class OutputGradients:
     """The gradients of one output of some detections.
 
     Args:
-        output (str): One of ``OUTPUTS``, or ``mask``.
+        output (str): Its name.
         levels (list[LevelGradients]): Its gradients, on every level, of the
             detections that they hold.
     """
@@ -63,11 +64,11 @@ class OutputGradients:
     levels: list[LevelGradients]
 
 
-#: How gradients are computed: (outputs (N, 5) with a graph, indices of the
-#: columns wanted, what they may be off by; None for rounding alone) -> the
-#: gradients of all detections and columns, in any order; without those of
-#: outputs that depend on nothing, such as a coordinate clipped at the image's
-#: edge.
+#: How gradients are computed: (outputs (N, 5) with a graph, or more columns
+#: that are called by ``column_name``, indices of the columns wanted, what they
+#: may be off by; None for rounding alone) -> the gradients of all detections
+#: and columns, in any order; without those of outputs that depend on nothing,
+#: such as a coordinate clipped at the image's edge.
 GradientSource = Callable[[Tensor, Sequence[int], 'Tolerance | None'],
                           Iterator[OutputGradients]]
 
@@ -182,6 +183,29 @@ class Trace:
             outputs = torch.cat([values[:, None], self.outputs[:, 1:]], dim=1)
         return replace(self, outputs=outputs)
 
+    def output(self, name: str) -> Tensor:
+        """Compute an output of each detection, with a graph, shape (N, ).
+
+        Args:
+            name (str): One of ``OUTPUTS``, or of
+                :mod:`~mmdet_diffmap.tracing.named_outputs`.
+
+        Raises:
+            ValueError: If there is no such output, or not of this detector.
+
+        Example:
+            >>> from mmdet_diffmap import load_detector
+            >>> from mmdet_diffmap.apis.image_pipeline import image_pipeline
+            >>> from mmdet_diffmap.tracing.detector import DetectorAdapter
+            >>> model = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
+            >>> batch = image_pipeline(model)('scene://0/2').batch
+            >>> trace = DetectorAdapter(model).trace(batch)
+            >>> bool((trace.output('contrast')[:3] > 0).all())
+            True
+        """
+        with recording():
+            return NamedOutput.of(name)(self)
+
     def gradients(
         self,
         outputs: Sequence[str] = OUTPUTS,
@@ -194,7 +218,9 @@ class Trace:
         from them, not the gradients.
 
         Args:
-            outputs (Sequence[str]): Some of ``OUTPUTS``, and ``mask``.
+            outputs (Sequence[str]): Names of outputs; see :meth:`output`. Also
+                ``mask``. Each that is none of ``OUTPUTS`` costs as much as one
+                of them.
             tolerance (Tolerance, optional): By how much maps may be off, where
                 that is faster. Defaults to rounding alone.
 
@@ -220,12 +246,23 @@ class Trace:
                     'output mask is that of Mask R-CNN')
             yield from self.masks(self.detections.labels)(
                 self.outputs.detach(), (), tolerance)
-        columns = [OUTPUTS.index(output) for output in outputs
+        further = [output for output in dict.fromkeys(outputs)
+                   if output not in (*OUTPUTS, MASK)]
+        values = self.outputs
+        if further:
+            with recording():
+                values = torch.cat([self.outputs, torch.stack(
+                    [self.output(output) for output in further], dim=1)],
+                    dim=1)
+        names = [*OUTPUTS, *further]
+        columns = [names.index(output) for output in outputs
                    if output != MASK]
+        names_of = {column_name(column): names[column] for column in columns}
         reaching = set()
-        for gradients in self.source(self.outputs, columns, tolerance):
-            reaching.add(gradients.output)
-            yield gradients
+        for gradients in self.source(values, columns, tolerance):
+            output = names_of[gradients.output]
+            reaching.add(output)
+            yield replace(gradients, output=output)
             del gradients  # before the next are made
         self._check_lost(outputs, reaching)
 
@@ -235,8 +272,10 @@ class Trace:
         them."""
         if not len(self):
             return
-        for kind in (OUTPUTS[:1], OUTPUTS[1:]):  # score, box
-            asked = set(kind) & set(outputs)
+        boxes = {output for output in outputs if self._is_of_box(output)}
+        for kind, asked in (OUTPUTS[:1], set(outputs) - boxes), \
+                (OUTPUTS[1:], boxes):
+            asked -= {MASK}
             if not asked or asked & reaching:
                 continue
             # each may be clipped or saturated, so that this alone is no error
@@ -245,6 +284,20 @@ class Trace:
                     f'the detector loses the gradient of '
                     f'{", ".join(sorted(asked))}: {place}; explain other '
                     'outputs, or use D-RISE, which needs no gradient')
+
+    def _is_of_box(self, output: str) -> bool:
+        """Whether an output is made of boxes alone."""
+        if output in (*OUTPUTS, MASK):
+            return output in OUTPUTS[1:]
+        leaf = self.outputs.detach().requires_grad_()
+        values = replace(self, outputs=leaf).output(output)
+        if not values.requires_grad:
+            return False
+        with recording():
+            (gradient, ) = torch.autograd.grad(values.sum(), leaf,
+                                               retain_graph=True,
+                                               allow_unused=True)
+        return gradient is not None and not gradient[:, 0].any()
 
 
 def whole_gradients(

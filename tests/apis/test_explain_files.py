@@ -105,11 +105,11 @@ class Interrupted(ODAM):
     """Somebody presses Ctrl-C at the second image."""
     images = 0
 
-    def by_output(self, trace):
+    def maps(self, trace, by_output=False):
         self.images += 1
         if self.images == 2:
             raise KeyboardInterrupt
-        return super().by_output(trace)
+        return super().maps(trace, by_output)
 
 
 def test_an_interrupted_run_leaves_a_report_of_what_is_done(tmp_path):

@@ -53,7 +53,7 @@ def test_a_class_contrast_lies_on_the_badge(family):
             (question, contrast), (heat_question, _) = explanation.maps
             assert question.text == f'why {question.above} and not ' \
                 f'{question.below}'
-            assert heat_question.scalar is None
+            assert not heat_question.output
             badge = torch.from_numpy(
                 scene.parts[explanation.error.object])
             x1, y1, x2, y2 = scene.boxes[

@@ -156,11 +156,11 @@ def test_of_a_detector():
     """Whatever the batch, on all levels of its neck; and its difference
     map."""
     trace = trace_of('yolox')
-    maps, by_output = AblationCAM(progress=False).by_output(trace)
+    maps = AblationCAM(progress=False).maps(trace, by_output=True)
     other = AblationCAM(20, progress=False)(trace)
-    torch.testing.assert_close(other, maps, rtol=0, atol=1e-3)
-    assert maps.amax(dim=(1, 2)).tolist() == [1] * len(trace)
-    for level in by_output[JOINT]:
+    torch.testing.assert_close(other, maps.heatmaps, rtol=0, atol=1e-3)
+    assert maps.heatmaps.amax(dim=(1, 2)).tolist() == [1] * len(trace)
+    for level in maps.grids[JOINT]:
         assert level.windows.are_whole and (level.values >= 0).all()
     torch.testing.assert_close(
         build_explainer('ablation-cam-diff', batch_size=20)(trace),

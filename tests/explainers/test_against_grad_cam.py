@@ -42,9 +42,9 @@ def trace_of(name, layer='neck'):
 def grids(explainer, trace):
     """Our maps on the levels, before they are enlarged, by level and
     detection."""
-    _, by_output = explainer.by_output(trace)
+    grids = explainer.maps(trace, by_output=True).grids
     return {(maps.windows.level, detection): values.numpy()
-            for maps in by_output[JOINT]
+            for maps in grids[JOINT]
             for detection, values in zip(maps.windows.detections,
                                          maps.spread().values)}
 

@@ -93,10 +93,11 @@ def test_few_at_a_time_give_the_same(monkeypatch):
 def test_all_detections_of_a_level_have_its_map(family, layer):
     trace = trace_of(family, layer)
     explainer = build_explainer('eigen-cam', target_layer=layer)
-    maps, by_output = explainer.by_output(trace)
-    torch.testing.assert_close(explainer(trace), maps, rtol=0, atol=0)
+    maps = explainer.maps(trace, by_output=True)
+    torch.testing.assert_close(explainer(trace), maps.heatmaps, rtol=0,
+                               atol=0)
     seen = set()
-    for level in by_output[JOINT]:
+    for level in maps.grids[JOINT]:
         expected = projection(trace.features[level.windows.level].numpy())
         for values in level.values:
             np.testing.assert_allclose(values, expected.clip(0), rtol=1e-3,

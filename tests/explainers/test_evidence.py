@@ -49,7 +49,7 @@ def test_against_plain_maps(family, method, level_map):
     model = random_detector(family)
     data = batch_of(model, random_image(*SIZE))
     trace = DetectorAdapter(model).trace(data).select(slice(COUNT))
-    maps = build_explainer(method).evidence(trace).maps
+    maps = build_explainer(method).weigh(trace).maps
     expected = signed_maps(gradients_of(model, data, COUNT, 1), level_map)
     if method == 'odam':
         assert (maps < 0).any() and (maps > 0).any()
@@ -65,8 +65,8 @@ def test_the_other_sign_exchanges_both(method):
     data = batch_of(model, random_image(*SIZE))
     trace = DetectorAdapter(model).trace(data).select(slice(COUNT))
     explainer = build_explainer(method)
-    maps = explainer.evidence(trace).maps
-    negative = explainer.evidence(
+    maps = explainer.weigh(trace).maps
+    negative = explainer.weigh(
         trace.with_score(-trace.outputs[:, 0])).maps
     assert maps.abs().amax(dim=(1, 2)).tolist() == [1.] * COUNT
     assert (maps + negative).abs().max() < 1e-5
@@ -77,7 +77,7 @@ def test_methods_without_gradients_cannot_tell(method):
     model = random_detector('fcos')
     data = batch_of(model, random_image(*SIZE))
     trace = DetectorAdapter(model).trace(data).select(slice(COUNT))
-    assert build_explainer(method).evidence(trace) is None
+    assert build_explainer(method).weigh(trace) is None
 
 
 def test_a_scalar_of_ones_own():

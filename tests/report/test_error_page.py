@@ -50,9 +50,9 @@ def traced(folder, name, layer):
     batch = image_pipeline(model)(str(folder / name)).batch
     trace = DetectorAdapter(model, layer).trace(batch).select([0, 1])
     explainer = ODAM(target_layer=layer)
-    heatmaps, grids = explainer.by_output(trace)
+    maps = explainer.maps(trace, by_output=True)
     return trace.detections.bboxes.tolist(), MapsOfDetector(
-        heatmaps, grids['all'], explainer.evidence(trace), trace.frame)
+        maps.heatmaps, maps.grids['all'], explainer.weigh(trace), trace.frame)
 
 
 def entries(boxes):

@@ -50,7 +50,7 @@ def test_outputs_are_those_explained_alone(target_layer):
         model, image_pipeline(model)(SCENE).batch, 0, [method], Selection(),
         by_output=True)
     count = len(found.sample.pred_instances)
-    maps = unpack(*pack_maps(found.grids, count, found.frame, (192, 192)))
+    maps = unpack(*pack_maps(found.maps.grids, count, found.frame, (192, 192)))
     assert list(maps) == ['all', 'score', 'x1', 'y1', 'x2', 'y2']
     for name, heatmaps in maps.items():
         outputs = list(maps)[1:] if name == 'all' else [name]
@@ -67,7 +67,7 @@ def test_real_photographs(real):
             model, image_pipeline(model)(str(path)).batch, 0, ['ODAM'],
             Selection(), by_output=True)
         expected = found.sample.pred_instances.heatmaps
-        maps = unpack(*pack_maps(found.grids, len(expected), found.frame,
+        maps = unpack(*pack_maps(found.maps.grids, len(expected), found.frame,
                                  found.frame.image_shape))
         # half a step of eight bits; a little more, since the largest pixel
         # of an enlarged map is less than its largest cell

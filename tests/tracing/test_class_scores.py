@@ -3,7 +3,7 @@ and the gradients of the whole, uncut network."""
 import pytest
 import torch
 from families import FAMILIES, SIZE, batch_of, random_detector, random_image
-from naive import preprocess
+from naive import logits_of
 
 from mmdet_diffmap.tracing.candidates import ClassScores
 from mmdet_diffmap.tracing.detector import DetectorAdapter
@@ -12,31 +12,6 @@ from mmdet_diffmap.tracing.trace import whole_gradients
 CHOSEN = [0, 3, 7]
 #: Of softmax heads that one more logit, the background's, follows.
 SOFTMAX = 'faster_rcnn', 'detr'
-
-
-def logits_of(model, data):
-    """The neck's maps (leaves), and the logits (R, C) of all that the head
-    could choose, with a graph."""
-    with torch.no_grad():
-        inputs, samples = preprocess(model, data)
-        leaves = model.extract_feat(inputs)
-    leaves = [leaf.requires_grad_() for leaf in leaves]
-    if hasattr(model, 'roi_head'):
-        with torch.no_grad():
-            proposals = model.rpn_head.predict(leaves, samples, rescale=False)
-            boxes = proposals[0].bboxes
-        rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1)
-        head = model.roi_head
-        pooled = head.bbox_roi_extractor(
-            leaves[:head.bbox_roi_extractor.num_inputs], rois)
-        return leaves, head.bbox_head(pooled)[0]
-    if hasattr(model, 'encoder'):
-        inputs = model.forward_transformer(tuple(leaves), samples)
-        return leaves, model.bbox_head(inputs['hidden_states'][-1:])[0][-1][0]
-    classes = model.bbox_head.num_classes
-    return leaves, torch.cat([
-        level[0].permute(1, 2, 0).reshape(-1, classes)
-        for level in model.bbox_head(leaves)[0]])
 
 
 @pytest.fixture(scope='module', params=FAMILIES)

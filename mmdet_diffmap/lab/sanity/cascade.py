@@ -15,7 +15,7 @@ from ...evaluation.intervals import Means
 from ...explainers.engine import (
     Selection,
     check_explainable,
-    make_heatmaps,
+    make_maps,
     trace_image,
 )
 from ...tracing.detector import DetectorAdapter
@@ -98,7 +98,7 @@ class Cascade:
         for method, difference in differences.items():
             with image.held.held(self.model):
                 trace = next(traces)
-            heatmaps, _ = make_heatmaps(difference.explainer, trace)
+            heatmaps = make_maps(difference.explainer, trace).heatmaps
             for name, maps in self.methods.maps(method, heatmaps).items():
                 yield name, maps.cpu().numpy()
 

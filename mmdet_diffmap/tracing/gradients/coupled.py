@@ -16,7 +16,7 @@ from ..level_gradients import (
     LevelWindows,
     SummedGradients,
 )
-from ..trace import OUTPUTS, OutputGradients, Tolerance
+from ..trace import OutputGradients, Tolerance, column_name
 from .dense import DenseGradients, again
 from .group_norm import Call
 from .jacobian import SparseJacobian, alike
@@ -213,7 +213,7 @@ class CoupledGradients:
                 assert gradients is not None
                 count = len(run.where[level].windows)
                 yield LocalPart(
-                    [OUTPUTS[column] for column in some],
+                    [column_name(column) for column in some],
                     [LevelGradients(each, run.where[level])
                      for each in gradients],
                     [Coupling.of(call, x[:count], gradient[:, :count])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..recording import recording
-from ..trace import OUTPUTS, OutputGradients, Tolerance
+from ..trace import OutputGradients, Tolerance, column_name
 from .agreement import agree
 from .jacobian import RawPart, Row, SparseJacobian
 from .products import Products, batch_size
@@ -60,7 +60,7 @@ class DenseGradients:
                               in rows[done:done + count]]
                 done += count
                 yield OutputGradients(
-                    OUTPUTS[column],
+                    column_name(column),
                     level_gradients(self.features, gradients, detections))
 
     def cotangent(self, jacobian: SparseJacobian, row: Row,

@@ -117,7 +117,8 @@ class SparseJacobian:
         than 2^24 times its derivative can be lost.
 
         Args:
-            outputs (Tensor): With a graph to ``raw``, shape (N, 5).
+            outputs (Tensor): With a graph to ``raw``, shape (N, 5), or with
+                further columns.
             raw (Sequence[Tensor]): Leaves of the graph, of any shape.
             columns (Sequence[int]): The columns of ``outputs`` wanted.
         """
@@ -350,8 +351,11 @@ def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
     clipped = (equal & ~same[..., None]).any(dim=1) & (
         boxes == boxes.amax(dim=0)) | (boxes == 0) if len(boxes) else \
         boxes == 0
+    # most often of the class, or of the box
+    further = [(column, ) for column in columns if column > 4]
     number_of, *sides = torch.stack([earlier, *clipped.T]).tolist()
-    clipped_rows = [(detection, column) for column in columns if column
+    clipped_rows = [(detection, column) for column in columns
+                    if 0 < column <= len(sides)
                     for detection, is_clipped in enumerate(sides[column - 1])
                     if is_clipped]
     apart = set(clipped_rows)
@@ -360,5 +364,5 @@ def first_groups(outputs: Tensor, columns: Sequence[int]) -> list[list[Row]]:
                for detection, count in enumerate(number_of)
                if count == number and (detection, column) not in apart]
               for number in sorted(set(number_of))
-              for independent in INDEPENDENT_COLUMNS]
+              for independent in (*INDEPENDENT_COLUMNS, *further)]
     return [group for group in [*groups, clipped_rows] if group]

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..level_gradients import LevelGradients, LevelWindows
 from ..modes import evaluation_mode
 from ..recording import recording
-from ..trace import OUTPUTS, OutputGradients, Tolerance
+from ..trace import OutputGradients, Tolerance, column_name
 from .agreement import agree
 from .crops import (
     PooledWindows,
@@ -227,7 +227,7 @@ class RoIRun:
                 [self.raw[number] for number in stacked], self.leaves,
                 list(stacked.values()))
             for place, column in enumerate(some):
-                gradients[OUTPUTS[column]] = [
+                gradients[column_name(column)] = [
                     None if gradient is None else gradient[place]
                     for gradient in pooled
                 ]

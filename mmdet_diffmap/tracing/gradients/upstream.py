@@ -12,10 +12,10 @@ from ..level_gradients import LevelGradients, LevelWindows
 from ..recording import recording
 from ..target_layer import CapturedLayer, depend
 from ..trace import (
-    OUTPUTS,
     GradientSource,
     OutputGradients,
     Tolerance,
+    column_name,
 )
 
 
@@ -48,8 +48,10 @@ class Upstream:
         through = past_head or any(
             level is None and maps.requires_grad
             for level, maps in zip(same, self.inputs))
-        waiting = {(detection, OUTPUTS[column])
-                   for detection in range(len(outputs)) for column in columns}
+        columns_of = {column_name(column): column for column in columns}
+        waiting = {(detection, output)
+                   for detection in range(len(outputs))
+                   for output in columns_of}
         for gradients in self.source(outputs, columns, tolerance):
             if not through:
                 levels = [part.as_level(level) for part in gradients.levels
@@ -67,14 +69,18 @@ class Upstream:
                 parts = [part.take([numbers.index(detection)])
                          for part in gradients.levels
                          if detection in (numbers := part.windows.detections)]
+                column = columns_of.get(gradients.output)  # None of masks
+                direct = None if column is None or not past_head else \
+                    outputs[detection, column]
                 yield from self._push(parts, same, gradients.output, detection,
-                                      outputs if past_head else None)
+                                      direct)
         for detection, output in sorted(waiting) if past_head else ():
-            yield from self._push([], same, output, detection, outputs)
+            yield from self._push([], same, output, detection,
+                                  outputs[detection, columns_of[output]])
 
     def _push(self, parts: list[LevelGradients], same: Sequence[int | None],
               output: str, detection: int,
-              outputs: Tensor | None) -> Iterator[OutputGradients]:
+              direct: Tensor | None) -> Iterator[OutputGradients]:
         """Push the gradient of one output through the layers between.
 
         Args:
@@ -82,8 +88,8 @@ class Upstream:
             same (Sequence[int | None]): Which of ``A`` each of ``X`` is.
             output (str): The output.
             detection (int): The detection.
-            outputs (Tensor, optional): The outputs, if what reaches ``A`` past
-                the head is to be added.
+            direct (Tensor, optional): The output's value, if what reaches
+                ``A`` past the head is to be added.
         """
         dense: list[Tensor | None] = [None] * len(self.target.leaves)
         starts = []
@@ -102,13 +108,10 @@ class Upstream:
                                               retain_graph=True,
                                               allow_unused=True)
                 dense = list(map(add, dense, between))
-            if outputs is not None and output in OUTPUTS:
-                direct = torch.autograd.grad(
-                    outputs[detection, OUTPUTS.index(output)],
-                    self.target.leaves,
-                    retain_graph=True,
-                    allow_unused=True)
-                dense = list(map(add, dense, direct))
+            if direct is not None:
+                dense = list(map(add, dense, torch.autograd.grad(
+                    direct, self.target.leaves, retain_graph=True,
+                    allow_unused=True)))
         levels = level_gradients(self.target.leaves, dense, [detection])
         if levels:
             yield OutputGradients(output, levels)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..recording import recording
-from ..trace import OUTPUTS, OutputGradients, Tolerance
+from ..trace import OutputGradients, Tolerance, column_name
 from .upstream import level_gradients
 
 
@@ -42,4 +42,4 @@ class WholeGradients:
                 levels = level_gradients(self.features, gradients,
                                          [detection])
                 if levels:
-                    yield OutputGradients(OUTPUTS[column], levels)
+                    yield OutputGradients(column_name(column), levels)

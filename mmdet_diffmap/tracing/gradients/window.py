@@ -16,7 +16,7 @@ from ..level_gradients import LevelGradients, LevelWindows
 from ..modes import evaluation_mode
 from ..nested import flat_tensors
 from ..recording import recording
-from ..trace import OUTPUTS, OutputGradients, Tolerance
+from ..trace import OutputGradients, Tolerance, column_name
 from .agreement import agree
 from .dense import DenseGradients, again
 from .group_norm import FrozenStatistics, Watch
@@ -260,7 +260,7 @@ class WindowRun:
                 [self.leaves[level] for level in reached],
                 list(stacked.values()))
             for place, column in enumerate(some):
-                yield OutputGradients(OUTPUTS[column], [
+                yield OutputGradients(column_name(column), [
                     LevelGradients(gradient[place], self.where[level])
                     for level, gradient in zip(reached, gradients)
                     if gradient is not None
