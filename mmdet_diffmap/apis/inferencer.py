@@ -25,7 +25,7 @@ from ..explainers.engine import (
     check_explainable,
 )
 from ..io.configs import config_in_weights
-from ..io.files import replacing, save_maps, save_picture
+from ..io.files import MAPS, replacing, save_maps, save_picture
 from ..io.progress import progress_display
 from ..visualization import draw_explanations
 from ..visualization.figure import COLUMNS, HEATMAP, IMAGE, POSITIVE
@@ -583,6 +583,6 @@ def map_arrays(sample: DetDataSample) -> dict[str, np.ndarray]:
     """Return the maps of a data sample as float16 arrays (N, H, W)."""
     return {
         name: sample.pred_instances[name].cpu().numpy().astype(np.float16)
-        for name in ('heatmaps', 'difference_maps')
+        for name in MAPS
         if name in sample.pred_instances
     }

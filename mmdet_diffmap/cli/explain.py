@@ -62,6 +62,25 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'options, such as extents=True, of the explainers that have them; '
         'docs/methods.md lists them')
     parser.add_argument(
+        '--outputs',
+        nargs='+',
+        metavar='NAME',
+        help='what is explained, of methods that need gradients: score, x1, '
+        'y1, x2, y2, mask, width, height, area, logit:CLASS, contrast, iou:J, '
+        'giou:J, gap:J …; docs/contrasts.md lists them')
+    parser.add_argument(
+        '--evidence',
+        choices=('for', 'against', 'both'),
+        help='show what raises the outputs, what lowers them, or both in a '
+        'signed map; default: for, and with --contrast both')
+    parser.add_argument(
+        '--contrast',
+        nargs='?',
+        const='',
+        metavar='CLASS',
+        help='explain why each object has its class and not CLASS, or the '
+        'most probable of the others; CLASS/OTHER for two classes')
+    parser.add_argument(
         '--target-layer',
         help='module whose features are explained, such as backbone.layer4; '
         'default: neck')
@@ -105,6 +124,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         if args.object is not None and getattr(args, name):
             parser.error(f'--{name.replace("_", "-")} does not go with '
                          '--object')
+    if args.contrast is not None:
+        if args.outputs:
+            parser.error('--contrast is an output of its own: give it without '
+                         '--outputs')
+        args.outputs = [f'contrast:{args.contrast}' if args.contrast
+                        else 'contrast']
+        args.evidence = args.evidence or 'both'
     args.inputs, args.models = split_paths(args.paths)
     if args.weights and len(args.weights) != len(args.models):
         parser.error(f'{len(args.weights)} --weights for {len(args.models)} '
@@ -170,8 +196,9 @@ def build_methods(args: argparse.Namespace,
         names = every + [name for name in names
                          if name != 'all' and name not in every]
     method_options = dict(args.explainer_options)
-    if args.target_layer:
-        method_options['target_layer'] = args.target_layer
+    for option in 'target_layer', 'outputs', 'evidence':
+        if getattr(args, option):
+            method_options[option] = getattr(args, option)
     check_folder_names(names)
     return build_explainers({name: configs.get(name, name) for name in names},
                             **method_options)
@@ -254,6 +281,9 @@ def explain(args: argparse.Namespace) -> int:
         if videos and getattr(args, name):
             raise ValueError(f'--{name.replace("_", "-")} is for images: '
                              f'explain {videos[0]} without it')
+    if videos and args.evidence == 'both':
+        raise ValueError(f'signed maps are for images: explain {videos[0]} '
+                         'with --evidence for or against')
     detectors = load_detectors(args)
     methods = build_methods(args, next(iter(detectors.values())).cfg)
     selection = Selection(args.score_thr, args.max_objects)

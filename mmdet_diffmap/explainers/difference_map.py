@@ -48,6 +48,11 @@ class DifferenceMap(Explainer):
         """Make maps (N, H, W): signed in [-1, 1], or positive in [0, 1]."""
         return self.compare(self.explainer(trace))
 
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """tuple[str]: Those of the explainer."""
+        return self.explainer.outputs
+
     def working_memory(self, trace: Trace) -> int:
         """Return that of the explainer."""
         return self.explainer.working_memory(trace)

@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from ..maps.image_frame import ImageFrame
+from ..tracing.candidates import check_classes
 from ..tracing.detector import DetectorAdapter, unwrapped
 from ..tracing.trace import Trace
 from ..tracing.turns import one_at_a_time
@@ -186,10 +187,14 @@ def check_explainable(model: nn.Module,
     Raises:
         TypeError: If the model is no detector of mmdet.
         ValueError: If it has no such target layer, or its weights cannot be
-            used; see :func:`check_weights`.
+            used, see :func:`check_weights`, or an output names a class
+            that it does not have.
     """
     for explainer in explainers:
         DetectorAdapter(model, explainer.target_layer, explainer.statistics)
+        if names := getattr(unwrapped(model), 'dataset_meta', {}).get(
+                'classes'):
+            check_classes(explainer.outputs, names)
     check_weights(unwrapped(model))
 
 

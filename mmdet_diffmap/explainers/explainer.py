@@ -74,6 +74,8 @@ class Explainer(ABC):
     #: The module whose feature maps are explained; None if the method needs
     #: no gradients, and so can explain any detector.
     target_layer: str | None = None
+    #: Names of what is explained; see :class:`GradientExplainer`.
+    outputs: tuple[str, ...] = ('score', )
     #: How gradients treat GroupNorm layers; see :class:`GradientExplainer`.
     statistics = 'exact'
 

@@ -55,6 +55,10 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(file, format=path.suffix[1:], dpi=110)
 
 
+#: The fields of results that are maps.
+MAPS = ('heatmaps', 'difference_maps', 'evidence_maps')
+
+
 def save_maps(sample: DetDataSample, class_names: list[str],
               path: Path) -> None:
     """Write the result of :func:`~mmdet_diffmap.explain` as a ``.npz`` file.
@@ -62,8 +66,9 @@ def save_maps(sample: DetDataSample, class_names: list[str],
     It holds, in pixels of the original image and without pickled objects:
     ``boxes`` (N, 4) float32, last dim (x1, y1, x2, y2), ``scores`` (N, )
     float32, ``labels`` (N, ) int64, indices into ``class_names``,
-    ``heatmaps`` (N, H, W) float16 in [0, 1] and ``difference_maps`` (N, H, W)
-    float16, signed in [-1, 1]; without difference maps, no such array.
+    ``heatmaps`` (N, H, W) float16 in [0, 1], and ``difference_maps`` and
+    ``evidence_maps`` (N, H, W) float16, signed in [-1, 1], where there are
+    such maps.
     """
     instances = sample.pred_instances.cpu().numpy()
     with replacing(path) as file:
@@ -74,5 +79,5 @@ def save_maps(sample: DetDataSample, class_names: list[str],
             labels=instances.labels.astype(np.int64),
             class_names=np.array(class_names, dtype=str),
             **{name: instances[name].astype(np.float16)
-               for name in ('heatmaps', 'difference_maps')
+               for name in MAPS
                if name in instances})

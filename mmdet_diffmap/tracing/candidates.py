@@ -14,7 +14,7 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .named_outputs import unknown_class
+from .named_outputs import contrasted, unknown_class
 from .recording import recording
 from .swapping import modules_with, swapped
 
@@ -182,6 +182,24 @@ class ClassScores:
                 largest = 1 - torch.finfo(values.dtype).eps / 2
                 logits = logits - torch.log1p(-values.clamp(max=largest))
             return logits
+
+
+def check_classes(outputs: Sequence[str], names: Sequence[str]) -> None:
+    """Raise a ValueError if outputs name a class that a detector does not
+    have.
+
+    Args:
+        outputs (Sequence[str]): Names of outputs.
+        names (Sequence[str]): What the detector's classes are called.
+    """
+    classes = ClassScores(torch.zeros(1, len(names)), torch.tensor([0]), True,
+                          tuple(names))
+    for output in outputs:
+        kind, _, argument = output.removeprefix('-').partition(':')
+        if kind == 'logit':
+            classes.label(argument)
+        elif kind == 'contrast':
+            contrasted(classes, torch.tensor([0]), argument)
 
 
 @contextmanager

@@ -175,14 +175,19 @@ def contrast(trace: Trace, names: str = '') -> Tensor:
             class and the runner-up, the most probable of the others.
     """
     classes = classes_of(trace)
-    first, second = contrasted(trace, names)
-    return classes.contrast(first, second)
+    return classes.contrast(
+        *contrasted(classes, trace.detections.labels, names))
 
 
-def contrasted(trace: Trace, names: str) -> tuple[Tensor, Tensor]:
-    """Return the labels of both classes of a contrast, for each detection."""
-    classes = classes_of(trace)
-    own = trace.detections.labels
+def contrasted(classes: ClassScores, own: Tensor,
+               names: str) -> tuple[Tensor, Tensor]:
+    """Return the labels of both classes of a contrast, for each detection.
+
+    Args:
+        classes (ClassScores): Of the detections.
+        own (Tensor): The label of each, int64, shape (N, ).
+        names (str): See :func:`contrast`.
+    """
     if not names:
         return own, classes.runners_up(own)
     if classes.knows(names):
@@ -203,6 +208,9 @@ def contrasted(trace: Trace, names: str) -> tuple[Tensor, Tensor]:
 
 def numbered(trace: Trace, text: str) -> int:
     """Read the number of a detection of a trace."""
+    if len(trace) == 1:
+        raise ValueError('the image has one object, which is compared with no '
+                         'other')
     if not text.isdecimal() or int(text) >= len(trace):
         raise ValueError(f'there is no object {text}: the detector finds '
                          f'{len(trace)}, counted from 0')
@@ -247,7 +255,8 @@ def meanings(trace: Trace, outputs: tuple[str, ...]) -> list[Meaning]:
     if kind != 'contrast' or trace.classes is None:
         return [Meaning(f'for and against its {name}', f'raises {name}',
                         f'lowers {name}')] * len(trace)
-    pairs = zip(*(labels.tolist() for labels in contrasted(trace, argument)))
+    pairs = zip(*(labels.tolist() for labels in contrasted(
+        trace.classes, trace.detections.labels, argument)))
     words = [tuple(map(trace.classes.name, pair)) for pair in pairs]
     return [Meaning(f'why {first} and not {second}', first, second)
             if first != second else

@@ -23,10 +23,12 @@ INK, PAPER, OTHER = (20, 20, 20), (255, 255, 255), (190, 190, 190)
 TARGET = (0, 230, 64)
 IMAGE, HEATMAP = 'image', 'heat map'
 SIGNED, POSITIVE = 'difference map', 'difference map > 0'
+EVIDENCE = 'for and against'
 COLUMNS = (IMAGE, HEATMAP, SIGNED, POSITIVE)
 #: Colour map and value range of each column that has one.
 SCALES = {
     HEATMAP: ('turbo', 0., 1.),
+    EVIDENCE: ('bwr', -1., 1.),
     SIGNED: ('bwr', -1., 1.),
     POSITIVE: ('turbo', 0., 1.)
 }
@@ -41,7 +43,9 @@ def draw_explanations(image: np.ndarray,
 
     Each row shows the image with the object's box, and over it the heat map,
     the signed difference map (red: this object only, blue: only others,
-    unchanged: neither) and its positive part.
+    unchanged: neither) and its positive part. Where there are signed maps of
+    what speaks for it and what against, they come after the image, and each
+    row says what they mean.
 
     Args:
         image (np.ndarray): uint8 RGB, shape (H, W, 3).
@@ -56,6 +60,7 @@ def draw_explanations(image: np.ndarray,
     """
     rows = [Row(title(instances, i, class_names), instances, i)
             for i in range(len(instances))]
+    columns = with_evidence(columns, instances)
     return draw_rows(
         image, rows or [Row('no object above the score threshold', instances)],
         columns, boxes)
@@ -82,7 +87,17 @@ def draw_comparison(image: np.ndarray, class_name: str,
             instances, 0) if len(instances) else
         Row(f'{name}:  no such {class_name}', instances)
         for name, instances in rows
-    ], COLUMNS[1:])
+    ], with_evidence(COLUMNS[1:], *(instances for _, instances in rows)))
+
+
+def with_evidence(columns: Sequence[str],
+                  *all_instances: InstanceData) -> list[str]:
+    """Return the columns with that of signed maps, if some results have
+    them."""
+    if not any('evidence_maps' in instances for instances in all_instances):
+        return list(columns)
+    place = int(columns[0] == IMAGE) if columns else 0
+    return [*columns[:place], EVIDENCE, *columns[place:]]
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,9 @@ def row_panels(photo: np.ndarray, row: Row, columns: Sequence[str],
     boxes = row.instances.bboxes.cpu().numpy() * scale
     for name in columns:
         panel = photo
+        if name == EVIDENCE and 'evidence_maps' not in row.instances:
+            yield Image.new('RGB', photo.shape[1::-1], PAPER)
+            continue
         if name in SCALES:
             values = object_map(row.instances[row.index], name)
             panel = overlay(photo, values.float().cpu().numpy(), *SCALES[name])
@@ -145,15 +163,23 @@ def object_map(instance: InstanceData, name: str) -> Tensor:
     """Return the map of one object that a column shows, shape (H, W)."""
     if name == HEATMAP:
         return instance.heatmaps[0]
+    if name == EVIDENCE:
+        return instance.evidence_maps[0]
     signed: Tensor = instance.difference_maps[0]
     return signed if name == SIGNED else positive_part(signed)
 
 
 def title(instances: InstanceData, index: int,
           class_names: Sequence[str]) -> str:
-    """Write an object's number, from 0, its class and its score."""
+    """Write an object's number, from 0, its class and its score, and what a
+    signed map of it means."""
     name = label_name(class_names, int(instances.labels[index]))
-    return f'{index}  {name}  {float(instances.scores[index]):.2f}'
+    text = f'{index}  {name}  {float(instances.scores[index]):.2f}'
+    if 'meanings' not in instances:
+        return text
+    meaning = instances.meanings[index]
+    return f'{text}:  {meaning.question}  (red: {meaning.above}, blue: ' \
+        f'{meaning.below})'
 
 
 def label_name(class_names: Sequence[str], label: int) -> str:
