@@ -93,9 +93,10 @@ def check_evidence(model: BaseDetector, cases: Iterable[EvidenceCase],
     box are removed, those with the largest value in each ranking first,
     anywhere in the image; random ones are of the box. Where fewer pixels
     speak against it, fewer go, in all rankings that are compared with what
-    speaks against; and likewise with what speaks for it. The score is that of
-    the best candidate of the class that overlaps the candidate by more than
-    half.
+    speaks against; and likewise with what speaks for it. If the other side,
+    to be compared, has fewer pixels still, those follow that matter least.
+    The score is that of the best candidate of the class that overlaps the
+    candidate by more than half.
 
     Args:
         model (BaseDetector): The detector; its score threshold should be low.

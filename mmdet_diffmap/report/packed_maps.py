@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..explainers.explainer import JOINT
+from ..explainers.explainer import JOINT, Evidence
 from ..maps.heatmaps import GridMap, GridMaps
 from ..maps.image_frame import ImageFrame, Shape
 
@@ -36,6 +36,15 @@ def pack_heatmaps(heatmaps: Tensor, groups: Mapping[str, Sequence[GridMaps]],
         heatmaps = F.interpolate(heatmaps[None], size=shown, mode='area')[0]
     maps, frame = on_grids(heatmaps)
     return pack_maps({JOINT: maps}, len(heatmaps), frame, shown)
+
+
+def pack_evidence(evidence: Evidence, frame: ImageFrame,
+                  shown: Shape) -> tuple[dict[str, Any], bytes]:
+    """Return signed maps as :func:`pack_maps` does: the groups ``for`` and
+    ``against``, whose difference they are."""
+    return pack_maps(
+        {'for': evidence.speak_for, 'against': evidence.speak_against},
+        len(evidence.maps), frame, shown, keep_zero=True)
 
 
 def pack_maps(groups: Mapping[str, Sequence[GridMaps]], count: int,

@@ -1,23 +1,27 @@
 // The page: what is chosen, what is shown, and what people do.
-const MODES = ['heat', 'signed', 'positive'];
+const MODES = ['heat', 'signed', 'positive', 'evidence'];
 const state = {
   photo: 0, target: null, rival: null, hover: null, mode: 'heat', method: 0, output: JOINT,
   boxes: true, ...LOOK,
-  switched: false,  // from heat maps to differences, since two objects are chosen
+  before: null,  // the mode that was left for differences, since two objects are chosen
 };
 let shown = null;  // the values that the overlay shows, one a pixel
 
-// The maps of the open photograph, by method, unpacked once.
+// The maps of the open photograph by the chosen method, unpacked once.
 const unpacked = new Map();
-function unpack(photo, method) {
-  const key = `maps-${photo}-${method}`;
-  if (!unpacked.has(key))
-    unpacked.set(key, unpackMaps(data.photos[photo].methods[method], bytes(key)));
+function unpack() {
+  const [kind, described] = isEvidence() ? ['evidence', evidence()] : ['maps', method()];
+  const key = `${kind}-${state.photo}-${state.method}`;
+  if (!unpacked.has(key)) unpacked.set(key, unpackMaps(described, bytes(key)));
   return unpacked.get(key);
 }
 
+function isEvidence() {
+  return state.mode === 'evidence';
+}
+
 function isSigned() {
-  return state.mode === 'signed';
+  return state.mode === 'signed' || isEvidence();
 }
 
 // ---- The page
@@ -26,8 +30,21 @@ function photo() {
   return data.photos[state.photo];
 }
 
+function method() {
+  return photo().methods[state.method];
+}
+
 function groups() {
-  return photo().methods[state.method].groups;
+  return method().groups;
+}
+
+// What speaks for the objects and what against, of methods that were asked for it.
+function evidence() {
+  return method().evidence;
+}
+
+function modes() {
+  return MODES.filter(mode => mode !== 'evidence' || evidence());
 }
 
 function objectName(index) {
@@ -42,9 +59,10 @@ function current() {
 
 async function draw(isStale) {
   const target = current();
-  const source = target === null || !state.overlay ? null : await unpack(state.photo, state.method);
+  const source = target === null || !state.overlay ? null : await unpack();
   if (isStale()) return;
-  shown = source && valuesOf(source, state.output, state.mode, target, state.rival);
+  shown = source && (isEvidence() ? signedMap(source, target) :
+    valuesOf(source, state.output, state.mode, target, state.rival));
   paint($('overlay'), shown, isSigned());
   readOut();
   $('stage').classList.toggle('grey', shown !== null && !state.colour);
@@ -68,21 +86,31 @@ function describe() {
       }
     }
   $('boxes').classList.toggle('hidden', !state.boxes);
-  for (const input of document.getElementsByName('mode')) input.checked = input.value === state.mode;
+  for (const input of document.getElementsByName('mode')) {
+    input.checked = input.value === state.mode;
+    input.parentElement.hidden = !modes().includes(input.value);
+  }
   $('method').value = state.method;
   describeOutputs();
   describeLook();
-  const others = state.rival === null ? 'others only' : 'the other only';
-  describeColours('', isSigned(), `−1 ${others}`, '1 this object only');
+  const [below, above] = ends();
+  describeColours('', isSigned(), `−1 ${below}`, `1 ${above}`);
   describeChoice();
   for (const [index, button] of [...$('gallery').children].entries())
     button.setAttribute('aria-current', index === state.photo);
   remember(hash());
 }
 
+// What a signed map is below and above zero, in words.
+function ends() {
+  if (!isEvidence()) return [state.rival === null ? 'others only' : 'the other only', 'this object only'];
+  const {below, above} = evidence().meanings[current()] ?? {below: 'against', above: 'for'};
+  return [below, above];
+}
+
 function describeOutputs() {
   const names = Object.keys(groups()), field = $('outputs');
-  field.hidden = names.length < 2;
+  field.hidden = names.length < 2 || isEvidence();  // both sides are of all joined
   rebuild(field, names.join(), () => [field.firstElementChild, ...names.map(name => element('label', {},
     element('input', {type: 'radio', name: 'output', value: name}), ` ${name === JOINT ? 'all joined' : name} `,
     element('small', {title: 'its highest point, against that of all joined'})))]);
@@ -102,18 +130,21 @@ function describeChoice() {
       'No object above the score threshold; → shows the next photograph';
     return;
   }
-  const kind = {heat: 'heat map of ', signed: 'difference map of ', positive: 'positive difference map of '}[state.mode];
+  const kind = {
+    heat: 'heat map of ', signed: 'difference map of ', positive: 'positive difference map of ', evidence: '',
+  }[state.mode];
   caption.replaceChildren(kind, element('span', {className: 'target-name', textContent: objectName(target)}));
-  if (state.mode !== 'heat') {
+  if (isEvidence()) caption.append(`: ${evidence().meanings[target].question}`);
+  else if (state.mode !== 'heat') {
     caption.append(' against ', state.rival === null ? 'all others' :
       element('span', {className: 'rival-name', textContent: objectName(state.rival)}));
   }
   if (state.target !== null && state.rival === null && photo().objects.length > 1)
-    caption.append('. Click a second object: why not that one?');
+    caption.append(`. Click a second object${isEvidence() ? ' for a difference map' : ': why not that one?'}`);
 }
 
 function hash() {
-  const parts = {photo: state.photo, mode: state.mode, method: photo().methods[state.method].name, output: state.output};
+  const parts = {photo: state.photo, mode: state.mode, method: method().name, output: state.output};
   if (state.target !== null) parts.object = state.target;
   if (state.rival !== null) parts.against = state.rival;
   return `#${new URLSearchParams(parts)}`;
@@ -130,7 +161,8 @@ function readHash() {
   openPhoto(number('photo', data.photos.length) ??
     Math.max(0, data.photos.findIndex(one => one.objects.length)));
   state.method = Math.max(0, photo().methods.findIndex(one => one.name === given.get('method')));
-  state.mode = MODES.includes(given.get('mode')) ? given.get('mode') : 'heat';
+  // by default what was asked for
+  state.mode = modes().includes(given.get('mode')) ? given.get('mode') : evidence() ? 'evidence' : 'heat';
   state.output = Object.hasOwn(groups(), given.get('output')) ? given.get('output') : JOINT;
   state.target = number('object', photo().objects.length);
   const rival = number('against', photo().objects.length);
@@ -179,17 +211,14 @@ function choose(object) {
   else compare(object);
 }
 
-// A heat map is of one object: with two, the difference is what is shown.
+// Some maps are of one object: with two, the difference is what is shown.
 function compare(object) {
   state.rival = object;
-  state.switched = state.switched || state.mode === 'heat';
-  if (state.mode === 'heat') state.mode = 'signed';
+  if (['heat', 'evidence'].includes(state.mode)) Object.assign(state, {before: state.mode, mode: 'signed'});
 }
 
 function dropRival() {
-  state.rival = null;
-  if (state.switched) state.mode = 'heat';
-  state.switched = false;
+  Object.assign(state, {rival: null, mode: state.before ?? state.mode, before: null});
 }
 
 function nothing() {
@@ -204,7 +233,7 @@ function select(object) {
 }
 
 function useMode(mode) {
-  set({mode, switched: false});
+  if (modes().includes(mode)) set({mode, before: null});
 }
 
 function nextObject(by) {
@@ -225,20 +254,26 @@ function nextRival(by) {
 
 function nextPhoto(by) {
   openPhoto(step(state.photo, by, data.photos.length));
-  keepOutput();
+  keepToMethod();
   $('gallery').children[state.photo].scrollIntoView({block: 'nearest'});
   update();
 }
 
 function useMethod(index) {
   state.method = index;
-  keepOutput();
+  keepToMethod();
   update();
 }
 
-// Not every method has maps of single outputs.
-function keepOutput() {
+// Not every method has maps of single outputs, or was asked for both sides.
+function keepToMethod() {
   if (!Object.hasOwn(groups(), state.output)) state.output = JOINT;
+  for (const name of ['mode', 'before'])
+    if (state[name] === 'evidence' && !evidence()) state[name] = 'heat';
+}
+
+function nextOutput() {
+  if (!isEvidence()) set({output: next(Object.keys(groups()), state.output)});
 }
 
 const KEYS = [
@@ -251,8 +286,10 @@ const KEYS = [
   [['1'], '1', 'heat map', () => useMode('heat')],
   [['2'], '2', 'difference map', () => useMode('signed')],
   [['3'], '3', 'positive part of the difference map', () => useMode('positive')],
+  ...data.photos.some(({methods}) => methods.some(one => one.evidence)) ?
+    [[['4'], '4', 'what speaks for it and what against', () => useMode('evidence')]] : [],
   [['m'], 'm', 'next method', () => useMethod((state.method + 1) % photo().methods.length)],
-  [['o'], 'o', 'next output', () => set({output: next(Object.keys(groups()), state.output)})],
+  [['o'], 'o', 'next output', nextOutput],
   [['c'], 'c', 'next colours', () => nextColours(isSigned())],
   ...LOOK_KEYS,
   [['b'], 'b', 'boxes on and off', () => set({boxes: !state.boxes})],
@@ -334,7 +371,7 @@ function build() {
       element('small', {textContent: `${count} object${count === 1 ? '' : 's'}`}));
     button.addEventListener('click', () => {
       openPhoto(index);
-      keepOutput();
+      keepToMethod();
       update();
     });
     return button;

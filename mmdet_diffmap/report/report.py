@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 
 from ..explainers.engine import Explanation
 from ..visualization import label_name
-from .packed_maps import pack_heatmaps
+from .packed_maps import pack_evidence, pack_heatmaps
 from .page_file import (
     LONGEST_SIDE,
     base64_text,
@@ -35,7 +35,8 @@ class Photo:
         self.shown = fitted(image.shape[:2], LONGEST_SIDE)
         self.instances: InstanceData | None = None
         self.methods: list[dict[str, Any]] = []
-        self.cells: list[bytes] = []
+        #: Of each method, by what they are of.
+        self.cells: list[dict[str, bytes]] = []
 
     def add(self, method: str, explanation: Explanation) -> None:
         """Add what a method says; the maps themselves are not kept.
@@ -52,10 +53,15 @@ class Photo:
         elif not torch.equal(instances.labels.cpu(), self.instances.labels):
             raise ValueError('the detector found other objects when it ran '
                              f'again for {method}')
-        description, cells = pack_heatmaps(
-            instances.heatmaps, explanation.maps.grids, explanation.frame,
-            self.shown)
-        self.methods.append(dict(name=method, **description))
+        maps, cells = explanation.maps, {}
+        described, cells['maps'] = pack_heatmaps(
+            instances.heatmaps, maps.grids, explanation.frame, self.shown)
+        if maps.evidence is not None:
+            signed, cells['evidence'] = pack_evidence(
+                maps.evidence, explanation.frame, self.shown)
+            described['evidence'] = dict(
+                signed, meanings=[vars(one) for one in maps.meanings])
+        self.methods.append(dict(name=method, **described))
         self.cells.append(cells)
 
 
@@ -63,9 +69,10 @@ class Report:
     """An interactive page about the objects of several images.
 
     Shows each object's heat map and difference maps over its photograph, the
-    difference of any two objects, and the maps of single outputs. Differences
-    are computed in the page, from heat maps in eight bits on the detector's
-    grids.
+    difference of any two objects, the maps of single outputs, and what speaks
+    for an object and what against, of methods that were asked for both.
+    Differences are computed in the page, from maps in eight bits on the
+    detector's grids.
 
     Args:
         title (str): Of the page.
@@ -93,8 +100,9 @@ class Report:
             raise ValueError(f'{photo.name} has maps of no method')
         number = len(self.photos)
         self.payloads[f'photo-{number}'] = jpeg(photo.image, photo.shown)
-        for index, cells in enumerate(photo.cells):
-            self.payloads[f'maps-{number}-{index}'] = base64_text(cells)
+        for index, cells_of_method in enumerate(photo.cells):
+            for kind, cells in cells_of_method.items():
+                self.payloads[f'{kind}-{number}-{index}'] = base64_text(cells)
         self.photos.append(
             dict(
                 described_picture(photo.name, photo.image, photo.shown),

@@ -1,6 +1,7 @@
 """The page in a real browser, against the maps of the package."""
 import base64
 import io
+from contextlib import contextmanager
 
 import cv2
 import matplotlib
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from browser import browser
-from demo import demo_detector
+from demo import CONFIG, WEIGHTS, demo_detector
 from PIL import Image
 
-from mmdet_diffmap import difference_map, explain
+from mmdet_diffmap import difference_map, explain, load_detector
 from mmdet_diffmap.apis import explain_files
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.report import Report
@@ -23,6 +24,14 @@ METHODS = {
     'backbone': dict(type='ODAM', target_layer='backbone', outputs='score'),
     # no grids of the detector's
     'd-rise': dict(type='DRISE', masks=40),
+}
+# methods that were asked for both sides, and one that was not
+BOTH = {
+    'why': dict(type='ODAM', outputs='contrast', evidence='both'),
+    # several outputs and levels take part
+    'two': dict(type='ODAM', outputs=['score', 'x1'], evidence='both',
+                target_layer='backbone'),
+    'odam': dict(type='ODAM'),
 }
 HOSTILE = '<img src=x onerror=document.hacked=1>&"\'.png'
 CLASSES = [f'<b>{i}</b></script><script>document.hacked=1</script>'
@@ -52,13 +61,32 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
+def detector():
+    """One whose own names of classes are hostile."""
+    model = load_detector(CONFIG, WEIGHTS, device='cpu')
+    model.dataset_meta = dict(classes=CLASSES)
+    return model
+
+
+@pytest.fixture(scope='module')
+def both(folder, detector, tmp_path_factory):
+    """The folder of a page with what speaks for objects and what against."""
+    out = tmp_path_factory.mktemp('both')
+    paths = [str(folder / name) for name in (HOSTILE, 'empty.png',
+                                             'large.png')]
+    assert not explain_files(detector, paths, out, BOTH,
+                             report=Report('both', CLASSES, {}))
+    return out
+
+
+@pytest.fixture(scope='module')
 def chromium():
     with browser() as chromium:
         yield chromium
 
 
-@pytest.fixture
-def page(chromium, folder):
+@contextmanager
+def opened(chromium, path):
     """The open page; at the end it must not have complained, nor asked for
     anything outside of its file."""
     page = chromium.new_page(viewport=dict(width=1300, height=800))
@@ -66,15 +94,27 @@ def page(chromium, folder):
     page.on('console', lambda message: complaints.append(message.text))
     page.on('pageerror', lambda error: complaints.append(str(error)))
     page.on('request', lambda request: requests.append(request.url))
-    page.goto((folder / 'report.html').as_uri())
+    page.goto(path.as_uri())
     drawn(page)
     yield page
     assert not complaints
     outside = [url for url in requests if not url.startswith(
-        ((folder / 'report.html').as_uri(), 'data:', 'blob:'))]
+        (path.as_uri(), 'data:', 'blob:'))]
     assert not outside
     assert page.evaluate('document.hacked') is None
     page.close()
+
+
+@pytest.fixture
+def page(chromium, folder):
+    with opened(chromium, folder / 'report.html') as page:
+        yield page
+
+
+@pytest.fixture
+def page_of_both(chromium, both):
+    with opened(chromium, both / 'report.html') as page:
+        yield page
 
 
 def drawn(page):
@@ -135,6 +175,27 @@ def close(page, expected, tolerance=TOLERANCE):
     assert np.abs(found - expected.abs().numpy()).max() < tolerance
 
 
+def close_in_colour(page, expected, tolerance=TOLERANCE):
+    """Signed values are as expected: red above zero, and blue below."""
+    close(page, expected, tolerance)
+    red, _, blue, _ = np.moveaxis(overlay(page).astype(int), 2, 0)
+    strong = expected.numpy()
+    assert (red > blue)[strong > 0.1].all()
+    assert (blue > red)[strong < -0.1].all()
+
+
+def modes(page):
+    """The modes that are offered."""
+    return [one.get_attribute('value')
+            for one in page.locator('input[name=mode]').all()
+            if one.is_visible()]
+
+
+def ends(page):
+    """What the ends of the colour bar say."""
+    return [page.text_content(f'#{name}') for name in ('low', 'high')]
+
+
 def test_two_clicks_show_a_heat_map_and_the_difference_of_two(page, folder):
     heatmaps = maps(folder, 'odam')
     assert page.locator('#boxes rect').count() == len(heatmaps) >= 3
@@ -145,11 +206,7 @@ def test_two_clicks_show_a_heat_map_and_the_difference_of_two(page, folder):
     click(page, 0)
     assert view(page)['against'] == '0' and view(page)['mode'] == 'signed'
     pair = heatmaps[1] - heatmaps[0]
-    close(page, pair)
-    red, _, blue, _ = np.moveaxis(overlay(page).astype(int), 2, 0)
-    strong = pair.numpy()
-    assert (red > blue)[strong > 0.1].all()
-    assert (blue > red)[strong < -0.1].all()
+    close_in_colour(page, pair)
     click(page, 0)  # once more: the first alone again
     assert 'against' not in view(page) and view(page)['mode'] == 'heat'
     close(page, heatmaps[1])
@@ -358,3 +415,160 @@ def test_a_large_photograph_is_made_smaller_and_its_boxes_too(page, folder):
     assert boxes[0].round().int().tolist() == [
         int(one) for one in page.locator('#objects td').nth(3).text_content()
         .split(', ')]
+
+
+@pytest.mark.parametrize('method', ['why', 'two'])
+def test_what_speaks_for_objects_and_what_against(
+        page_of_both, folder, detector, method):
+    page = page_of_both
+    assert view(page)['mode'] == 'evidence'  # it was asked for
+    act(page, lambda: page.select_option('#method', label=method))
+    instances = explain(detector, folder / HOSTILE,
+                        BOTH[method]).pred_instances
+    assert len(instances) >= 3
+    assert (instances.evidence_maps.amin((1, 2)) < -0.3).any()
+    for expected in instances.evidence_maps:
+        press(page, 'j')
+        close_in_colour(page, expected, 2 * TOLERANCE)  # one for each side
+    press(page, '1')
+    close(page, instances.heatmaps[-1])
+    press(page, '4')
+    close_in_colour(page, instances.evidence_maps[-1], 2 * TOLERANCE)
+
+
+def test_both_sides_of_a_large_photograph(page_of_both, folder, detector):
+    page = page_of_both
+    press(page, 'n', 'n', 'j')
+    assert (view(page)['photo'], view(page)['mode']) == ('2', 'evidence')
+    result = explain(detector, folder / 'large.png', BOTH['why'])
+    smaller = torch.nn.functional.interpolate(
+        result.pred_instances.evidence_maps[:1][None], (800, 1600),
+        mode='area')
+    close_in_colour(page, smaller[0, 0], 2 * TOLERANCE)
+
+
+def test_what_both_sides_mean(page_of_both, folder, detector):
+    page = page_of_both
+    assert ends(page) == ['−1 against', '1 for']  # of nothing yet
+    result = explain(detector, folder / HOSTILE, BOTH['why'])
+    label, meaning = CLASSES[result.pred_instances.labels[0]], \
+        result.pred_instances.meanings[0]
+    assert meaning.above == label and meaning.below in CLASSES
+    press(page, 'j')
+    assert page.text_content('#caption') == (
+        f'0 {label}: why {label} and not {meaning.below}. Click a second '
+        'object for a difference map')
+    assert ends(page) == [f'−1 {meaning.below}', f'1 {label}']
+    assert page.text_content('#middle') == '0'
+    assert page.locator('main b, main script').count() == 0
+    press(page, 'm')
+    assert ': for and against its score and x1.' in page.text_content(
+        '#caption')
+    assert ends(page) == ['−1 lowers score and x1', '1 raises score and x1']
+    press(page, '2')
+    assert ends(page) == ['−1 others only', '1 this object only']
+
+
+def test_both_sides_are_of_all_outputs(page_of_both):
+    page = page_of_both
+    press(page, 'j', 'm', 'o')
+    assert view(page)['output'] == 'all'
+    assert not page.locator('#outputs').is_visible()
+    press(page, '1')
+    assert [one.get_attribute('value')
+            for one in page.locator('#outputs input').all()] == [
+                'all', 'score', 'x1']
+    press(page, 'o', '4', 'o', '1')
+    assert view(page)['output'] == 'score'
+
+
+def test_only_methods_that_were_asked_have_both_sides(page_of_both, folder):
+    page = page_of_both
+    press(page, 'j')
+    assert modes(page) == ['heat', 'signed', 'positive', 'evidence']
+    act(page, lambda: page.select_option('#method', label='odam'))
+    assert modes(page) == ['heat', 'signed', 'positive']
+    assert view(page)['mode'] == 'heat'
+    assert page.is_checked('input[value=heat]')
+    close(page, maps(folder, 'odam')[0])
+    press(page, '2')
+    page.keyboard.press('4')
+    drawn(page)
+    assert view(page)['mode'] == 'signed'
+    press(page, 'm')  # the first one again
+    assert view(page)['mode'] == 'signed' and 'evidence' in modes(page)
+    act(page, page.check, 'input[value=evidence]')
+    assert view(page)['mode'] == 'evidence'
+
+
+def test_a_page_without_both_sides(page):
+    assert modes(page) == ['heat', 'signed', 'positive']
+    assert page.locator('script[id^=data-evidence]').count() == 0
+    page.keyboard.press('4')
+    drawn(page)
+    assert view(page)['mode'] == 'heat'
+    page.keyboard.press('?')
+    assert 'against the next object' in page.text_content('#key-list')
+    assert 'what speaks for it' not in page.text_content('#key-list')
+
+
+def test_both_sides_are_left_for_the_difference_of_two(
+        page_of_both, folder, detector):
+    page = page_of_both
+    heatmaps = explain(detector, folder / HOSTILE,
+                       BOTH['why']).pred_instances.heatmaps
+    click(page, 1)
+    assert view(page)['mode'] == 'evidence'
+    click(page, 0)
+    assert (view(page)['mode'], view(page)['against']) == ('signed', '0')
+    close(page, heatmaps[1] - heatmaps[0])
+    click(page, 0)  # once more: the first alone again
+    assert view(page)['mode'] == 'evidence' and 'against' not in view(page)
+    click(page, 0)
+    act(page, lambda: page.select_option('#method', label='odam'))
+    assert view(page)['mode'] == 'signed'
+    click(page, 0)  # of this method there are no two sides to go back to
+    assert view(page)['mode'] == 'heat'
+    close(page, maps(folder, 'odam')[1])
+
+
+def test_an_address_opens_both_sides(page_of_both, both):
+    page, file = page_of_both, (both / 'report.html').as_uri()
+    press(page, 'j', 'j', 'm')
+    before, address = overlay(page), page.url
+    assert 'mode=evidence' in address
+    press(page, '1')
+    page.goto(address)
+    drawn(page)
+    assert (overlay(page) == before).all()
+    for given, mode in [('mode=evidence&method=odam', 'heat'),
+                        ('method=odam', 'heat'), ('method=two', 'evidence'),
+                        ('method=two&mode=heat', 'heat')]:
+        page.goto(f'{file}#photo=0&object=0&{given}')
+        page.wait_for_function(
+            f'new URLSearchParams(location.hash.slice(1)).get("mode") === '
+            f'{mode!r}')
+        drawn(page)
+
+
+def test_both_sides_are_kept_from_photograph_to_photograph(page_of_both):
+    page = page_of_both
+    press(page, 'ArrowRight')  # there is no object
+    assert view(page)['mode'] == 'evidence'
+    assert 'No object above the score threshold' in page.text_content(
+        '#caption')
+    press(page, 'ArrowRight', 'j')
+    assert view(page)['mode'] == 'evidence' and overlay(page).any()
+
+
+def test_long_words_find_room(page_of_both):
+    page = page_of_both
+    press(page, 'j')
+    for width in (1300, 400):
+        page.set_viewport_size(dict(width=width, height=900))
+        for one in '#caption', '#low', '#high', '#modes label:last-child':
+            place = page.locator(one).bounding_box()
+            assert 0 <= place['x'] <= place['x'] + place['width'] <= width
+        low, high = (page.locator(f'#{name}').bounding_box()
+                     for name in ('low', 'high'))
+        assert low['y'] == high['y'] and low['x'] < high['x']
