@@ -42,6 +42,9 @@ FORMULATIONS: dict[str, str] = {
     'odam': 'the larger of both heat maps',
     'difference': 'the larger of both difference maps',
     'common': 'the smaller of both heat maps',
+    'common score': 'the smaller of both heat maps of the score',
+    'common extents': 'the smaller of both heat maps whose outputs are '
+                      'normalised, and push sides outward',
     '-iou': 'what lowers the IoU of both boxes',
     '-giou': 'what lowers their generalised IoU',
     'gap': 'what moves the facing sides apart',
@@ -271,9 +274,11 @@ def formulations(candidates: CandidateTrace, first: int, second: int,
     rows = trace.select([first] * 3 + [first, second] + [merged] * 2)
     signed = explainer.weigh(rows.with_score(values)).maps
     facing = signed[3:5].abs()
+    pair = some.select([0, 1])
     return dict(zip(FORMULATIONS, (
         heatmaps.amax(dim=0), (heatmaps[0] - heatmaps[1]).abs(),
-        heatmaps.amin(dim=0),
+        heatmaps.amin(dim=0), ODAM(outputs='score')(pair).amin(dim=0),
+        ODAM(normalize_outputs=True, extents=True)(pair).amin(dim=0),
         *signed[:3], facing.amax(dim=0), facing.prod(dim=0).sqrt(),
         *signed[5:])))
 

@@ -141,7 +141,7 @@ def test_found_objects_need_what_speaks_for_them(fill):
 class FewPixels(ODAM):
     """Five pixels in the middle of each box speak for it, three against."""
 
-    def evidence(self, trace):
+    def weigh(self, trace):
         maps = torch.zeros(len(trace), *trace.frame.image_shape)
         for own, (x1, y1, x2, y2) in zip(maps, trace.detections.bboxes):
             row, column = int(y1 + y2) // 2, int(x1 + x2) // 2
