@@ -12,7 +12,7 @@ from .version import __version__
 
 __all__ = [
     'DiffMapInferencer', '__version__', 'difference_map', 'explain',
-    'explain_video', 'load_detector'
+    'explain_pair', 'explain_video', 'load_detector', 'separation_map'
 ]
 
 #: The command reads its arguments before it imports torch and mmdet, which
@@ -27,8 +27,10 @@ if TYPE_CHECKING or not COMMAND:
         DiffMapInferencer,
         difference_map,
         explain,
+        explain_pair,
         explain_video,
         load_detector,
+        separation_map,
     )
 
 

@@ -21,12 +21,15 @@ from . import (  # noqa: E402
 from .apis import (  # noqa: E402
     DiffMapInferencer,
     explain,
+    explain_pair,
     explain_video,
     load_detector,
 )
 from .maps.difference import difference_map  # noqa: E402
+from .maps.separation import separation_map  # noqa: E402
 
 __all__ = [
     'DiffMapInferencer', 'datasets', 'difference_map', 'errors', 'evaluation',
-    'explain', 'explain_video', 'explainers', 'hooks', 'load_detector'
+    'explain', 'explain_pair', 'explain_video', 'explainers', 'hooks',
+    'load_detector', 'separation_map'
 ]

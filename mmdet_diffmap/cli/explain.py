@@ -52,11 +52,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--explainer',
         nargs='+',
-        default=['odam'],
         metavar='NAME',
         help='methods: odam, grad-cam, d-rise …; NAME-diff for a difference '
         'map; names in the `explainers` of the (first) detector\'s config; '
-        'or all; default: odam')
+        'or all; default: odam, and with --pair odam with each output '
+        'normalised and extents')
     options.add_options(
         parser, '--explainer-options',
         'options, such as extents=True, of the explainers that have them; '
@@ -80,6 +80,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='CLASS',
         help='explain why each object has its class and not CLASS, or the '
         'most probable of the others; CLASS/OTHER for two classes')
+    parser.add_argument(
+        '--pair',
+        nargs=2,
+        type=options.whole_number,
+        metavar=('I', 'J'),
+        help='show why the objects of these numbers are two, and not one, in '
+        'one picture, OUT_DIR/pair/NAME.png')
     parser.add_argument(
         '--target-layer',
         help='module whose features are explained, such as backbone.layer4; '
@@ -120,10 +127,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.every < 1:
         parser.error(f'--every {args.every} is less than 1')
     options.check_inputs(parser, args.paths)
+    one_picture = '--object' if args.object is not None else \
+        '--pair' if args.pair else ''
     for name in 'save_maps', 'report':
-        if args.object is not None and getattr(args, name):
+        if one_picture and getattr(args, name):
             parser.error(f'--{name.replace("_", "-")} does not go with '
-                         '--object')
+                         f'{one_picture}')
+    if args.pair and args.object is not None:
+        parser.error('--object does not go with --pair')
+    if args.pair and args.pair[0] == args.pair[1]:
+        parser.error(f'--pair: object {args.pair[0]} twice is no pair')
+    if args.pair and args.explainer and len(args.explainer) > 1:
+        parser.error('--pair takes one explainer')
     if args.contrast is not None:
         if args.outputs:
             parser.error('--contrast is an output of its own: give it without '
@@ -183,10 +198,17 @@ def build_methods(args: argparse.Namespace,
                   config: Config) -> dict[str, Explainer]:
     """Build the methods, by their names."""
     from ..apis.each_image import check_folder_names
-    from ..explainers import build_explainers
+    from ..apis.explain_pair import SEPARATION
+    from ..explainers import build_explainer, build_explainers
     from ..explainers.explainer import explainer_config, registered_explainers
     configs = options.explainer_configs(config)
-    names: list[str] = list(args.explainer)
+    method_options = dict(args.explainer_options)
+    for option in 'target_layer', 'outputs', 'evidence':
+        if getattr(args, option):
+            method_options[option] = getattr(args, option)
+    if args.pair and not args.explainer:
+        return {'odam': build_explainer(SEPARATION, **method_options)}
+    names: list[str] = list(args.explainer or ['odam'])
     if 'all' in names:
         types = {name: explainer_config(config)['type']
                  for name, config in configs.items()}
@@ -195,10 +217,6 @@ def build_methods(args: argparse.Namespace,
                   if explainer_config(name)['type'] not in types.values()]
         names = every + [name for name in names
                          if name != 'all' and name not in every]
-    method_options = dict(args.explainer_options)
-    for option in 'target_layer', 'outputs', 'evidence':
-        if getattr(args, option):
-            method_options[option] = getattr(args, option)
     check_folder_names(names)
     return build_explainers({name: configs.get(name, name) for name in names},
                             **method_options)
@@ -272,7 +290,7 @@ def explain_images(args: argparse.Namespace, images: list[str], number: int,
 
 def explain(args: argparse.Namespace) -> int:
     """Explain all images and videos, and say what became of them."""
-    from ..apis import compare_files, find_images, is_video
+    from ..apis import compare_files, find_images, is_video, pair_files
     from ..explainers.engine import Selection
     paths = find_images(args.inputs)
     videos = [path for path in paths if is_video(path)]
@@ -288,12 +306,19 @@ def explain(args: argparse.Namespace) -> int:
     methods = build_methods(args, next(iter(detectors.values())).cfg)
     selection = Selection(args.score_thr, args.max_objects)
     failures: dict[str, str] = {}
+    if args.pair:
+        if videos or len(detectors) > 1:
+            raise ValueError('--pair is for images and one MODEL')
+        (detector, ), (method, ) = detectors.values(), methods.values()
+        first, second = args.pair
+        failures = pair_files(detector, images, first, second, args.out_dir,
+                              method, selection)
     if images and args.object is not None:
         failures = compare_files(detectors, images, args.object, args.out_dir,
                                  methods, selection)
     for number, (title, detector) in enumerate(detectors.items()):
         folder = Path(args.out_dir, title * (len(detectors) > 1))
-        if images and args.object is None:
+        if images and args.object is None and not args.pair:
             failures |= explain_images(args, images, number, detector, methods,
                                        selection, folder)
         for name, method in methods.items():

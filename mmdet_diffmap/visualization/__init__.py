@@ -1,9 +1,10 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from .error_figure import draw_errors
 from .figure import draw_comparison, draw_explanations, label_name
+from .pair_figure import draw_pair
 from .visualizer import DiffMapVisualizer
 
 __all__ = [
     'DiffMapVisualizer', 'draw_comparison', 'draw_errors',
-    'draw_explanations', 'label_name'
+    'draw_explanations', 'draw_pair', 'label_name'
 ]

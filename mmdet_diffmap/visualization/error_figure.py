@@ -2,7 +2,7 @@
 """Figures of a detector's errors: a row an error, with its boxes and maps."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ PANEL = 300  # width and height of a picture
 NOTE = 74  # height of the lines below a picture
 LINE = 16
 HEADER = 26  # height of the line that names the boxes
+Colour = tuple[int, int, int]
 #: Colours of boxes: what is annotated, what is wrong or was dropped, and what
 #: it is compared with.
 ANNOTATED, WRONG, RIVAL = (255, 255, 255), (255, 157, 46), (64, 200, 255)
@@ -59,16 +60,18 @@ class PictureRow:
         panels (Sequence[PicturePanel]): Its maps.
     """
     title: str
-    boxes: Sequence[tuple[Sequence[float], tuple[int, int, int]]]
+    boxes: Sequence[tuple[Sequence[float], Colour]]
     panels: Sequence[PicturePanel] = field(default_factory=list)
 
 
-def draw_errors(image: np.ndarray, rows: Sequence[PictureRow]) -> np.ndarray:
+def draw_errors(image: np.ndarray, rows: Sequence[PictureRow],
+                legend: Mapping[Colour, str] = NAMES) -> np.ndarray:
     """Draw errors, each with the part of the image around it.
 
     Args:
         image (np.ndarray): uint8 RGB, shape (H, W, 3).
         rows (Sequence[PictureRow]): The errors.
+        legend (Mapping): What boxes of a colour are.
 
     Returns:
         np.ndarray: The figure, uint8 RGB.
@@ -80,7 +83,7 @@ def draw_errors(image: np.ndarray, rows: Sequence[PictureRow]) -> np.ndarray:
                 HEADER + len(rows) * height), PAPER)
     draw = ImageDraw.Draw(figure)
     left = GAP
-    for ink, name in NAMES.items():
+    for ink, name in legend.items():
         for outline, width in ((INK, 4), (ink, 2)):
             draw.rectangle([left, 6, left + 22, 20], outline=outline,
                            width=width)
