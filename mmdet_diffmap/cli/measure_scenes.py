@@ -31,10 +31,14 @@ from . import options
 #: What maps of the class score alone say, beside the methods of the paper: of
 #: twins, the badge decides the class and not the box.
 SCORE = dict(type='ODAM', outputs=('score', ))
+#: Why each object has its class, and not the most probable of the others.
+CONTRAST = dict(type='ODAM', outputs='contrast')
 EXPLAINERS: dict[str, Any] = {
     **Config.fromfile(package_files.EXPLAINERS).explainers,
     'odam-score': SCORE,
     'odam-score-diff': dict(type='DifferenceMap', explainer=SCORE),
+    'contrast': CONTRAST,
+    'contrast-diff': dict(type='DifferenceMap', explainer=CONTRAST),
 }
 DETECTORS = {
     'fcos': 'FCOS',
@@ -62,7 +66,8 @@ class Subject:
     step: int = 1
 
 
-NO_SCORE = tuple(name for name in EXPLAINERS if 'score' not in name)
+NO_SCORE = tuple(name for name in EXPLAINERS
+                 if 'score' not in name and 'contrast' not in name)
 NO_MASKS = tuple(name for name in EXPLAINERS if 'd-rise' not in name)
 SUBJECTS = {
     'scenes': Subject('scenes', ('localization', 'shape'), NO_SCORE),
@@ -82,9 +87,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--explainers', nargs='+', metavar='NAME',
         choices=EXPLAINERS,
-        help='names of configs/_base_/explainers.py, odam-score and '
-        'odam-score-diff; default: for scenes all of the former, for twins '
-        'all that need gradients')
+        help='names of configs/_base_/explainers.py, odam-score, contrast, '
+        'odam-score-diff and contrast-diff; default: for scenes all of the '
+        'first, for twins all that need gradients')
     parser.add_argument(
         '--masks', type=int, default=500, help='of D-RISE; default: 500')
     parser.add_argument(

@@ -11,16 +11,15 @@ import numpy as np
 import torch
 from mmdet.models.detectors import BaseDetector
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from ..datasets.scenes import Scene, texture
 from ..errors.find import ExplainedErrors, find_errors
 from ..errors.kinds import DEFAULT_THRESHOLDS, Kind
 from ..evaluation.intervals import Estimate, Means
 from ..evaluation.perturbation import rank_pixels
+from ..explainers.ablation_cam import best_scores
 from ..explainers.explainer import Explainer, method_name
 from ..maps.image_frame import ImageFrame
-from ..tracing.candidates import Candidates
 from ..tracing.detector import DetectorAdapter
 from ..tracing.trace import NetworkInput
 
@@ -212,8 +211,8 @@ def measure(explained: ExplainedErrors, chosen: list[int],
     network, frame = some.input, some.frame
     boxes = some.outputs[:, 1:].detach()
     labels = some.detections.labels
-    before = scores_of(network.candidates(network.image[None])[0], boxes,
-                       labels)
+    before = best_scores(boxes, labels,
+                         network.candidates(network.image[None])[0])
     results = []
     for row, signed in enumerate(frame.to_content(evidence.maps)):
         values: dict[tuple, float] = {('before', ): 100 * float(before[row])}
@@ -241,8 +240,8 @@ def measure(explained: ExplainedErrors, chosen: list[int],
                 image.flatten(1)[:, pixels] = \
                     others[fill].flatten(1)[:, pixels]
             for removal, candidates in zip(part, network.candidates(images)):
-                after[removal] = scores_of(candidates, boxes[[row]],
-                                           labels[[row]])
+                after[removal] = best_scores(
+                    boxes[[row]], labels[[row]], candidates)
         for key, removal in removals.items():
             values[key] = 100 * float(after[removal] - before[row])
         results.append(values)
@@ -297,18 +296,6 @@ def filled(fill: str, network: NetworkInput, frame: ImageFrame,
     if hidden is None:
         raise ValueError('only planted occluders hide something')
     return hidden
-
-
-def scores_of(candidates: Candidates, boxes: Tensor,
-              labels: Tensor) -> Tensor:
-    """Return the best score of candidates of each class (n, ) that overlap
-    each box (n, 4) by more than half; 0 where there are none."""
-    if not len(candidates):
-        return boxes.new_zeros(len(boxes))
-    there = box_iou(boxes, candidates.bboxes.type_as(boxes)).nan_to_num(0) > \
-        DEFAULT_THRESHOLDS.foreground
-    same = labels[:, None] == candidates.labels
-    return (there & same).mul(candidates.scores.type_as(boxes)).amax(dim=1)
 
 
 def on_occluder(signed: Tensor, occluder: np.ndarray,

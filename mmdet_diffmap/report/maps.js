@@ -166,10 +166,15 @@ function twoLargest(source, output) {
   return source.others.get(output);
 }
 
-// What the overlay shows of an object, against another one or against all.
+// What the overlay shows of an object, against another one or against all, or
+// what it has in common with another one.
 function valuesOf(source, output, mode, target, rival) {
   const own = heatmap(source, output, target);
   if (mode === 'heat') return own;
+  if (mode === 'common') {
+    const theirs = heatmap(source, output, rival);
+    return normalize(own.map((value, i) => Math.min(value, theirs[i])));
+  }
   const values = Float32Array.from(own);
   if (rival !== null) {
     const theirs = heatmap(source, output, rival);

@@ -1,9 +1,9 @@
 // The page: what is chosen, what is shown, and what people do.
-const MODES = ['heat', 'signed', 'positive', 'evidence'];
+const MODES = ['heat', 'signed', 'positive', 'evidence', 'common'];
 const state = {
   photo: 0, target: null, rival: null, hover: null, mode: 'heat', method: 0, output: JOINT,
   boxes: true, ...LOOK,
-  before: null,  // the mode that was left for differences, since two objects are chosen
+  before: null,  // the mode that was left for one of two objects, since two are chosen
 };
 let shown = null;  // the values that the overlay shows, one a pixel
 
@@ -44,7 +44,7 @@ function evidence() {
 }
 
 function modes() {
-  return MODES.filter(mode => mode !== 'evidence' || evidence());
+  return MODES.filter(mode => mode === 'evidence' ? evidence() : mode !== 'common' || state.rival !== null);
 }
 
 function objectName(index) {
@@ -88,7 +88,8 @@ function describe() {
   $('boxes').classList.toggle('hidden', !state.boxes);
   for (const input of document.getElementsByName('mode')) {
     input.checked = input.value === state.mode;
-    input.parentElement.hidden = !modes().includes(input.value);
+    input.disabled = !modes().includes(input.value);
+    input.parentElement.hidden = input.disabled && input.value === 'evidence';
   }
   $('method').value = state.method;
   describeOutputs();
@@ -132,13 +133,15 @@ function describeChoice() {
   }
   const kind = {
     heat: 'heat map of ', signed: 'difference map of ', positive: 'positive difference map of ', evidence: '',
+    common: 'what ',
   }[state.mode];
+  const rival = state.rival === null ? 'all others' :
+    element('span', {className: 'rival-name', textContent: objectName(state.rival)});
   caption.replaceChildren(kind, element('span', {className: 'target-name', textContent: objectName(target)}));
   if (isEvidence()) caption.append(`: ${evidence().meanings[target].question}`);
-  else if (state.mode !== 'heat') {
-    caption.append(' against ', state.rival === null ? 'all others' :
-      element('span', {className: 'rival-name', textContent: objectName(state.rival)}));
-  }
+  else if (state.mode === 'common')
+    caption.append(' and ', rival, ' have in common: why they are two, and not one');
+  else if (state.mode !== 'heat') caption.append(' against ', rival);
   if (state.target !== null && state.rival === null && photo().objects.length > 1)
     caption.append(`. Click a second object${isEvidence() ? ' for a difference map' : ': why not that one?'}`);
 }
@@ -161,12 +164,12 @@ function readHash() {
   openPhoto(number('photo', data.photos.length) ??
     Math.max(0, data.photos.findIndex(one => one.objects.length)));
   state.method = Math.max(0, photo().methods.findIndex(one => one.name === given.get('method')));
-  // by default what was asked for
-  state.mode = modes().includes(given.get('mode')) ? given.get('mode') : evidence() ? 'evidence' : 'heat';
   state.output = Object.hasOwn(groups(), given.get('output')) ? given.get('output') : JOINT;
   state.target = number('object', photo().objects.length);
   const rival = number('against', photo().objects.length);
   state.rival = state.target === null || rival === state.target ? null : rival;
+  const mode = given.get('mode');  // by default what was asked for
+  state.mode = modes().includes(mode) ? mode : evidence() && mode !== 'common' ? 'evidence' : 'heat';
 }
 
 function openPhoto(index) {
@@ -218,7 +221,8 @@ function compare(object) {
 }
 
 function dropRival() {
-  Object.assign(state, {rival: null, mode: state.before ?? state.mode, before: null});
+  const mode = state.before ?? state.mode;
+  Object.assign(state, {rival: null, mode: mode === 'common' ? 'heat' : mode, before: null});
 }
 
 function nothing() {
@@ -233,7 +237,7 @@ function select(object) {
 }
 
 function useMode(mode) {
-  if (modes().includes(mode)) set({mode, before: null});
+  if (modes().includes(mode)) set({mode, before: mode === 'common' ? state.before ?? state.mode : null});
 }
 
 function nextObject(by) {
@@ -288,6 +292,7 @@ const KEYS = [
   [['3'], '3', 'positive part of the difference map', () => useMode('positive')],
   ...data.photos.some(({methods}) => methods.some(one => one.evidence)) ?
     [[['4'], '4', 'what speaks for it and what against', () => useMode('evidence')]] : [],
+  [['5'], '5', 'what both objects have in common', () => useMode('common')],
   [['m'], 'm', 'next method', () => useMethod((state.method + 1) % photo().methods.length)],
   [['o'], 'o', 'next output', nextOutput],
   [['c'], 'c', 'next colours', () => nextColours(isSigned())],

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from mmengine.structures import InstanceData
 
 from .error_figure import (
@@ -36,8 +37,11 @@ def draw_pair(image: np.ndarray, pair: InstanceData, numbers: Sequence[int],
         f'{number} {label_name(class_names, int(label))} {float(score):.2f}'
         for number, label, score in zip(numbers, pair.labels, pair.scores)]
     colours = WRONG, ANNOTATED
+    # a small share is enlarged as a large one is
+    peak = float(torch.minimum(*pair.heatmaps).amax())
     panels = [
-        ('what both have in common', pair.separation_maps[0], '', ''),
+        (f'what both have in common, at most {peak:.0%} of either',
+         pair.separation_maps[0], '', ''),
         ('what each has for itself', pair.difference_maps[0],
          f'{names[0]} only', f'{names[1]} only'),
         *((f'what {name} is made of', heatmap, '', '')

@@ -20,10 +20,8 @@ from mmdet_diffmap.lab.evidence import (
     on_occluder,
     rankings,
     removed_counts,
-    scores_of,
 )
 from mmdet_diffmap.lab.planted_errors import instances_of
-from mmdet_diffmap.tracing.candidates import Candidates
 from mmdet_diffmap.tracing.changed_inputs import ChangedInputs
 
 
@@ -49,17 +47,6 @@ def test_no_more_pixels_are_removed_than_are_on_that_side():
     assert removed_counts(signed, 30.4, (0.05, 0.1, 0.2)) == {
         ('against', 0.05): 2, ('against', 0.1): 2, ('against', 0.2): 2,
         ('for', 0.05): 2, ('for', 0.1): 3, ('for', 0.2): 4}
-
-
-def test_scores_are_of_the_class_and_the_place():
-    box = torch.tensor([[0., 0., 10., 10.]])
-    candidates = Candidates(
-        torch.tensor([[0., 0., 10., 9.], [0., 0., 10., 9.],
-                      [0., 0., 10., 4.], [0., 0., 10., 8.]]),
-        torch.tensor([.3, .9, .8, .4]), torch.tensor([1, 0, 1, 1]))
-    assert scores_of(candidates, box, torch.tensor([1])).tolist() == \
-        pytest.approx([.4])
-    assert scores_of(candidates, box, torch.tensor([2])).tolist() == [0]
 
 
 def test_shares_on_the_occluder():

@@ -12,7 +12,12 @@ from browser import browser
 from demo import CONFIG, WEIGHTS, demo_detector
 from PIL import Image
 
-from mmdet_diffmap import difference_map, explain, load_detector
+from mmdet_diffmap import (
+    difference_map,
+    explain,
+    load_detector,
+    separation_map,
+)
 from mmdet_diffmap.apis import explain_files
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.report import Report
@@ -188,7 +193,16 @@ def modes(page):
     """The modes that are offered."""
     return [one.get_attribute('value')
             for one in page.locator('input[name=mode]').all()
-            if one.is_visible()]
+            if one.is_visible() and one.is_enabled()]
+
+
+def close_to_common(page, first, second):
+    """The page shows what two heat maps have in common."""
+    expected = separation_map(first, second)
+    assert (expected > 0.3).sum() > 30
+    # the smaller values are stretched, and the rounding of their packing too
+    close(page, expected,
+          TOLERANCE + 0.5 / 255 / torch.minimum(first, second).max().item())
 
 
 def ends(page):
@@ -248,6 +262,77 @@ def test_a_method_without_outputs_shows_all_joined(page, folder):
     press(page, 'm')
     assert view(page)['output'] == 'all' and view(page)['method'] == 'backbone'
     close(page, maps(folder, 'backbone')[0])
+
+
+def test_what_two_objects_have_in_common(page, folder):
+    radio = page.locator('input[value=common]')
+    press(page, '5')  # nothing is chosen
+    press(page, 'j', 'j', '5')  # and now one object
+    assert radio.is_visible() and radio.is_disabled()
+    assert view(page)['mode'] == 'heat'
+    click(page, 2)
+    assert radio.is_enabled()
+    press(page, '5')
+    assert view(page)['mode'] == 'common' and radio.is_checked()
+    heatmaps = maps(folder, 'odam')
+    close_to_common(page, heatmaps[1], heatmaps[2])
+    caption = page.locator('#caption')
+    first, second = caption.locator('span').all_text_contents()
+    assert first.startswith('1 <b>') and second.startswith('2 <b>')
+    assert caption.text_content() == (
+        f'what {first} and {second} have in common: why they are two, and '
+        'not one')
+    assert page.text_content('#middle') == ''  # the colours of heat maps
+    click(page, 2)  # once more: the first alone again
+    assert view(page)['mode'] == 'heat' and radio.is_disabled()
+    close(page, heatmaps[1])
+
+
+def test_what_two_have_in_common_is_of_the_output_and_method(page, folder):
+    press(page, 'j', 'j', 'J', 'J')
+    act(page, page.check, 'input[value=common]')
+    assert view(page)['against'] == '2'
+    for name in 'score', 'x1':
+        act(page, page.check, f'#outputs input[value={name}]')
+        close_to_common(page, *maps(folder, 'odam', outputs=name)[1:3])
+    press(page, 'm')
+    close_to_common(page, *maps(folder, 'backbone')[1:3])
+    press(page, 'J')  # another rival
+    assert (view(page)['against'], view(page)['mode']) == ('3', 'common')
+    press(page, 'Escape', 'j')  # the focused choice is off now
+    assert view(page) == dict(photo='0', mode='heat', method='backbone',
+                              output='all', object='0')
+
+
+@pytest.mark.parametrize('keys, mode', [
+    (['1', '5'], 'heat'), (['2', '5'], 'signed'),
+    (['3', '5', '5'], 'positive'), (['5'], 'evidence'),
+    (['4', '5'], 'evidence')])
+def test_what_two_have_in_common_is_left_with_the_rival(
+        page_of_both, keys, mode):
+    page = page_of_both
+    press(page, 'j', 'J', *keys)
+    assert view(page)['mode'] == 'common'
+    press(page, 'j')
+    assert view(page)['mode'] == mode and 'against' not in view(page)
+
+
+@pytest.mark.parametrize('chosen, mode', [
+    ('object=2&against=1', 'common'), ('object=2', 'heat'),
+    ('against=1', 'heat'), ('object=2&against=2', 'heat')])
+@pytest.mark.parametrize('out', ['folder', 'both'])
+def test_an_address_opens_what_two_have_in_common(
+        chromium, folder, request, out, chosen, mode):
+    page = chromium.new_page()
+    file = request.getfixturevalue(out) / 'report.html'
+    page.goto(f'{file.as_uri()}#photo=0&method=odam&mode=common&{chosen}')
+    drawn(page)
+    assert view(page)['mode'] == mode
+    if mode == 'common':
+        close_to_common(page, *maps(folder, 'odam')[1:3])
+        press(page, 'k')  # no mode was left for this one
+        assert view(page)['mode'] == 'heat'
+    page.close()
 
 
 def test_sliders(page, folder):
@@ -509,6 +594,8 @@ def test_a_page_without_both_sides(page):
     assert view(page)['mode'] == 'heat'
     page.keyboard.press('?')
     assert 'against the next object' in page.text_content('#key-list')
+    assert 'what both objects have in common' in page.text_content(
+        '#key-list')
     assert 'what speaks for it' not in page.text_content('#key-list')
 
 
