@@ -392,3 +392,36 @@ def test_plot_of_speeds(tmp_path):
     result = run(ROOT / 'tools/plot_speed.py', 'x=b.json', cwd=tmp_path,
                  expect=1)
     assert 'b.json is no file of benchmark_speed.py' in result.stderr
+
+
+def test_contrasts_and_evidence(tmp_path, capsys):
+    """The command's options are the methods' own."""
+    from mmdet_diffmap.cli.explain import main
+    arguments = [SCENE, str(CONFIG), '--max-objects', '2', '--save-maps',
+                 '--out-dir', str(tmp_path)]
+
+    def maps(*more):
+        assert main([*arguments, *more]) == 0
+        with np.load(tmp_path / 'maps/2.npz') as saved:
+            return dict(saved)
+
+    plain = maps('--outputs', 'contrast', '--evidence', 'both')
+    short = maps('--contrast')
+    assert np.array_equal(plain['evidence_maps'], short['evidence_maps'])
+    assert np.abs(short['evidence_maps']).max() == 1
+    of_class = maps('--contrast', 'tree')
+    assert (of_class['evidence_maps'] != short['evidence_maps']).any()
+    against = maps('--contrast', '--evidence', 'against')
+    assert 'evidence_maps' not in against
+    assert (against['heatmaps'] != short['heatmaps']).any()
+    assert main([*arguments, '--contrast', 'unicorn']) == 1
+    assert "no class 'unicorn'; it has fish" in capsys.readouterr().err
+    assert main([*arguments, '--explainer', 'd-rise', '--contrast']) == 1
+    assert 'there is no such option' in capsys.readouterr().err
+    assert main([*arguments, '--outputs', 'size']) == 1
+    assert "there is no output 'size'" in capsys.readouterr().err
+    assert main([*arguments, '--outputs', 'mask']) == 1
+    assert 'has no masks' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*arguments, '--contrast', '--outputs', 'width'])
+    assert 'give it without --outputs' in capsys.readouterr().err

@@ -3,6 +3,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
+from mmdet_diffmap.tracing.named_outputs import Meaning
 from mmdet_diffmap.visualization import draw_comparison, draw_explanations
 from mmdet_diffmap.visualization.figure import (
     GAP,
@@ -122,3 +123,36 @@ def test_title():
     instances = instances_of(2, 4, 4)
     assert title(instances, 1, ['cat']) == '1  cat  0.50'
     assert title(instances, 0, []) == '0  class 0  0.90'
+
+
+def test_signed_evidence_has_a_column_and_words():
+    """Where a method was asked for both sides; red is above zero, and blue
+    below."""
+    image = np.full((40, 40, 3), 128, np.uint8)
+    instances = instances_of(1, 40, 40)
+    assert not draws_red_and_blue(draw_explanations(
+        image, instances, ['cat'], boxes=False), 1)
+    signed = torch.ones(1, 40, 40)
+    signed[:, 20:] = -1
+    instances.evidence_maps = signed
+    instances.meanings = [Meaning('why cat and not dog', 'cat', 'dog')]
+    figure = draw_explanations(image, instances, ['cat'], boxes=False)
+    assert draws_red_and_blue(figure, 1)
+    assert title(instances, 0, ['cat']) == (
+        '0  cat  0.90:  why cat and not dog  (red: cat, blue: dog)')
+    # of two detectors, one without such maps has an empty place
+    comparison = draw_comparison(image, 'cat', [
+        ('one', instances), ('other', instances_of(1, 40, 40))])
+    assert draws_red_and_blue(comparison, 0)
+    assert (panel(comparison, 1, 0, (PANEL, PANEL)) == 255).all()
+
+
+def draws_red_and_blue(figure, column):
+    """Whether a panel of the first row is red above and blue below."""
+    if figure.shape[1] <= GAP + column * (PANEL + GAP):
+        return False
+    red, _, blue = panel(figure, 0, column, (PANEL, PANEL)).astype(
+        int).transpose(2, 0, 1)
+    upper, lower = slice(20, PANEL // 2 - 20), slice(PANEL // 2 + 20, -20)
+    return bool((red[upper] > blue[upper] + 80).all() and
+                (blue[lower] > red[lower] + 80).all())
