@@ -5,7 +5,7 @@ import os
 import cv2
 import numpy as np
 import pytest
-from demo import CONFIG, ROOT, WEIGHTS
+from demo import CONFIG, ROOT, SCENE, WEIGHTS
 from PIL import Image
 from programs import added_path, run
 
