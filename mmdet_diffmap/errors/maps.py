@@ -178,7 +178,7 @@ class Questions:
         names = self._class_name(found), self._class_name(true)
         yield Question(
             f'why {names[0]} and not {names[1]}', candidate,
-            output=f'contrast:{found}/{true}',
+            output=f'contrast:#{found}/#{true}',
             above=names[0], below=names[1])
 
     def _sides(self, error: DetectorError) -> Iterator[Question]:

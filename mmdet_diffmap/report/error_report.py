@@ -11,7 +11,7 @@ from torch import Tensor
 from ..explainers.explainer import JOINT, Evidence
 from ..maps.heatmaps import GridMaps
 from ..maps.image_frame import ImageFrame, Shape
-from .packed_maps import pack_heatmaps, pack_maps
+from .packed_maps import pack_evidence, pack_heatmaps
 from .page_file import (
     LONGEST_SIDE,
     base64_text,
@@ -213,10 +213,8 @@ class ErrorReport:
             maps.frame, shown)
         self.payloads[f'heat-{place}'] = base64_text(cells)
         if maps.evidence is not None:
-            described['signed'], cells = pack_maps(
-                {'for': maps.evidence.speak_for,
-                 'against': maps.evidence.speak_against},
-                len(maps.evidence.maps), maps.frame, shown, keep_zero=True)
+            described['signed'], cells = pack_evidence(
+                maps.evidence, maps.frame, shown)
             self.payloads[f'signed-{place}'] = base64_text(cells)
         return described
 

@@ -97,20 +97,24 @@ class ClassScores:
         return replace(self, rows=self.rows[keep])
 
     def knows(self, name: str) -> bool:
-        """Whether there is a class of a name."""
+        """Whether there is a class of a name; ``#3`` is the class with label
+        3."""
+        number = name.removeprefix('#')
         return name in self.names or (
-            name.isdecimal() and int(name) < self.probabilities.shape[1])
+            number != name and number.isdecimal() and
+            int(number) < self.probabilities.shape[1])
 
     def label(self, name: str) -> int:
-        """Return the label of a class: by its name, or written as a number.
+        """Return the label of a class by its name; see :meth:`knows`.
 
         Raises:
             ValueError: If there is no such class.
         """
         if not self.knows(name):
             raise unknown_class(name, self.names or tuple(
-                map(str, range(self.probabilities.shape[1]))))
-        return self.names.index(name) if name in self.names else int(name)
+                f'#{label}' for label in range(self.probabilities.shape[1])))
+        return self.names.index(name) if name in self.names else \
+            int(name.removeprefix('#'))
 
     def name(self, label: int) -> str:
         """Return the name of a label."""

@@ -1,5 +1,7 @@
 """Outputs by name, against one backward pass each through the whole, uncut
 network."""
+from dataclasses import replace
+
 import pytest
 import torch
 from families import FAMILIES, SIZE, batch_of, random_detector, random_image
@@ -186,6 +188,23 @@ def test_an_output_of_ones_own():
             OF_BOXES['height'](i, boxes) for i in range(COUNT)}) > 0
     finally:
         NAMED_OUTPUTS.module_dict.pop('aspect')
+
+
+def test_a_class_by_its_number():
+    """Also where names look like numbers."""
+    model = random_detector('fcos')
+    trace = DetectorAdapter(model).trace(
+        batch_of(model, random_image(*SIZE))).select(slice(COUNT))
+    assert torch.equal(trace.output('logit:#7'), trace.output(
+        'logit:class 7'))
+    names = tuple(str(label) for label in reversed(range(80)))
+    turned = replace(trace, classes=replace(trace.classes, names=names))
+    assert torch.equal(turned.output('logit:72'), trace.output(
+        'logit:class 7'))
+    assert torch.equal(turned.output('contrast:#7/#9'), trace.output(
+        'contrast:class 7/class 9'))
+    with pytest.raises(ValueError, match="no class '#80'"):
+        trace.output('logit:#80')
 
 
 def test_words_of_signed_maps():
