@@ -7,7 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..maps.heatmaps import GridMaps, JointMaps, signed_heatmaps
+from ..maps.heatmaps import (
+    GridMaps,
+    JointMaps,
+    normalize_levels,
+    signed_heatmaps,
+)
 from ..tracing.level_gradients import LevelGradients
 from ..tracing.named_outputs import meanings
 from ..tracing.trace import (
@@ -161,8 +166,11 @@ class GradientExplainer(Explainer):
             output for group in groups.values() for output in group))
         for gradients in trace.gradients(outputs, tolerance):
             for sign, of_sign in zip(signs, joint):
-                for maps in self.output_maps(
-                        gradients if sign > 0 else negative(gradients)):
+                levels = self.output_maps(
+                    gradients if sign > 0 else negative(gradients))
+                if self.normalize_outputs and len(signs) == 1:
+                    levels = normalize_levels(levels)
+                for maps in levels:
                     for name, group in groups.items():
                         if gradients.output in group:
                             of_sign[name].add(maps)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from ..maps.heatmaps import GridMaps, normalize_levels
+from ..maps.heatmaps import GridMaps
 from ..registry import EXPLAINERS
 from ..tracing.level_gradients import LevelGradients
 from ..tracing.trace import OUTPUTS, OutputGradients
@@ -56,7 +56,9 @@ class ODAM(GradientExplainer):
             ``x2`` and ``y2``, and with ``evidence='against'`` or ``'both'`` to
             the score.
         normalize_outputs (bool): Min-max normalise the map of each output
-            before they are joined. The paper joins them as they are.
+            before they are joined. The paper joins them as they are. Not of
+            several outputs with ``evidence='both'``, whose zero stays where
+            it is.
         extents (bool): Explain ``-x1`` and ``-y1`` in place of ``x1`` and
             ``y1``: evidence that pushes each side outward, which is what the
             left, top, right and bottom distances of a box amount to.
@@ -76,6 +78,11 @@ class ODAM(GradientExplainer):
         super().__init__(outputs, **kwargs)
         if not 0 <= smoothing < math.inf:
             raise ValueError(f'smoothing must be 0 or more, not {smoothing}')
+        if normalize_outputs and self.evidence == 'both' and \
+                len(self.outputs) > 1:
+            raise ValueError('normalize_outputs does not go with several '
+                             'outputs and evidence=both, whose zero would '
+                             'move: explain one output')
         self.normalize_outputs = normalize_outputs
         self.extents = extents
         self.smoothing = smoothing
@@ -84,8 +91,7 @@ class ODAM(GradientExplainer):
         """Make the maps of an output on each level that it depends on."""
         if self.turns(gradients.output):
             gradients = negative(gradients)
-        maps = super().output_maps(gradients)
-        return normalize_levels(maps) if self.normalize_outputs else maps
+        return super().output_maps(gradients)
 
     def linear_maps(self, level: LevelGradients, output: str) -> Tensor:
         """Compute Eq. 2 without ReLU."""

@@ -164,6 +164,18 @@ def test_both_sides_are_made_of_the_same_gradients(method):
         'raises contrast and -width'] * COUNT
 
 
+def test_zero_does_not_move_where_outputs_are_normalised():
+    model = random_detector('fcos')
+    data = batch_of(model, random_image(*SIZE))
+    trace = DetectorAdapter(model).trace(data).select(slice(COUNT))
+    torch.testing.assert_close(
+        build_explainer('odam', normalize_outputs=True).weigh(trace).maps,
+        build_explainer('odam').weigh(trace).maps)
+    with pytest.raises(ValueError, match='does not go with several outputs'):
+        build_explainer('odam', normalize_outputs=True, evidence='both',
+                        outputs=['x1', 'x2'])
+
+
 def test_what_is_explained_unless_told():
     """A side's coordinate has nothing that speaks against it."""
     assert build_explainer('odam').outputs == OUTPUTS
