@@ -82,7 +82,8 @@ def test_benchmark_in_an_empty_folder(site, tmp_path):
 def test_the_command_has_the_names_of_its_tools(site, tmp_path):
     result = command(site, tmp_path, 'explain', 'scene://0/5',
                      'mmdet_diffmap::demo/no.py', expect=1)
-    assert 'mmdet_diffmap:: has demo/detr_scenes.py' in result.stderr
+    assert 'mmdet_diffmap:: has demo/detr_pairs.py, demo/detr_scenes.py' in \
+        result.stderr
     result = command(site, tmp_path, 'report', 'alone', expect=2)
     assert 'usage: mmdet-diffmap report' in result.stderr
     assert not list(tmp_path.iterdir())

@@ -160,7 +160,10 @@ def make_maps(explainer: Explainer,
     """
     check_memory(trace, explainer)
     with one_at_a_time():
-        return explainer.maps(trace, by_output)
+        # a class of one's own may do something else with what is called
+        return explainer.maps(trace, by_output) \
+            if by_output or explainer.evidence == 'both' \
+            else Maps(explainer(trace))
 
 
 def as_difference(explainer: ExplainerLike) -> DifferenceMap:

@@ -76,6 +76,8 @@ class Explainer(ABC):
     target_layer: str | None = None
     #: Names of what is explained; see :class:`GradientExplainer`.
     outputs: tuple[str, ...] = ('score', )
+    #: One of :data:`EVIDENCE`: which sides the method tells.
+    evidence: str = 'for'
     #: How gradients treat GroupNorm layers; see :class:`GradientExplainer`.
     statistics = 'exact'
 
