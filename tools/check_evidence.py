@@ -1,5 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""Check whether it is true what maps say speaks against missed objects."""
+"""Check whether it is true what maps say speaks for objects, and against."""
 import sys
 import warnings
 

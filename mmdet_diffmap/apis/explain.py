@@ -63,8 +63,10 @@ def explain(model: nn.Module,
         ``labels`` (N, ), ``heatmaps`` (N, H, W) in [0, 1] and
         ``difference_maps`` (N, H, W), signed in [-1, 1] (paper, Eq. 4). With
         a :class:`DifferenceMap` as the explainer, the heat maps are those of
-        its own explainer, and its option ``positive`` holds. Of several
-        images, or a batch, one for each.
+        its own explainer, and its option ``positive`` holds. With
+        ``evidence='both'`` in the method's config also ``evidence_maps`` (N,
+        H, W), signed in [-1, 1], and ``meanings``, what each says in words.
+        Of several images, or a batch, one for each.
 
     Raises:
         OSError: If the image cannot be read.

@@ -20,6 +20,7 @@ from ..explainers.engine import (
 )
 from ..io.files import save_picture
 from ..maps.separation import separation_map
+from ..tracing.trace import Trace
 from ..visualization.pair_figure import draw_pair
 from .each_image import each_image, writable_folder
 from .explain import Image
@@ -77,15 +78,17 @@ def pair_of(model: nn.Module, batch: dict, first: int, second: int,
     """Explain two objects of a batch of one image; see
     :func:`explain_pair`."""
     check_pair(first, second)
-    method = as_difference(explainer)
-    (explanation, ) = explain_image(model, batch, 0, [method], selection)
-    instances = explanation.sample.pred_instances
-    for number in first, second:
-        if not 0 <= number < len(instances):
-            raise ValueError(f'there is no object {number}: the detector '
-                             f'finds {len(instances)}, counted from 0')
-    pair = instances[[first, second]]
-    pair.difference_maps = method.compare(pair.heatmaps)
+
+    def both(trace: Trace) -> Trace:
+        objects = selection(trace)
+        for number in first, second:
+            if not 0 <= number < len(objects):
+                raise ValueError(f'there is no object {number}: the detector '
+                                 f'finds {len(objects)}, counted from 0')
+        return objects.select([first, second])
+
+    (explanation, ) = explain_image(model, batch, 0, [explainer], both)
+    pair = explanation.sample.pred_instances
     pair.separation_maps = separation_map(*pair.heatmaps).expand(2, -1, -1)
     return pair
 

@@ -77,7 +77,7 @@ def explain_image(model: nn.Module,
                   data: dict,
                   index: int,
                   explainers: Sequence[ExplainerLike],
-                  selection: Selection,
+                  selection: Callable[[Trace], Trace],
                   by_output: bool = False) -> Iterator[Explanation]:
     """Explain the objects of one image of a batch by several methods.
 
@@ -89,7 +89,8 @@ def explain_image(model: nn.Module,
             :func:`~mmdet_diffmap.explainers.build_explainer`. Of a difference
             map, its own options hold; of any other, difference maps are
             signed.
-        selection (Selection): Which detections are explained.
+        selection (Callable): Chooses which detections are explained; a
+            :class:`Selection`, for example.
         by_output (bool): Whether to keep the maps on the detector's grids, of
             each output.
 
@@ -194,10 +195,10 @@ def check_explainable(model: nn.Module,
             that it does not have.
     """
     for explainer in explainers:
-        DetectorAdapter(model, explainer.target_layer, explainer.statistics)
-        if names := getattr(unwrapped(model), 'dataset_meta', {}).get(
-                'classes'):
-            check_classes(explainer.outputs, names)
+        adapter = DetectorAdapter(model, explainer.target_layer,
+                                  explainer.statistics)
+        if adapter.class_names:
+            check_classes(explainer.outputs, adapter.class_names)
     check_weights(unwrapped(model))
 
 

@@ -70,6 +70,9 @@ class DetectorAdapter:
         if not isinstance(model, BaseDetector):
             raise TypeError('model must be a detector of mmdet, not '
                             f'{type(model).__name__}')
+        # of a teacher or student alone, they are not known
+        self.class_names = tuple(
+            (getattr(model, 'dataset_meta', None) or {}).get('classes', ()))
         if isinstance(model, SemiBaseDetector):
             model = predicting_part(model)
         self.model: Any = model
@@ -151,9 +154,7 @@ class DetectorAdapter:
             (sample, ) = self.model.predict(inputs, [sample])
             classes = ClassScores.of_candidates(
                 head, heard[-1] if heard else None,
-                sample.pred_instances.pop(NUMBERS, None),
-                (getattr(self.model, 'dataset_meta', None) or {}).get(
-                    'classes', ()))
+                sample.pred_instances.pop(NUMBERS, None), self.class_names)
             with recording():
                 outputs = differentiable_outputs(sample.pred_instances, frame)
         ends = [outputs, *run.ends]

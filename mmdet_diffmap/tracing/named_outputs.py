@@ -6,12 +6,12 @@ A function that is registered in ``NAMED_OUTPUTS`` gets a trace, and, if it has
 a second parameter, what follows the colon in the output's name. It returns a
 number of each detection, with a graph:
 
->>> from mmdet_diffmap.registry import NAMED_OUTPUTS
->>> @NAMED_OUTPUTS.register_module(name='aspect', force=True)
-... def aspect(trace):
-...     return width(trace) / height(trace)
->>> NamedOutput.of('-aspect').sign
+>>> @NAMED_OUTPUTS.register_module()
+... def perimeter(trace):
+...     return 2 * (width(trace) + height(trace))
+>>> NamedOutput.of('-perimeter').sign
 -1
+>>> del NAMED_OUTPUTS.module_dict['perimeter']  # an example only
 """
 from __future__ import annotations
 

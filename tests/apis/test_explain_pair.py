@@ -30,8 +30,9 @@ def test_the_smaller_of_both_maps():
 
 def test_two_objects_of_an_image():
     model = demo_detector()
-    pair = explain_pair(model, SCENE, 2, 0)
-    whole = explain(model, SCENE, METHOD).pred_instances
+    exact = dict(METHOD, tolerance=0)
+    pair = explain_pair(model, SCENE, 2, 0, exact)
+    whole = explain(model, SCENE, exact).pred_instances
     assert torch.equal(pair.bboxes, whole.bboxes[[2, 0]])
     torch.testing.assert_close(pair.heatmaps, whole.heatmaps[[2, 0]])
     torch.testing.assert_close(  # of each against the other alone

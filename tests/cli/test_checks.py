@@ -71,3 +71,29 @@ def test_evidence_of_nothing(arguments, problem):
     result = run(ROOT / 'tools/check_evidence.py', CONFIG, *arguments,
                  expect=2)
     assert problem in result.stderr
+
+
+@pytest.mark.slow
+def test_separation_in_scenes_and_photographs(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text(PAGE.format('pairs'))
+    tool = ROOT / 'tools/check_separation.py'
+    result = run(tool, CONFIG.with_name('fcos_pairs.py'), '--scenes', 1,
+                 '--page', page, 'pairs')
+    assert '1 pairs on 1 images, in per cent; the cue is' in result.stdout
+    for name in 'common extents', 'middle line', 'cue':
+        assert f'| {name} |' in page.read_text()
+    folder, whole = scenes_as_coco(tmp_path)
+    (folder / '1.jpg').write_bytes(whole)
+    result = run(tool, CONFIG, '--annotations',
+                 folder / 'annotations.json', '--images', folder,
+                 '--score-thr', 1, expect=1)
+    assert 'of no pair both objects are found' in result.stderr
+
+
+@pytest.mark.parametrize('arguments', [
+    (), ('--scenes', 1, '--annotations', 'a.json', '--images', 'i')])
+def test_separation_of_nothing(arguments):
+    result = run(ROOT / 'tools/check_separation.py', CONFIG, *arguments,
+                 expect=2)
+    assert 'give either --annotations and --images, or' in result.stderr
