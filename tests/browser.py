@@ -22,3 +22,12 @@ def browser():
         chromium = play.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield chromium
         chromium.close()
+
+
+def resize(page, width, height):
+    """Give the page's window a size, and wait until the page has answered: a
+    browser tells of it with the next frame."""
+    page.set_viewport_size(dict(width=width, height=height))
+    page.wait_for_function('width => innerWidth === width', arg=width)
+    page.evaluate('() => new Promise(done => requestAnimationFrame('
+                  '() => requestAnimationFrame(done)))')

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from browser import browser
+from browser import browser, resize
 from demo import demo_detector
 from PIL import Image
 
@@ -463,7 +463,7 @@ def test_names_are_text(open_page):
 
 def test_a_narrow_window_shows_all_below_each_other(open_page):
     page = open_page('two.html', '#error=0')
-    page.set_viewport_size(dict(width=700, height=900))
+    resize(page, 700, 900)
     stages = [page.locator(f'#stage-{panel}').bounding_box()
               for panel in (0, 1)]
     assert all(stage['width'] > 600 for stage in stages)

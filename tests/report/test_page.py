@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from browser import browser
+from browser import browser, resize
 from demo import CONFIG, WEIGHTS, demo_detector
 from PIL import Image
 
@@ -465,7 +465,7 @@ def test_the_address_is_a_convenience(page, folder):
 
 def test_a_narrow_window_shows_a_large_photograph(page):
     for width in (800, 790, 780):
-        page.set_viewport_size(dict(width=width, height=1000))
+        resize(page, width, 1000)
     stage = page.locator('#stage').bounding_box()
     assert stage['width'] > 600
 
@@ -652,7 +652,7 @@ def test_long_words_find_room(page_of_both):
     page = page_of_both
     press(page, 'j')
     for width in (1300, 400):
-        page.set_viewport_size(dict(width=width, height=900))
+        resize(page, width, 900)
         for one in '#caption', '#low', '#high', '#modes label:last-child':
             place = page.locator(one).bounding_box()
             assert 0 <= place['x'] <= place['x'] + place['width'] <= width
