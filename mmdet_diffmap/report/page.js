@@ -72,19 +72,8 @@ const update = updater($('stage'), describe, draw);
 
 // Everything but the overlay.
 function describe() {
-  for (const [id, role] of [['boxes', 'rect'], ['objects', 'tr']])
-    for (const one of $(id).querySelectorAll(role)) {
-      const index = +one.dataset.object;
-      one.classList.toggle('target', index === state.target);
-      one.classList.toggle('rival', index === state.rival);
-      one.classList.toggle('hover', index === state.hover);
-      if (role === 'tr') {
-        one.setAttribute('aria-selected', index === state.target);
-        const against = one.querySelector('button');
-        against.disabled = state.target === null || index === state.target;
-        against.setAttribute('aria-pressed', index === state.rival);
-      }
-    }
+  for (const box of $('boxes').children) mark(box, state);
+  markObjects(state);
   $('boxes').classList.toggle('hidden', !state.boxes);
   for (const input of document.getElementsByName('mode')) {
     input.checked = input.value === state.mode;
@@ -97,8 +86,7 @@ function describe() {
   const [below, above] = ends();
   describeColours('', isSigned(), `−1 ${below}`, `1 ${above}`);
   describeChoice();
-  for (const [index, button] of [...$('gallery').children].entries())
-    button.setAttribute('aria-current', index === state.photo);
+  markPhoto(state.photo);
   remember(hash());
 }
 
@@ -186,15 +174,7 @@ function openPhoto(index) {
     box.dataset.object = object;
     return box;
   }).sort((a, b) => area(b) - area(a)));  // small ones above those that hold them
-  $('objects').replaceChildren(...objects.map((one, object) => {
-    const against = element('button', {type: 'button', textContent: 'vs', title: 'against the chosen object'});
-    against.setAttribute('aria-label', `the chosen object against ${objectName(object)}`);
-    const row = element('tr', {tabIndex: 0}, ...[
-      object, one.label, one.score.toFixed(2), one.box.map(value => value.toFixed(0)).join(', ')
-    ].map(text => element('td', {textContent: text})), element('td', {}, against));
-    row.dataset.object = object;
-    return row;
-  }));
+  listObjects(objects, objectName);
 }
 
 // As large as the window has room for, in the photograph's shape.
@@ -244,7 +224,7 @@ function nextObject(by) {
   const count = photo().objects.length;
   if (!count) return;
   select(step(state.target, by, count));
-  $('objects').children[state.target].scrollIntoView({block: 'nearest'});
+  showObject(state.target);
 }
 
 function nextRival(by) {
@@ -256,10 +236,9 @@ function nextRival(by) {
   update();
 }
 
-function nextPhoto(by) {
-  openPhoto(step(state.photo, by, data.photos.length));
+function usePhoto(index) {
+  openPhoto(index);
   keepToMethod();
-  $('gallery').children[state.photo].scrollIntoView({block: 'nearest'});
   update();
 }
 
@@ -281,8 +260,8 @@ function nextOutput() {
 }
 
 const KEYS = [
-  [['ArrowRight', 'n'], '→ n', 'next photograph', () => nextPhoto(1)],
-  [['ArrowLeft', 'p'], '← p', 'previous photograph', () => nextPhoto(-1)],
+  [['ArrowRight', 'n'], '→ n', 'next photograph', () => usePhoto(neighbour(state.photo, 1))],
+  [['ArrowLeft', 'p'], '← p', 'previous photograph', () => usePhoto(neighbour(state.photo, -1))],
   [['ArrowDown', 'j'], '↓ j', 'next object', () => nextObject(1)],
   [['ArrowUp', 'k'], '↑ k', 'previous object', () => nextObject(-1)],
   [['J'], 'J', 'against the next object', () => nextRival(1)],
@@ -302,30 +281,21 @@ const KEYS = [
 ];
 
 function listen() {
-  const objectOf = event => {
-    const one = event.target.closest('[data-object]');
-    return one ? +one.dataset.object : null;
-  };
-  for (const id of ['boxes', 'objects']) {
-    $(id).addEventListener('pointerover', event => set({hover: objectOf(event)}));
-    $(id).addEventListener('pointerleave', () => set({hover: null}));
-  }
+  $('boxes').addEventListener('pointerover', event => set({hover: objectOf(event)}));
+  $('boxes').addEventListener('pointerleave', () => set({hover: null}));
   $('boxes').addEventListener('click', event => {
     const object = objectOf(event);
     if (object === null) nothing();
     else choose(object);
     update();
   });
-  $('objects').addEventListener('click', event => {
-    if (event.target.tagName === 'BUTTON') {
-      compare(objectOf(event));
+  listenToObjects({
+    hover: object => set({hover: object}),
+    select,
+    compare: object => {
+      compare(object);
       update();
-    } else select(objectOf(event));
-  });
-  $('objects').addEventListener('keydown', event => {
-    if (event.target.tagName !== 'TR' || !['Enter', ' '].includes(event.key)) return;
-    event.preventDefault();
-    select(objectOf(event));
+    },
   });
   $('boxes').addEventListener('pointermove', event => {
     pointed = event;
@@ -367,20 +337,7 @@ function listMethods() {
 }
 
 function build() {
-  $('gallery').replaceChildren(...data.photos.map((one, index) => {
-    const name = one.name.split('/').pop();
-    const count = one.objects.length;
-    const button = element('button', {type: 'button', title: one.name},
-      element('img', {src: `data:image/jpeg;base64,${one.thumbnail}`, alt: ''}),
-      element('span', {textContent: name}),
-      element('small', {textContent: `${count} object${count === 1 ? '' : 's'}`}));
-    button.addEventListener('click', () => {
-      openPhoto(index);
-      keepToMethod();
-      update();
-    });
-    return button;
-  }));
+  buildGallery(usePhoto);
   buildDialogs(KEYS);
 }
 

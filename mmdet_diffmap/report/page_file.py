@@ -19,6 +19,9 @@ from ..maps.image_frame import Shape
 from ..version import __version__
 
 FOLDER = Path(__file__).parent
+#: The scripts of each page, beside those that pages share.
+SCRIPTS = dict(page=('gallery.js', 'objects.js', 'page.js'),
+               errors=('errors.js', ))
 LONGEST_SIDE = 1600  # of a picture in a page, in pixels
 THUMBNAIL = 144
 #: Colour maps of heat maps and of signed differences; the first are those of
@@ -49,7 +52,7 @@ def write_page(path: Path, name: str, data: Mapping[str, Any],
     environment.policies['json.dumps_kwargs'] = dict(sort_keys=False)
     page = environment.get_template(f'{name}.html').stream(
         style=trusted('shared.css', f'{name}.css'),
-        script=trusted('maps.js', 'shared.js', f'{name}.js'),
+        script=trusted('maps.js', 'shared.js', *SCRIPTS[name]),
         data=dict(
             data,
             settings=described(settings, failures or {}),
