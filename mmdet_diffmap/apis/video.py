@@ -19,17 +19,15 @@ from ..explainers import DifferenceMap, ExplainerLike
 from ..explainers.engine import Selection, as_difference, check_explainable
 from ..io.progress import progress_bar
 from ..io.video_files import opened, writing
+from ..visualization.colours import OTHER, TARGET, overlay
 from ..visualization.figure import (
     HEATMAP,
-    OTHER,
     POSITIVE,
     SCALES,
     SIGNED,
-    TARGET,
     font,
     label_name,
     ordered,
-    overlay,
 )
 from .each_image import without_query, writable_folder
 from .explain import explain_one
@@ -205,7 +203,7 @@ class Painter:
                 'difference_maps'
             maps = instances[field_name][chosen.tolist()]
             frame = overlay(frame, maps.float().amax(dim=0).numpy(),
-                            *SCALES[self.shown], grey=False)
+                            SCALES[self.shown], grey=False)
         if not self.draw_boxes:
             return frame
         return labelled(

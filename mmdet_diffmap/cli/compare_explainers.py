@@ -25,7 +25,8 @@ from ..explainers import build_explainer
 from ..explainers.engine import Selection, explain_image
 from ..io.files import replacing, save_picture
 from ..lab.similarity import rank_correlation
-from ..visualization.figure import font, overlay, resize
+from ..visualization.colours import overlay, resize
+from ..visualization.figure import font
 from . import options
 
 TOP = 0.05  # share of an image's pixels that are its most important
@@ -150,10 +151,10 @@ def draw(objects: list[Compared], names: tuple[str, str]) -> np.ndarray:
                 round(compared.image.shape[0] * scale))
         photo = resize(np.ascontiguousarray(compared.image), size)
         panels = [photo] + [
-            overlay(photo, values, *colours)
-            for values, colours in zip(
-                [*compared.heatmaps, *compared.difference_maps],
-                [('turbo', 0., 1.)] * 2 + [('bwr', -1., 1.)] * 2)
+            overlay(photo, values, signed)
+            for maps, signed in ((compared.heatmaps, False),
+                                 (compared.difference_maps, True))
+            for values in maps
         ]
         row = Image.new('RGB', (len(columns) * (PANEL + 6), size[1] + 6),
                         'white')

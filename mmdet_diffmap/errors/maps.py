@@ -25,13 +25,8 @@ from ..tracing.recording import recording
 from ..tracing.trace import Trace
 from ..tracing.turns import one_at_a_time
 from ..visualization import label_name
-from ..visualization.error_figure import (
-    ANNOTATED,
-    RIVAL,
-    WRONG,
-    PicturePanel,
-    PictureRow,
-)
+from ..visualization.colours import RIVAL, TARGET, WRONG
+from ..visualization.error_figure import PicturePanel, PictureRow
 from .find import DetectorError, ExplainedErrors, find_errors
 from .kinds import DEFAULT_THRESHOLDS, Kind, Thresholds
 from .misses import Mechanism
@@ -328,7 +323,7 @@ class ErrorExplanation:
         """Return it as :func:`~mmdet_diffmap.visualization.draw_errors` draws
         it."""
         boxes = [(box, colour) for box, colour in (
-            (self.record.truth, ANNOTATED), (self.record.rival_box, RIVAL),
+            (self.record.truth, TARGET), (self.record.rival_box, RIVAL),
             (self.record.box, WRONG)) if box is not None]
         return PictureRow(self.title, boxes, [
             PicturePanel(question.text, values.float().cpu().numpy(),

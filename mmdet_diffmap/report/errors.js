@@ -361,7 +361,7 @@ const KEYS = [
     const boxes = !(state.objects || state.detections);
     set({objects: boxes, detections: boxes});
   }],
-  [['c'], 'c', 'next colours, of the first map', () => nextColours(isSigned(panels[0]))],
+  [['c'], 'c', 'next colours', nextColours],
   ...LOOK_KEYS,
 ];
 
@@ -407,7 +407,7 @@ function listenToPanel(panel) {
     state.views[panel.index] = +target.value;
     update();
   });
-  $(`colours${panel.at}`).addEventListener('input', ({target}) => useColours(isSigned(panel), target.value));
+  $(`colours${panel.at}`).addEventListener('input', ({target}) => set({colours: target.value}));
 }
 
 function listen() {

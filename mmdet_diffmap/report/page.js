@@ -274,7 +274,7 @@ const KEYS = [
   [['5'], '5', 'what both objects have in common', () => useMode('common')],
   [['m'], 'm', 'next method', () => useMethod((state.method + 1) % photo().methods.length)],
   [['o'], 'o', 'next output', nextOutput],
-  [['c'], 'c', 'next colours', () => nextColours(isSigned())],
+  [['c'], 'c', 'next colours', nextColours],
   ...LOOK_KEYS,
   [['b'], 'b', 'boxes on and off', () => set({boxes: !state.boxes})],
   [['Escape'], 'Esc', 'choose nothing', () => { nothing(); update(); }],
@@ -309,7 +309,7 @@ function listen() {
     if (target.name === 'mode') useMode(target.value);
     else if (target.name === 'output') set({output: target.value});
     else if (target.id === 'method') useMethod(+target.value);
-    else if (target.id === 'colours') useColours(isSigned(), target.value);
+    else if (target.id === 'colours') set({colours: target.value});
     else changeLook(target);
   });
   $('controls').addEventListener('submit', event => event.preventDefault());

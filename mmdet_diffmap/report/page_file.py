@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 import jinja2
-import matplotlib
 import mmdet
 import numpy as np
 import torch
@@ -17,18 +16,17 @@ from markupsafe import Markup
 from ..io.files import printable, replacing
 from ..maps.image_frame import Shape
 from ..version import __version__
+from ..visualization import colours
 
 FOLDER = Path(__file__).parent
 #: The scripts of each page, beside those that pages share.
 SCRIPTS = dict(page=('gallery.js', 'objects.js', 'page.js'),
                errors=('errors.js', ))
+#: Colours of boxes, by their names in style sheets.
+BOX_COLOURS = dict(target=colours.TARGET, rival=colours.RIVAL,
+                   wrong=colours.WRONG, right=colours.RIGHT)
 LONGEST_SIDE = 1600  # of a picture in a page, in pixels
 THUMBNAIL = 144
-#: Colour maps of heat maps and of signed differences; the first are those of
-#: a page when it opens. The colour-blind can read all but turbo and bwr.
-SEQUENTIAL = ('turbo', 'inferno', 'viridis', 'cividis')
-DIVERGING = ('RdBu_r', 'PuOr_r', 'bwr')
-COLOUR_BLIND_SAFE = ('inferno', 'viridis', 'cividis', 'RdBu_r', 'PuOr_r')
 
 
 def write_page(path: Path, name: str, data: Mapping[str, Any],
@@ -51,15 +49,13 @@ def write_page(path: Path, name: str, data: Mapping[str, Any],
     # maps lie in the cells in the order of their names here
     environment.policies['json.dumps_kwargs'] = dict(sort_keys=False)
     page = environment.get_template(f'{name}.html').stream(
+        box_colours=BOX_COLOURS,
         style=trusted('shared.css', f'{name}.css'),
         script=trusted('maps.js', 'shared.js', *SCRIPTS[name]),
         data=dict(
             data,
-            settings=described(settings, failures or {}),
-            colours={name: colours(name) for name in SEQUENTIAL + DIVERGING},
-            sequential=SEQUENTIAL,
-            diverging=DIVERGING,
-            safe=COLOUR_BLIND_SAFE),
+            **described_colours(),
+            settings=described(settings, failures or {})),
         payloads=payloads,
         **parts)
     with replacing(path) as file:
@@ -122,7 +118,24 @@ def jpeg(image: np.ndarray, size: Shape) -> str:
     return base64_text(content.tobytes())
 
 
-def colours(name: str) -> str:
-    """256 colours of a colour map, as hexadecimal digits RRGGBB."""
-    values = matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3]
-    return np.uint8(np.rint(255 * values)).tobytes().hex()
+def described_colours() -> dict[str, Any]:
+    """Return the colours of maps, ready for JSON: all schemes, tables of
+    colours as hexadecimal digits RRGGBB, and which scheme is shown first."""
+    shares = np.linspace(0, 1, colours.STEPS)
+    return dict(
+        schemes={
+            name: dict(
+                heat=hexadecimal(colours.colour_table(False, name)),
+                signed=hexadecimal(colours.colour_table(True, name)),
+                safe=scheme.safe)
+            for name, scheme in colours.SCHEMES.items()
+        },
+        colours=colours.scheme_name(),
+        opaque=colours.OPAQUE,
+        opacity=[round(float(value), 4) for value in
+                 colours.opacity(shares) / colours.OPAQUE])
+
+
+def hexadecimal(table: np.ndarray) -> str:
+    """Return a table of colours as hexadecimal digits RRGGBB."""
+    return table.tobytes().hex()

@@ -3,7 +3,7 @@
 const $ = id => document.getElementById(id);
 const data = JSON.parse($('data').textContent);
 const LOOK = {
-  opacity: 0.8, threshold: 0, sequential: data.sequential[0], diverging: data.diverging[0],
+  opacity: data.opaque, threshold: 0, colours: data.colours,
   overlay: true, colour: false,
 };
 
@@ -34,22 +34,34 @@ function next(list, value) {
 
 // ---- Colours
 
-function colourTable(name) {
-  return Array.from({length: 256}, (_, i) =>
-    [0, 2, 4].map(at => parseInt(data.colours[name].substr(6 * i + at, 2), 16)));
+function scheme() {
+  return data.schemes[state.colours];
 }
 
-// What is painted for each of `STEPS` values: the colour of the value, the
-// more opaque the larger it is, as in the package's figures.
+function colourTable(signed) {
+  const digits = scheme()[signed ? 'signed' : 'heat'];
+  return Array.from({length: digits.length / 6}, (_, i) =>
+    [0, 2, 4].map(at => parseInt(digits.substr(6 * i + at, 2), 16)));
+}
+
+// How opaque an absolute value is, where the largest is fully opaque: the
+// package's own curve.
+function opaque(value) {
+  const place = value * (data.opacity.length - 1), before = Math.floor(place);
+  const after = Math.min(before + 1, data.opacity.length - 1);
+  return data.opacity[before] + (place - before) * (data.opacity[after] - data.opacity[before]);
+}
+
+// What is painted for each of `STEPS` values, as in the package's figures.
 const STEPS = 1021;
-function paints(name, low) {
-  const table = colourTable(name), found = new Uint8ClampedArray(4 * STEPS);
+function paints(signed) {
+  const low = signed ? -1 : 0, table = colourTable(signed), painted = new Uint8ClampedArray(4 * STEPS);
   for (let i = 0; i < STEPS; i++) {
     const value = Math.abs(low + i / (STEPS - 1) * (1 - low));
-    const alpha = value < state.threshold ? 0 : 255 * state.opacity * Math.sqrt(value);
-    found.set([...table[Math.round(255 * i / (STEPS - 1))], alpha], 4 * i);
+    const alpha = value < state.threshold ? 0 : 255 * state.opacity * opaque(value);
+    painted.set([...table[Math.round((table.length - 1) * i / (STEPS - 1))], alpha], 4 * i);
   }
-  return new Uint32Array(found.buffer);
+  return new Uint32Array(painted.buffer);
 }
 
 // Show values, one a pixel, in [-1, 1] if they are signed; null for none.
@@ -57,37 +69,26 @@ function paint(canvas, values, signed) {
   const context = canvas.getContext('2d', {willReadFrequently: true});
   context.clearRect(0, 0, canvas.width, canvas.height);
   if (!values) return;
-  const low = signed ? -1 : 0, palette = paints(state[scaleOf(signed)], low);
+  const low = signed ? -1 : 0, palette = paints(signed);
   const picture = context.createImageData(canvas.width, canvas.height);
   const pixels = new Uint32Array(picture.data.buffer), scale = (STEPS - 1) / (1 - low);
   for (let i = 0; i < values.length; i++) pixels[i] = palette[Math.round((values[i] - low) * scale)];
   context.putImageData(picture, 0, 0);
 }
 
-function scaleOf(signed) {
-  return signed ? 'diverging' : 'sequential';
+function nextColours() {
+  set({colours: next(Object.keys(data.schemes), state.colours)});
 }
 
-function useColours(signed, name) {
-  set({[scaleOf(signed)]: name});
-}
-
-function nextColours(signed) {
-  const scale = scaleOf(signed);
-  useColours(signed, next(data[scale], state[scale]));
-}
-
-// The choice of colours and their legend, whose ids end in `at`.
+// The choice of colours and their legend, whose ids end in `at`: colours as they
+// look over a grey photograph.
 function describeColours(at, signed, below, above) {
-  const names = data[scaleOf(signed)], name = state[scaleOf(signed)], select = $(`colours${at}`);
-  rebuild(select, names.join(), () => names.map(one => element('option', {
-    value: one, textContent: one + (data.safe.includes(one) ? ' (colour-blind safe)' : '')})));
-  select.value = name;
-  const context = $(`legend${at}`).firstChild.getContext('2d');
-  colourTable(name).forEach(([r, g, b], x) => {
-    context.fillStyle = `rgb(${r} ${g} ${b})`;
-    context.fillRect(x, 0, 1, 1);
-  });
+  const select = $(`colours${at}`), bar = $(`legend${at}`).firstChild;
+  rebuild(select, 'all', () => Object.entries(data.schemes).map(([value, {safe}]) => element('option', {
+    value, textContent: value + (safe ? ' (colour-blind safe)' : '')})));
+  select.value = state.colours;
+  const low = signed ? -1 : 0;
+  paint(bar, Float32Array.from({length: bar.width}, (_, x) => low + x / (bar.width - 1) * (1 - low)), signed);
   $(`low${at}`).textContent = signed ? below : '0';
   $(`middle${at}`).textContent = signed ? '0' : '';
   $(`high${at}`).textContent = signed ? above : '1';

@@ -8,29 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .figure import (
-    GAP,
-    INK,
-    PAPER,
-    TITLE,
-    font,
-    overlay,
-    resize,
-)
+from .colours import RGB, RIVAL, TARGET, WRONG, colour_table, overlay, resize
+from .figure import GAP, INK, PAPER, TITLE, font
 
 PANEL = 300  # width and height of a picture
 NOTE = 74  # height of the lines below a picture
 LINE = 16
 HEADER = 26  # height of the line that names the boxes
-Colour = tuple[int, int, int]
-#: Colours of boxes: what is annotated, what is wrong or was dropped, and what
-#: it is compared with.
-ANNOTATED, WRONG, RIVAL = (255, 255, 255), (255, 157, 46), (64, 200, 255)
-NAMES = {ANNOTATED: 'annotated', WRONG: 'its detection or candidate',
+#: What boxes of a colour are.
+NAMES = {TARGET: 'annotated', WRONG: 'its detection or candidate',
          RIVAL: 'what that is compared with'}
-#: What is above and below zero in signed maps, dark enough to be read.
-RED, BLUE = (191, 0, 0), (0, 0, 191)
-SIGNED, HEAT = ('bwr', -1., 1.), ('turbo', 0., 1.)
 
 
 @dataclass(frozen=True)
@@ -60,12 +47,12 @@ class PictureRow:
         panels (Sequence[PicturePanel]): Its maps.
     """
     title: str
-    boxes: Sequence[tuple[Sequence[float], Colour]]
+    boxes: Sequence[tuple[Sequence[float], RGB]]
     panels: Sequence[PicturePanel] = field(default_factory=list)
 
 
 def draw_errors(image: np.ndarray, rows: Sequence[PictureRow],
-                legend: Mapping[Colour, str] = NAMES) -> np.ndarray:
+                legend: Mapping[RGB, str] = NAMES) -> np.ndarray:
     """Draw errors, each with the part of the image around it.
 
     Args:
@@ -102,10 +89,13 @@ def draw_errors(image: np.ndarray, rows: Sequence[PictureRow],
             left = GAP + column * (PANEL + GAP)
             values = cut(panel.values.astype(np.float32), crop)
             draw_panel(figure, (left, top + TITLE), overlay(
-                part, values, *(SIGNED if signed else HEAT)), row, crop)
+                part, values, signed), row, crop)
             lines = [(line, INK) for line in wrapped(panel.text)]
             if signed:
-                lines += [(panel.above, RED), (panel.below, BLUE)]
+                # the ends of the scale are dark enough to be read
+                below, *_, above = colour_table(signed=True).tolist()
+                lines += [(panel.above, tuple(above)),
+                          (panel.below, tuple(below))]
             for place, (line, ink) in enumerate(lines):
                 draw.text((left, top + TITLE + PANEL + 2 + LINE * place),
                           line, ink, font(12))

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
-import matplotlib
 import numpy as np
 from matplotlib.font_manager import findfont
 from mmengine.structures import InstanceData
@@ -14,24 +12,19 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..maps.difference import positive_part
+from .colours import OTHER, TARGET, colour_bar, overlay, resize, scheme
 
 PANEL = 360  # longest side of a picture
 GAP = 8
 TITLE = 26  # height of the line above a row
 HEADER = 66  # height of the column names and colour bars
-INK, PAPER, OTHER = (20, 20, 20), (255, 255, 255), (190, 190, 190)
-TARGET = (0, 230, 64)
+INK, PAPER = (20, 20, 20), (255, 255, 255)
 IMAGE, HEATMAP = 'image', 'heat map'
 SIGNED, POSITIVE = 'difference map', 'difference map > 0'
 EVIDENCE = 'for and against'
 COLUMNS = (IMAGE, HEATMAP, SIGNED, POSITIVE)
-#: Colour map and value range of each column that has one.
-SCALES = {
-    HEATMAP: ('turbo', 0., 1.),
-    EVIDENCE: ('bwr', -1., 1.),
-    SIGNED: ('bwr', -1., 1.),
-    POSITIVE: ('turbo', 0., 1.)
-}
+#: Of each column that shows a map, whether its values are in [-1, 1].
+SCALES = {HEATMAP: False, EVIDENCE: True, SIGNED: True, POSITIVE: False}
 
 
 def draw_explanations(image: np.ndarray,
@@ -42,10 +35,10 @@ def draw_explanations(image: np.ndarray,
     """Draw the explanation of every object of an image.
 
     Each row shows the image with the object's box, and over it the heat map,
-    the signed difference map (red: this object only, blue: only others,
-    unchanged: neither) and its positive part. Where there are signed maps of
-    what speaks for it and what against, they come after the image, and each
-    row says what they mean.
+    the signed difference map (orange, by default: this object only, blue:
+    only others, unchanged: neither) and its positive part. Where there are
+    signed maps of what speaks for it and what against, they come after the
+    image, and each row says what they mean.
 
     Args:
         image (np.ndarray): uint8 RGB, shape (H, W, 3).
@@ -126,7 +119,7 @@ def draw_rows(image: np.ndarray,
         left = GAP + number * (cell[0] + GAP)
         draw.text((left, 4), name, INK, font(16))
         if name in SCALES:
-            draw_colour_bar(figure, (left, 28), cell[0], *SCALES[name])
+            draw_colour_bar(figure, (left, 28), cell[0], SCALES[name])
     for number, row in enumerate(rows):
         top = HEADER + number * (TITLE + cell[1] + GAP)
         draw.text((GAP, top + 3), row.title, INK, font(15))
@@ -152,7 +145,7 @@ def row_panels(photo: np.ndarray, row: Row, columns: Sequence[str],
             continue
         if name in SCALES:
             values = object_map(row.instances[row.index], name)
-            panel = overlay(photo, values.float().cpu().numpy(), *SCALES[name])
+            panel = overlay(photo, values.float().cpu().numpy(), SCALES[name])
         picture = Image.fromarray(panel)
         if outlined:
             draw_boxes(picture, boxes, row.index, others=name == IMAGE)
@@ -178,55 +171,14 @@ def title(instances: InstanceData, index: int,
     if 'meanings' not in instances:
         return text
     meaning = instances.meanings[index]
-    return f'{text}:  {meaning.question}  (red: {meaning.above}, blue: ' \
-        f'{meaning.below})'
+    colours = scheme()
+    return f'{text}:  {meaning.question}  ({colours.above}: ' \
+        f'{meaning.above}, {colours.below}: {meaning.below})'
 
 
 def label_name(class_names: Sequence[str], label: int) -> str:
     """Return the name of a label, also of one that has none."""
     return class_names[label] if label < len(class_names) else f'class {label}'
-
-
-def overlay(photo: np.ndarray,
-            values: np.ndarray,
-            name: str,
-            low: float,
-            high: float,
-            grey: bool = True) -> np.ndarray:
-    """Lay a map over the photo; the larger a value, the less of the photo
-    shows.
-
-    Args:
-        photo (np.ndarray): uint8 RGB, shape (h, w, 3).
-        values (np.ndarray): The map, float of any size, in [low, high].
-        name (str): The colour map.
-        low (float): The value of its first colour.
-        high (float): The value of its last colour.
-        grey (bool): Whether the photo loses its own colours.
-
-    Returns:
-        np.ndarray: uint8 RGB, shape (h, w, 3).
-    """
-    values = resize(values, (photo.shape[1], photo.shape[0]))
-    colours = colour(name, (values - low) / (high - low))
-    under = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[..., None] if grey \
-        else photo
-    opacity = 0.8 * np.sqrt(np.abs(values))[..., None]
-    return (under + opacity * (colours - under)).astype(np.uint8)
-
-
-def colour(name: str, fraction: np.ndarray) -> np.ndarray:
-    """RGB in 0-255 of values in [0, 1]; a further dimension of size 3."""
-    return 255 * matplotlib.colormaps[name](fraction)[..., :3]
-
-
-def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize to (width, height), without aliasing when it shrinks."""
-    shrinks = size[0] < picture.shape[1] or size[1] < picture.shape[0]
-    return cv2.resize(
-        picture,
-        size,
-        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def draw_boxes(picture: Image.Image, boxes: np.ndarray, target: int,
@@ -247,14 +199,14 @@ def ordered(box: np.ndarray) -> list[float]:
 
 
 def draw_colour_bar(figure: Image.Image, corner: tuple[int, int], width: int,
-                    name: str, low: float, high: float) -> None:
-    """Return a colour bar with its ends and middle named, in place."""
+                    signed: bool) -> None:
+    """Draw a colour bar with its ends and middle named, in place."""
     left, top = corner
-    bar = np.uint8(colour(name, np.linspace(0, 1, width)))
-    figure.paste(Image.fromarray(np.tile(bar, (12, 1, 1))), corner)
+    figure.paste(Image.fromarray(colour_bar((width, 12), signed)), corner)
     draw = ImageDraw.Draw(figure)
+    low = -1 if signed else 0
     for fraction, anchor in ((0, 'la'), (.5, 'ma'), (1, 'ra')):
-        value = low + fraction * (high - low)
+        value = low + fraction * (1 - low)
         draw.text((left + fraction * width, top + 13), f'{value:g}', INK,
                   font(13), anchor)
 

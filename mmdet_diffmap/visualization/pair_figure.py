@@ -9,13 +9,8 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
-from .error_figure import (
-    ANNOTATED,
-    WRONG,
-    PicturePanel,
-    PictureRow,
-    draw_errors,
-)
+from .colours import RIVAL, TARGET
+from .error_figure import PicturePanel, PictureRow, draw_errors
 from .figure import label_name
 
 
@@ -36,7 +31,7 @@ def draw_pair(image: np.ndarray, pair: InstanceData, numbers: Sequence[int],
     names = [
         f'{number} {label_name(class_names, int(label))} {float(score):.2f}'
         for number, label, score in zip(numbers, pair.labels, pair.scores)]
-    colours = WRONG, ANNOTATED
+    colours = TARGET, RIVAL
     # a small share is enlarged as a large one is
     peak = float(torch.minimum(*pair.heatmaps).amax())
     panels = [

@@ -1,15 +1,13 @@
 import numpy as np
 
+from mmdet_diffmap.visualization.colours import RIVAL, TARGET, WRONG
 from mmdet_diffmap.visualization.error_bars import draw_error_bars
 from mmdet_diffmap.visualization.error_figure import (
-    ANNOTATED,
     GAP,
     HEADER,
     NOTE,
     PANEL,
-    RIVAL,
     TITLE,
-    WRONG,
     PicturePanel,
     PictureRow,
     draw_errors,
@@ -32,7 +30,7 @@ def test_a_map_lies_where_its_error_is():
     box = [100, 100, 120, 120]
     values = np.zeros((200, 300))
     values[100:120, 100:120] = -1
-    row = PictureRow('missed', [(box, ANNOTATED), ([0, 0, 9, 9], RIVAL)], [
+    row = PictureRow('missed', [(box, TARGET), ([0, 0, 9, 9], RIVAL)], [
         PicturePanel('what speaks against it', values, 'for', 'against')])
     figure = draw_errors(image, [row])
     assert figure.shape == (HEADER + TITLE + PANEL + NOTE,
@@ -46,9 +44,9 @@ def test_a_map_lies_where_its_error_is():
 
 
 def test_all_boxes_are_named():
-    names = {ANNOTATED, WRONG, RIVAL}
+    names = {TARGET, WRONG, RIVAL}
     figure = draw_errors(np.zeros((50, 60, 3), np.uint8), [])
-    for colour in names - {ANNOTATED}:
+    for colour in names - {TARGET}:
         assert (figure == colour).all(axis=2).any()
 
 

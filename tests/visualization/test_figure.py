@@ -5,13 +5,12 @@ from mmengine.structures import InstanceData
 
 from mmdet_diffmap.tracing.named_outputs import Meaning
 from mmdet_diffmap.visualization import draw_comparison, draw_explanations
+from mmdet_diffmap.visualization.colours import TARGET, overlay
 from mmdet_diffmap.visualization.figure import (
     GAP,
     HEADER,
     PANEL,
-    TARGET,
     TITLE,
-    overlay,
     title,
 )
 
@@ -44,8 +43,8 @@ def test_one_row_an_object(count, rows):
 
 
 def test_colours_mean_what_they_should():
-    """Red where only this object matters, blue where only others do, the grey
-    photo where neither does."""
+    """Orange where only this object matters, blue where only others do, the
+    grey photo where neither does."""
     photo = np.full((PANEL, PANEL, 3), (90, 120, 60), np.uint8)
     instances = instances_of(1, PANEL, PANEL)
     instances.difference_maps[0, :100, :100] = 1
@@ -56,9 +55,9 @@ def test_colours_mean_what_they_should():
     image, heat, signed, positive = (
         panel(figure, 0, column, size) for column in range(4))
     assert (image[20, 20] == (90, 120, 60)).all()
-    red, blue, neither = signed[20, 20], signed[20, 330], signed[300, 150]
-    assert red[0] > red[1] + 100 and red[0] > red[2] + 100
-    assert blue[2] > blue[0] + 100 and blue[2] > blue[1] + 100
+    orange, blue, neither = signed[20, 20], signed[20, 330], signed[300, 150]
+    assert orange[0] > orange[1] + 80 and orange[1] > orange[2] + 20
+    assert blue[2] > blue[0] + 80 and blue[2] > blue[1] + 80
     assert neither.max() - neither.min() <= 1
     assert heat[340, 340].max() - heat[340, 340].min() > 50
     assert np.ptp(heat[20, 20]) <= 1
@@ -115,7 +114,7 @@ def test_more_objects_than_one_picture_of_matplotlib_could_show():
 
 def test_overlay_of_an_empty_map_is_the_grey_photo():
     photo = np.full((4, 4, 3), (10, 200, 100), np.uint8)
-    drawn = overlay(photo, np.zeros((4, 4), np.float32), 'bwr', -1, 1)
+    drawn = overlay(photo, np.zeros((4, 4), np.float32), True)
     assert np.ptp(drawn) == 0
 
 
@@ -126,29 +125,29 @@ def test_title():
 
 
 def test_signed_evidence_has_a_column_and_words():
-    """Where a method was asked for both sides; red is above zero, and blue
-    below."""
+    """Where a method was asked for both sides; orange is above zero, and
+    blue below."""
     image = np.full((40, 40, 3), 128, np.uint8)
     instances = instances_of(1, 40, 40)
-    assert not draws_red_and_blue(draw_explanations(
+    assert not draws_both_sides(draw_explanations(
         image, instances, ['cat'], boxes=False), 1)
     signed = torch.ones(1, 40, 40)
     signed[:, 20:] = -1
     instances.evidence_maps = signed
     instances.meanings = [Meaning('why cat and not dog', 'cat', 'dog')]
     figure = draw_explanations(image, instances, ['cat'], boxes=False)
-    assert draws_red_and_blue(figure, 1)
+    assert draws_both_sides(figure, 1)
     assert title(instances, 0, ['cat']) == (
-        '0  cat  0.90:  why cat and not dog  (red: cat, blue: dog)')
+        '0  cat  0.90:  why cat and not dog  (orange: cat, blue: dog)')
     # of two detectors, one without such maps has an empty place
     comparison = draw_comparison(image, 'cat', [
         ('one', instances), ('other', instances_of(1, 40, 40))])
-    assert draws_red_and_blue(comparison, 0)
+    assert draws_both_sides(comparison, 0)
     assert (panel(comparison, 1, 0, (PANEL, PANEL)) == 255).all()
 
 
-def draws_red_and_blue(figure, column):
-    """Whether a panel of the first row is red above and blue below."""
+def draws_both_sides(figure, column):
+    """Whether a panel of the first row is orange above and blue below."""
     if figure.shape[1] <= GAP + column * (PANEL + GAP):
         return False
     red, _, blue = panel(figure, 0, column, (PANEL, PANEL)).astype(
