@@ -15,14 +15,22 @@ __all__ = [
     'explain_pair', 'explain_video', 'load_detector', 'separation_map'
 ]
 
-#: The command reads its arguments before it imports torch and mmdet, which
-#: takes seconds. In every other program, configs rely on this import. So do
-#: processes that the command starts: multiprocessing gives them its
-#: sys.argv, but what the interpreter was started with is their own.
-COMMAND = bool(sys.argv) and Path(sys.argv[0]).stem == 'mmdet-diffmap' and \
-    sys.argv[0] in sys.orig_argv
 
-if TYPE_CHECKING or not COMMAND:
+def is_command() -> bool:
+    """Whether the running program is one of the package's own.
+
+    A command reads its arguments before it imports torch and mmdet, which
+    takes seconds. In every other program, configs rely on this import. So do
+    processes that the command starts: multiprocessing gives them its
+    ``sys.argv``, but what the interpreter was started with is their own.
+    """
+    name = sys.argv[0] if sys.argv else ''
+    if name == '-m':  # while python -m looks for the module
+        return ('-m', __name__) in zip(sys.orig_argv, sys.orig_argv[1:])
+    return name in sys.orig_argv and Path(name).stem == 'mmdet-diffmap'
+
+
+if TYPE_CHECKING or not is_command():
     from .plugin import (
         DiffMapInferencer,
         difference_map,

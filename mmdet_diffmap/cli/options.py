@@ -7,16 +7,72 @@ most mistakes, cost no seconds.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import textwrap
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..io.package_files import EXPLAINERS
 from .memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+
+Number = TypeVar('Number', int, float)
+#: Earlier names of options, and names that others know them by.
+OLD_NAMES = {
+    '--score-threshold': '--score-thr',
+    '--pred-score-thr': '--score-thr',  # of mmdet's demo/image_demo.py
+    '--explainers': '--explainer',
+    '--method': '--explainer',
+}
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Reads the arguments of a command.
+
+    Args:
+        prog (str): The command, as it is typed.
+        usage (str): Its arguments, in a line.
+        description (str): What it does.
+        examples (Sequence[str]): Commands that work.
+        old_names (Mapping[str, str]): For names of options that are not in
+            the help, those that are. They are added to ``OLD_NAMES``.
+    """
+
+    def __init__(self,
+                 prog: str,
+                 usage: str,
+                 description: str,
+                 examples: Sequence[str] = (),
+                 old_names: Mapping[str, str] | None = None) -> None:
+        width = min(shutil.get_terminal_size().columns, 80) - 2
+        lines = [f'  {prog} {arguments}' for arguments in examples]
+        super().__init__(
+            prog=prog,
+            usage=f'%(prog)s {usage}',
+            description=textwrap.fill(description, max(width, 20)),
+            epilog='\n'.join(['examples:', *lines]) if lines else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.old_names = OLD_NAMES | dict(old_names or {})
+
+    def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Read the arguments; options may stand between paths.
+
+        Args:
+            argv (Sequence[str], optional): The arguments; defaults to the
+                program's.
+        """
+        return self.parse_intermixed_args(
+            list(map(self.current, sys.argv[1:] if argv is None else argv)))
+
+    def current(self, argument: str) -> str:
+        """Write an option by the name that it has now."""
+        name, sign, value = argument.partition('=')
+        return self.old_names.get(name, name) + sign + value
 
 
 class KeyValues(argparse.Action):
@@ -36,7 +92,7 @@ class KeyValues(argparse.Action):
             parser.error('options are given as KEY=VALUE')
 
 
-def add_options(parser: argparse.ArgumentParser,
+def add_options(parser: argparse._ActionsContainer,
                 name: str,
                 help: str,
                 required: bool = False) -> None:
@@ -51,40 +107,72 @@ def add_options(parser: argparse.ArgumentParser,
         help=help)
 
 
-def add_detector_options(parser: argparse.ArgumentParser) -> None:
+def add_detector_options(parser: argparse._ActionsContainer) -> None:
     """Add how the detector is run, as in mmdet's tools."""
     parser.add_argument(
         '--device', help='default: the GPU where there is one, else the CPU')
     add_options(parser, '--cfg-options', 'override settings of the config')
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
+def add_selection(parser: argparse._ActionsContainer) -> None:
     """Add which detections are explained; see
     :class:`~mmdet_diffmap.explainers.engine.Selection`."""
     parser.add_argument(
         '--score-thr',
         type=score,
         default=0.3,
+        metavar='SCORE',
         help='explain detections with a larger score; default: 0.3')
     parser.add_argument(
         '--max-objects',
         type=whole_number,
+        metavar='N',
         help='explain at most so many of an image, best first')
 
 
 def score(text: str) -> float:
     """Read a number in [0, 1]."""
-    value = float(text)
-    if not 0 <= value <= 1:  # nor is NaN
-        raise argparse.ArgumentTypeError(f'{text} is not in [0, 1]')
-    return value
+    return number(text, float, 'a number from 0 to 1',
+                  lambda value: 0 <= value <= 1)
 
 
 def whole_number(text: str) -> int:
     """Read a whole number that is not negative."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f'{text} is negative')
+    return number(text, int, 'a whole number, 0 or more',
+                  lambda value: value >= 0)
+
+
+def count(text: str) -> int:
+    """Read a whole number that is not zero."""
+    return number(text, int, 'a whole number, 1 or more',
+                  lambda value: value >= 1)
+
+
+def duration(text: str) -> float:
+    """Read a number of seconds that is more than zero."""
+    return number(text, float, 'a number of seconds above 0',
+                  lambda value: 0 < value < float('inf'))
+
+
+def number(text: str, kind: type[Number], wanted: str,
+           allowed: Callable[[Number], bool]) -> Number:
+    """Read a number.
+
+    Args:
+        text (str): What was typed.
+        kind (type): float or int.
+        wanted (str): Which numbers are allowed, for the message.
+        allowed (Callable): Whether a number is; NaN must not be.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none, or not allowed.
+    """
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not allowed(value):
+        raise argparse.ArgumentTypeError(f'{text} is not {wanted}')
     return value
 
 

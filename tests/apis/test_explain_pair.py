@@ -71,8 +71,8 @@ def test_command(tmp_path, capsys):
     assert 'there is no object 77' in capsys.readouterr().err
     for wrong, message in (
             (['--pair', '1', '1'], 'object 1 twice is no pair'),
-            (['--pair', '0', '1', '--report'], '--report does not go with '
-             '--pair'),
+            (['--pair', '0', '1', '--report'], '--pair makes one picture and '
+             'no report'),
             (['--pair', '0', '1', '--object', '1'], '--object does not go'),
             (['--pair', '0', '1', '--explainer', 'odam', 'grad-cam'],
              '--pair takes one explainer')):

@@ -18,7 +18,7 @@ from mmdet_diffmap.apis.loading import (
     build_detector,
     load_config,
 )
-from mmdet_diffmap.cli.explain import is_detector_name
+from mmdet_diffmap.cli.explain_arguments import is_detector_name
 
 
 def test_loads_the_bundled_detector():

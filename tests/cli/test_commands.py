@@ -152,11 +152,11 @@ def test_mistakes_get_one_clear_line(arguments, message, tmp_path):
 
 @pytest.mark.parametrize('arguments, message', [
     (['--explainer-options', 'extents'], 'options are given as KEY=VALUE'),
-    (['--max-objects', '-1'], 'argument --max-objects: -1 is negative'),
-    (['--object', '-1'], 'argument --object: -1 is negative'),
-    (['--every', '0'], '--every 0 is less than 1'),
+    (['--max-objects', '-1'], '--max-objects: -1 is not a whole number, 0'),
+    (['--object', '-1'], 'argument --object: -1 is not a whole number'),
+    (['--every', '0'], '--every: 0 is not a whole number, 1 or more'),
     (['--object', '0', '--save-maps'], '--save-maps does not go with'),
-    (['--object', '0', '--report'], '--report does not go with --object'),
+    (['--object', '0', '--report'], '--object makes one picture and no'),
     (['a.jpg', CONFIG, CONFIG, '--weights', WEIGHTS],
      '1 --weights for 2 MODELs'),
 ])

@@ -11,7 +11,7 @@ from demo import CONFIG, WEIGHTS
 from programs import inside, run
 
 from mmdet_diffmap.apis.video import SHOWN
-from mmdet_diffmap.cli import benchmark, distributed, explain
+from mmdet_diffmap.cli import benchmark, distributed, explain_arguments
 from mmdet_diffmap.cli import test as command_test
 from mmdet_diffmap.evaluation import METRICS
 
@@ -131,12 +131,12 @@ def test_importing_the_package_registers_all():
 @pytest.mark.parametrize('command', [
     'explain', 'report', 'sanity-check'])
 @pytest.mark.parametrize('option, value, message', [
-    ('--score-thr', 'nan', 'nan is not in [0, 1]'),
-    ('--score-thr', '-1', '-1 is not in [0, 1]'),
-    ('--score-thr', '2', '2 is not in [0, 1]'),
-    ('--score-thr', 'high', "invalid score value: 'high'"),
-    ('--max-objects', '-1', '-1 is negative'),
-    ('--max-objects', '1.5', "invalid whole_number value: '1.5'")])
+    ('--score-thr', 'nan', 'nan is not a number from 0 to 1'),
+    ('--score-thr', '-1', '-1 is not a number from 0 to 1'),
+    ('--score-thr', '2', '2 is not a number from 0 to 1'),
+    ('--score-thr', 'high', 'high is not a number from 0 to 1'),
+    ('--max-objects', '-1', '-1 is not a whole number, 0 or more'),
+    ('--max-objects', '1.5', '1.5 is not a whole number, 0 or more')])
 def test_what_selects_no_detection(command, option, value, message):
     result = inside(['mmdet-diffmap', command, 'scene://0/2', CONFIG,
                      f'{option}={value}'])
@@ -145,7 +145,7 @@ def test_what_selects_no_detection(command, option, value, message):
 
 
 def test_choices_are_those_of_the_package():
-    assert set(explain.MAPS) == set(SHOWN)
+    assert set(explain_arguments.MAPS) == set(SHOWN)
     assert benchmark.METRICS == METRICS
     assert benchmark.LAUNCHERS == distributed.LAUNCHERS
 
