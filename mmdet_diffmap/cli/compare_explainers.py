@@ -25,7 +25,7 @@ from ..explainers import build_explainer
 from ..explainers.engine import Selection, explain_image
 from ..io.files import replacing, save_picture
 from ..lab.similarity import rank_correlation
-from ..visualization.colours import overlay, resize
+from ..visualization.colours import overlay, resize, use_colours
 from ..visualization.figure import font
 from . import options
 
@@ -93,6 +93,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     options.add_selection(parser)
     parser.add_argument('--picture', help='write the picture into this file')
     parser.add_argument('--json', help='write the table into this file')
+    options.add_colours(parser)
     options.add_detector_options(parser)
     args = parser.parse_args(argv)
     options.check_inputs(parser, args.paths)
@@ -182,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
+    use_colours(args.colours)
     objects = explain_twice(args)
     if not objects:
         raise ValueError('no object above the score threshold')

@@ -113,6 +113,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=LAUNCHERS,
         default='none',
         help='what started several processes; default: none')
+    options.add_colours(parser)
     options.add_options(parser, '--cfg-options',
                         'override settings of the config')
     # torch.distributed.launch of old passes it
@@ -270,7 +271,9 @@ def find_errors(args: argparse.Namespace) -> int:
 
     from ..evaluation.runner import build_runner
     from ..explainers.engine import check_explainable
+    from ..visualization import use_colours
     from .distributed import distributed
+    use_colours(args.colours)
     cfg = prepare(args)
     method = build_method(args, cfg)
     with distributed(args.launcher):

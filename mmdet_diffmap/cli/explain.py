@@ -139,6 +139,8 @@ def explain(args: argparse.Namespace) -> int:
     """Explain all images and videos, and say what became of them."""
     from ..apis import compare_files, find_images, is_video, pair_files
     from ..explainers.engine import Selection
+    from ..visualization import use_colours
+    use_colours(args.colours)
     paths = find_images(args.inputs)
     videos = [path for path in paths if is_video(path)]
     images = [path for path in paths if not is_video(path)]

@@ -168,6 +168,7 @@ def add_output(group: argparse._ArgumentGroup, report: bool) -> None:
         action='store_true',
         help=argparse.SUPPRESS if report else
         'write an interactive page too, as mmdet-diffmap report does')
+    options.add_colours(group)
     group.add_argument(
         '--map',
         choices=MAPS,

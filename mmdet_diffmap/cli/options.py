@@ -28,7 +28,10 @@ OLD_NAMES = {
     '--pred-score-thr': '--score-thr',  # of mmdet's demo/image_demo.py
     '--explainers': '--explainer',
     '--method': '--explainer',
+    '--colors': '--colours',
 }
+#: Those of visualization/colours.py, which takes long to import.
+COLOURS = ('safe', 'inferno', 'viridis', 'classic')
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -112,6 +115,18 @@ def add_detector_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--device', help='default: the GPU where there is one, else the CPU')
     add_options(parser, '--cfg-options', 'override settings of the config')
+
+
+def add_colours(parser: argparse._ActionsContainer) -> None:
+    """Add how maps are coloured; see
+    :func:`~mmdet_diffmap.visualization.use_colours`."""
+    parser.add_argument(
+        '--colours',
+        choices=COLOURS,
+        default=COLOURS[0],
+        help='of maps in pictures and pages: '
+        f'{", ".join(COLOURS[:-1])} or {COLOURS[-1]}; all but the last can be '
+        f'read by the colour-blind; default: {COLOURS[0]}')
 
 
 def add_selection(parser: argparse._ActionsContainer) -> None:

@@ -60,6 +60,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--out-dir', default='outputs/sanity',
         help='gets sanity.json, table.md, similarity.png and maps.png; '
         'default: outputs/sanity')
+    options.add_colours(parser)
     options.add_detector_options(parser)
     args = parser.parse_args(argv)
     options.check_inputs(parser, args.paths)
@@ -121,6 +122,8 @@ def check(args: argparse.Namespace) -> int:
     from ..explainers import build_explainers
     from ..explainers.engine import Selection
     from ..lab.sanity import check_sanity
+    from ..visualization import use_colours
+    use_colours(args.colours)
     *inputs, name = args.paths
     images = find_images(inputs)
     model = load_detector(name, args.weights, args.device, args.cfg_options)

@@ -1,5 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-from .colours import use_colours
+from .colours import overlay, use_colours
 from .error_figure import draw_errors
 from .figure import draw_comparison, draw_explanations, label_name
 from .pair_figure import draw_pair
@@ -7,5 +7,6 @@ from .visualizer import DiffMapVisualizer
 
 __all__ = [
     'DiffMapVisualizer', 'draw_comparison', 'draw_errors',
-    'draw_explanations', 'draw_pair', 'label_name', 'use_colours'
+    'draw_explanations', 'draw_pair', 'label_name', 'overlay',
+    'use_colours'
 ]

@@ -11,9 +11,15 @@ from demo import CONFIG, WEIGHTS
 from programs import inside, run
 
 from mmdet_diffmap.apis.video import SHOWN
-from mmdet_diffmap.cli import benchmark, distributed, explain_arguments
+from mmdet_diffmap.cli import (
+    benchmark,
+    distributed,
+    explain_arguments,
+    options,
+)
 from mmdet_diffmap.cli import test as command_test
 from mmdet_diffmap.evaluation import METRICS
+from mmdet_diffmap.visualization.colours import SCHEMES
 
 HEAVY = ('torch', 'mmcv', 'mmdet', 'mmengine', 'numpy', 'cv2')
 #: Says that the running program is the command, as its script does.
@@ -154,3 +160,9 @@ def test_pairs_are_read_as_mmengine_does(tmp_path):
     result = run('mmdet-diffmap', 'explain', 'scene://0/2', CONFIG,
                  '--explainer-options', 'extents', cwd=tmp_path, expect=2)
     assert 'options are given as KEY=VALUE' in result.stderr
+
+
+def test_colours_are_those_that_there_are():
+    assert tuple(SCHEMES) == options.COLOURS
+    assert [name for name in options.COLOURS if not SCHEMES[name].safe] == \
+        [options.COLOURS[-1]]

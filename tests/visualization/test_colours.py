@@ -22,7 +22,8 @@ from mmdet_diffmap.visualization.colours import (
     overlay,
 )
 
-with warnings.catch_warnings():  # it misses packages for plots and graphs
+# it misses packages for plots and graphs, and changes how numpy prints
+with warnings.catch_warnings(), np.printoptions():
     warnings.simplefilter('ignore')
     import colour
     from colour.blindness import matrix_cvd_Machado2009
