@@ -16,6 +16,10 @@ __all__ = [
 ]
 
 
+#: Where the scripts lie that call the commands.
+TOOLS = (Path(__file__).parent / '.mim/tools').resolve()
+
+
 def is_command() -> bool:
     """Whether the running program is one of the package's own.
 
@@ -27,7 +31,10 @@ def is_command() -> bool:
     name = sys.argv[0] if sys.argv else ''
     if name == '-m':  # while python -m looks for the module
         return ('-m', __name__) in zip(sys.orig_argv, sys.orig_argv[1:])
-    return name in sys.orig_argv and Path(name).stem == 'mmdet-diffmap'
+    program = Path(name)
+    return name in sys.orig_argv and (
+        program.stem == 'mmdet-diffmap'
+        or (program.suffix == '.py' and program.resolve().parent == TOOLS))
 
 
 if TYPE_CHECKING or not is_command():

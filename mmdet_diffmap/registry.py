@@ -5,7 +5,7 @@ heads.
 They have mmdet's scope: a registry with a scope of its own warns whenever it
 builds under mmdet's ``default_scope``.
 """
-from mmengine.registry import Registry
+from mmengine.registry import FUNCTIONS, Registry
 
 EXPLAINERS = Registry(
     'explainer', scope='mmdet', locations=['mmdet_diffmap.explainers'])
@@ -18,3 +18,7 @@ NAMED_OUTPUTS = Registry(
 #: :class:`~mmdet_diffmap.tracing.heads.HeadRun`.
 HEAD_RUNS = Registry(
     'head run', scope='mmdet', locations=['mmdet_diffmap.tracing.heads'])
+
+# mmdet 3.3.0 has none, and mmengine warns whenever it is looked for
+if 'mmdet' not in FUNCTIONS.children:
+    Registry('function', parent=FUNCTIONS, scope='mmdet')

@@ -33,7 +33,7 @@ def each_image(paths: Sequence[str],
     with progress_display(console) as progress:
         for path, name in progress.track(
                 list(zip(paths, result_names(paths))),
-                description='explaining'):
+                description='images'):
             start = time.perf_counter()
             try:
                 done = work(path, name)

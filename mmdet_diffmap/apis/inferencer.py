@@ -2,6 +2,7 @@
 """mmdet's inferencer, with the explanation of every object."""
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -160,7 +161,13 @@ class DiffMapInferencer(DetInferencer):
     def _init_visualizer(self, cfg: Config) -> Visualizer | None:
         """Return the config's visualizer, if it has one: only ``show`` and its
         backends need it."""
-        return super()._init_visualizer(cfg) if 'visualizer' in cfg else None
+        if 'visualizer' not in cfg:
+            return None
+        with warnings.catch_warnings():
+            # an inferencer has no folder for backends that write files
+            warnings.filterwarnings('ignore', 'Failed to add', UserWarning,
+                                    r'mmengine\.visualization')
+            return super()._init_visualizer(cfg)
 
     def _inputs_to_list(self, inputs: Any) -> list:
         """Return a list of files, URLs and arrays; folders give their images,
@@ -335,7 +342,7 @@ class DiffMapInferencer(DetInferencer):
             return
         with progress_display() as display:
             yield from display.track(
-                batches, total=count, description='Inference')
+                batches, total=count, description='batches')
 
     def preprocess(self,
                    inputs: Sequence,

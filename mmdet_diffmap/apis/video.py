@@ -125,7 +125,7 @@ def explain_video(model: nn.Module,
     writable_folder(out.parent)
     with opened(path) as video, writing(
             out, video.rate / every, video.size) as write, progress_bar(
-                'explaining frames',
+                'frames',
                 ceil(video.count / every)) if show_progress else silent() \
             as done:
         for frame in video.frames(every):

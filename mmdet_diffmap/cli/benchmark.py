@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,86 +14,86 @@ from rich.console import Console
 from rich.table import Table
 
 from . import options
+from .test_data import check_test_data
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
     from ..evaluation.summary import RunRecord
 
-#: What can be measured, and what starts several processes; as in
-#: ``evaluation`` and ``distributed``.
+#: What can be measured; as in ``evaluation``.
 METRICS = ('del_ins', 'localization', 'shape', 'parts')
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        prog='mmdet-diffmap benchmark',
-        description='Measure by Deletion and Insertion how well explanations '
-        'find what a detector looks at, over the test set of a config. Writes '
-        'del_ins.json, table.md, curves.png, curves.pdf and objects.parquet.')
-    parser.add_argument(
-        'config',
-        help='any config of a detector with an annotated test set: a file, '
-        'a config of mmdet\'s wheel (mmdet::...), or a name of its model zoo')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='its weights, a file or URL; default: those that the config or '
-        'the model zoo names')
-    parser.add_argument(
-        '--explainers',
+    parser = options.CommandParser(
+        'mmdet-diffmap benchmark', 'CONFIG [CHECKPOINT] [options]',
+        'Measure by Deletion and Insertion how well explanations find what a '
+        'detector looks at, over the test set of a config. Writes '
+        'del_ins.json, table.md, curves.png, curves.pdf and objects.parquet.',
+        [
+            'my_config.py my_weights.pth --work-dir measured',
+            'my_config.py my_weights.pth --work-dir measured --resume',
+            'my_config.py my_weights.pth --explainer odam odam-diff '
+            '--metrics del_ins shape --num-images 50',
+        ], {'--out-dir': '--work-dir'})
+    inputs = parser.add_argument_group('inputs')
+    options.add_annotated_detector(inputs)
+    inputs.add_argument(
+        '--num-images',
+        type=options.count,
+        metavar='N',
+        help='only the first so many images')
+    options.add_options(inputs, '--cfg-options',
+                        'override settings of the config')
+    method = parser.add_argument_group('method')
+    method.add_argument(
+        '--explainer',
         nargs='+',
         metavar='NAME',
         help='methods: odam, grad-cam …, NAME-diff for a difference map, or '
         'names of the config\'s own `explainers`; default: the eight of the '
         'paper\'s Table 1')
-    parser.add_argument(
+    method.add_argument(
         '--against',
         metavar='NAME',
         help='a method that all others are compared with, object by object; '
         'difference maps are compared with their own method in any case')
-    parser.add_argument(
+    measure = parser.add_argument_group('what is measured')
+    measure.add_argument(
         '--metrics',
         nargs='+',
         choices=METRICS,
-        help='default: del_ins; the others need instance masks')
-    parser.add_argument(
-        '--work-dir', help='default: work_dirs/ and the config\'s name')
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on with what is in the work dir, with any number of '
-        'processes')
-    parser.add_argument(
-        '--num-images', type=int, help='only the first so many images')
-    parser.add_argument(
-        '--steps', type=int, help='of deletion and of insertion; default: 10')
-    parser.add_argument('--seed', type=int, help='of the noise; default: 0')
-    parser.add_argument(
-        '--forward-batch-size',
-        type=int,
-        help='so many changed images go through the detector at once; '
-        'halved when memory runs out; default: 16')
-    parser.add_argument(
-        '--amp', action='store_true', help='detect in mixed precision')
-    parser.add_argument(
+        metavar='NAME',
+        help=f'{", ".join(METRICS)}; default: del_ins; the others need '
+        'instance masks')
+    measure.add_argument(
+        '--steps', type=options.count, metavar='N',
+        help='of deletion and of insertion; default: 10')
+    measure.add_argument(
+        '--seed', type=options.whole_number, metavar='N',
+        help='of the noise; default: 0')
+    output = parser.add_argument_group('output')
+    output.add_argument(
+        '--work-dir', metavar='FOLDER',
+        help='gets all files; default: work_dirs/ and the config\'s name')
+    output.add_argument(
         '--profile',
         action='store_true',
         help='run the bare forward passes as well, and print how the run '
         'compares with them and what its stages take')
-    parser.add_argument(
-        '--launcher',
-        choices=LAUNCHERS,
-        default='none',
-        help='what started several processes; default: none')
-    options.add_options(parser, '--cfg-options',
-                             'override settings of the config')
-    # torch.distributed.launch of old passes it
-    parser.add_argument('--local_rank', '--local-rank', type=int,
-                        help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+    run = parser.add_argument_group('the run')
+    options.add_run(run)
+    run.add_argument(
+        '--forward-batch-size',
+        type=options.count,
+        metavar='N',
+        help='so many changed images go through the detector at once; '
+        'halved when memory runs out; default: 16')
+    run.add_argument(
+        '--amp', action='store_true', help='detect in mixed precision')
+    return parser.read(argv)
 
 
 def prepare(args: argparse.Namespace) -> Config:
@@ -101,6 +102,7 @@ def prepare(args: argparse.Namespace) -> Config:
     from ..evaluation import TABLE_1
     from ..evaluation.runner import LOOP, METRIC, own_settings
     cfg = options.test_config(args)
+    check_test_data(cfg)
     loop = own_settings(cfg.get('test_cfg'), LOOP)
     metric = own_settings(cfg.get('test_evaluator'), METRIC)
     configs = options.explainer_configs(cfg)
@@ -108,7 +110,7 @@ def prepare(args: argparse.Namespace) -> Config:
     if isinstance(names, dict):
         configs.update(names)
     loop['explainers'] = {name: configs.get(name, name)
-                          for name in args.explainers or names}
+                          for name in args.explainer or names}
     for name in ('metrics', 'num_images', 'steps', 'seed',
                  'forward_batch_size', 'amp', 'profile'):
         value = getattr(args, name)
@@ -173,8 +175,9 @@ def benchmark(args: argparse.Namespace) -> int:
 
     from ..evaluation.runner import build_runner
     from .distributed import distributed
+    from .quiet import quiet_runners
     cfg = prepare(args)
-    with distributed(args.launcher):
+    with distributed(args.launcher), quiet_runners(logging.WARNING):
         runner = build_runner(cfg, args.checkpoint)
         runner.test()
         if not is_main_process():
@@ -200,5 +203,5 @@ def benchmark(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``--help``."""
     args = parse_args(argv)
-    return options.run(lambda: benchmark(args))
+    return options.run(lambda: benchmark(args), resume=True)
 

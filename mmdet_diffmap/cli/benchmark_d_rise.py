@@ -1,56 +1,54 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Measure what D-RISE costs beyond the detector's forward passes, in time and
 memory, and how reliable its maps are."""
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from ..apis import load_detector
-from ..apis.image_pipeline import image_pipeline
-from ..explainers import DRISE
-from ..explainers.engine import Selection
-from ..io.files import replacing
-from ..lab.speed import Overhead, measure_overhead
 from . import options
+
+if TYPE_CHECKING:
+    from ..lab.speed import Overhead
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description='Measure D-RISE and the bare forward passes of the same '
-        'number of masked images side by side, its memory, and how well its '
-        'maps would correlate with those of other masks.')
-    parser.add_argument('image', help='file or URL')
-    parser.add_argument('model', help='the detector')
-    parser.add_argument(
-        '--weights',
-        help='checkpoint file or URL; default: the one that the config or '
-        'the model zoo names')
-    parser.add_argument(
+    parser = options.CommandParser(
+        'python tools/benchmark_d_rise.py', 'IMAGE MODEL [options]',
+        'Measure D-RISE and the bare forward passes of the same number of '
+        'masked images side by side, its memory, and how well its maps would '
+        'correlate with those of other masks.', [
+            'photo.jpg my_config.py --weights my_weights.pth --masks 500',
+        ])
+    inputs = parser.add_argument_group('inputs')
+    inputs.add_argument('image', metavar='IMAGE', help='file or URL')
+    inputs.add_argument('model', metavar='MODEL', help='the detector')
+    method = parser.add_argument_group('method')
+    method.add_argument(
         '--masks',
-        type=int,
+        type=options.count,
         nargs='+',
         default=[500, 5000],
         metavar='N',
         help='numbers of masks; default: 500 5000')
-    options.add_options(parser, '--explainer-options',
-                             'options of D-RISE, such as batch_size=16')
-    options.add_selection(parser)
-    parser.add_argument(
-        '--repeat',
-        type=int,
-        default=3,
-        help='times are the median of so many; default: 3')
-    parser.add_argument('--json', help='write all figures into this file')
-    options.add_detector_options(parser)
-    args = parser.parse_args(argv)
-    if args.repeat < 1:
-        parser.error('--repeat must be 1 or more')
+    options.add_options(method, '--explainer-options',
+                        'options of D-RISE, such as batch_size=16')
+    options.add_selection(parser.add_argument_group('which objects'))
+    output = parser.add_argument_group('output')
+    options.add_repeat(output)
+    options.add_json(output)
+    detector = parser.add_argument_group('detector')
+    options.add_weights(detector)
+    options.add_detector_options(detector)
+    args = parser.read(argv)
     if {'masks', 'progress'} & set(args.explainer_options):
         parser.error('masks and progress are no options here: give --masks')
     return args
@@ -73,6 +71,13 @@ def print_overheads(overheads: list[Overhead]) -> None:
 
 
 def measure(args: argparse.Namespace) -> int:
+    """Measure, and print what comes out."""
+    from ..apis import load_detector
+    from ..apis.image_pipeline import image_pipeline
+    from ..explainers import DRISE
+    from ..explainers.engine import Selection
+    from ..io.files import replacing
+    from ..lab.speed import measure_overhead
     explainers = [
         DRISE(masks=masks, progress=False, **args.explainer_options)
         for masks in args.masks

@@ -2,8 +2,10 @@
 """Measure how long explanations take and how much memory.
 
 Objects are planted into the detector's predictions, so that weights do not
-matter: without --weights the detector is initialised at random.
+matter: without a CHECKPOINT the detector is initialised at random.
 """
+from __future__ import annotations
+
 import argparse
 import json
 import logging
@@ -13,107 +15,91 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from mmengine.config import Config, ConfigDict
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
-from ..apis import load_detector
-from ..apis.loading import (
-    available_device,
-    build_detector,
-    load_config,
-    overridden,
-)
-from ..explainers import build_explainer
-from ..io.files import replacing
-from ..lab.speed import (
-    Bench,
-    CountedOperations,
-    Speed,
-    coco_boxes,
-    input_batch,
-    random_boxes,
-)
 from . import options
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+    from ..lab.speed import CountedOperations, Speed
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description='Measure how long explanations take: the forward pass, '
-        'the naive loop (one backward pass for each output of each object) '
-        'and ours, side by side.')
-    parser.add_argument(
+    parser = options.CommandParser(
+        'python tools/benchmark_speed.py', 'CONFIG [CHECKPOINT] [options]',
+        'Measure how long explanations take: the forward pass, the naive loop '
+        '(one backward pass for each output of each object) and ours, side by '
+        'side.', [
+            'my_config.py --num-objects 1 10',
+            'configs/demo/fcos_scenes.py --operations',
+        ])
+    inputs = parser.add_argument_group('inputs')
+    inputs.add_argument(
         'config',
+        metavar='CONFIG',
         help='a config, a config of mmdet\'s wheel (mmdet::...), or a name of '
         'its model zoo')
-    parser.add_argument(
-        '--weights', help='checkpoint file or URL; default: random weights')
-    parser.add_argument(
+    options.add_checkpoint(inputs, 'random weights')
+    add_sizes(inputs)
+    options.add_method(parser.add_argument_group('method'))
+    objects = parser.add_argument_group('which objects')
+    objects.add_argument(
         '--num-objects',
-        type=int,
+        type=options.count,
         nargs='+',
         default=[1, 10, 50],
         metavar='N',
         help='how many objects to explain; default: 1 10 50')
-    parser.add_argument(
-        '--explainers',
-        nargs='+',
-        default=['odam'],
-        metavar='NAME',
-        help='default: odam')
-    options.add_options(
-        parser, '--explainer-options',
-        'options of all explainers, such as statistics=frozen')
-    parser.add_argument(
-        '--input-size',
-        type=int,
-        nargs=2,
-        default=[800, 1333],
-        metavar=('H', 'W'),
-        help='what the network gets, before padding; default: 800 1333')
-    parser.add_argument(
-        '--image-size',
-        type=int,
-        nargs=2,
-        default=[480, 800],
-        metavar=('H', 'W'),
-        help='size of the image and its maps; default: 480 800')
-    parser.add_argument(
+    objects.add_argument(
         '--annotations',
+        metavar='FILE',
         help='COCO annotations whose boxes are planted; default: boxes of '
         'random places and sizes')
-    parser.add_argument(
-        '--repeat',
-        type=int,
-        default=3,
-        help='times are the median of so many; default: 3')
-    parser.add_argument(
+    output = parser.add_argument_group('output')
+    options.add_repeat(output)
+    output.add_argument(
         '--naive-objects',
-        type=int,
+        type=options.whole_number,
         default=10,
         metavar='N',
         help='run the naive loop for at most so many objects, and scale its '
         'time up; 0 leaves it out; default: 10')
-    parser.add_argument(
+    output.add_argument(
         '--operations',
         action='store_true',
         help='count operations instead of measuring times: what a GPU starts '
         'one by one')
-    parser.add_argument('--seed', type=int, default=0, help='default: 0')
-    parser.add_argument('--json', help='write all figures into this file')
-    options.add_detector_options(parser)
-    args = parser.parse_args(argv)
-    smallest = min(*args.num_objects, *args.input_size, *args.image_size,
-                   args.repeat)
-    if smallest < 1 or args.naive_objects < 0:
-        parser.error('numbers must be 1 or more')
-    return args
+    options.add_json(output)
+    detector = parser.add_argument_group('detector')
+    options.add_detector_options(detector)
+    detector.add_argument(
+        '--seed', type=options.whole_number, default=0, metavar='N',
+        help='of random weights, boxes and pixels; default: 0')
+    return parser.read(argv)
+
+
+def add_sizes(group: argparse._ArgumentGroup) -> None:
+    """Add the sizes of the image, and of what the network gets of it."""
+    group.add_argument(
+        '--input-size',
+        type=options.count,
+        nargs=2,
+        default=[800, 1333],
+        metavar=('H', 'W'),
+        help='what the network gets, before padding; default: 800 1333')
+    group.add_argument(
+        '--image-size',
+        type=options.count,
+        nargs=2,
+        default=[480, 800],
+        metavar=('H', 'W'),
+        help='size of the image and its maps; default: 480 800')
 
 
 def every_object_stays(cfg: Config, count: int) -> None:
@@ -129,6 +115,7 @@ def every_object_stays(cfg: Config, count: int) -> None:
 
 def without_pretrained(cfg: Any) -> None:
     """Leave out the weights that parts of a model would load."""
+    from mmengine.config import ConfigDict
     if isinstance(cfg, ConfigDict):
         if 'checkpoint' in (cfg.get('init_cfg') or {}):
             cfg.init_cfg = None
@@ -140,12 +127,21 @@ def without_pretrained(cfg: Any) -> None:
 
 def make_detector(args: argparse.Namespace) -> nn.Module:
     """Return the detector with its weights or with random ones."""
+    import torch
+
+    from ..apis import load_detector
+    from ..apis.loading import (
+        available_device,
+        build_detector,
+        load_config,
+        overridden,
+    )
     cfg, _ = load_config(args.config)
     if args.cfg_options:
         cfg = overridden(cfg, args.cfg_options)
     every_object_stays(cfg, max(args.num_objects))
-    if args.weights:
-        return load_detector(cfg, args.weights, args.device)
+    if args.checkpoint:
+        return load_detector(cfg, args.checkpoint, args.device)
     without_pretrained(cfg.model)
     torch.manual_seed(args.seed)
     detector: Any = build_detector(cfg)
@@ -198,10 +194,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(args: argparse.Namespace) -> int:
+    """Measure, and print what comes out."""
+    import numpy as np
+    import torch
+
+    from ..explainers import build_explainer
+    from ..io.files import replacing
+    from ..lab.speed import Bench, coco_boxes, input_batch, random_boxes
     console = Console(width=None if sys.stdout.isatty() else 120)
     explainers = {
         name: build_explainer(name, **args.explainer_options)
-        for name in args.explainers
+        for name in args.explainer
     }
     boxes = coco_boxes(args.annotations, args.seed) if args.annotations \
         else random_boxes(max(args.num_objects), args.seed)

@@ -20,22 +20,24 @@ HEAD = ['what is done', 'detector', 'the errors are', 'errors',
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description='Make the bundled detectors err in ways that are known, '
-        'and print what the errors are called.')
-    parser.add_argument(
-        '--scenes', type=options.whole_number, default=8,
+    parser = options.CommandParser(
+        'python tools/check_errors.py', '[options]',
+        'Make the bundled detectors err in ways that are known, and print '
+        'what the errors are called.', [
+            '--scenes 2 --twins 0',
+        ])
+    scenes = parser.add_argument_group('inputs')
+    scenes.add_argument(
+        '--scenes', type=options.count, default=8, metavar='N',
         help='so many scenes for each way; default: 8')
-    parser.add_argument(
-        '--twins', type=options.whole_number, default=50,
+    scenes.add_argument(
+        '--twins', type=options.whole_number, default=50, metavar='N',
         help='so many scenes of twins for the class contrast; default: 50')
-    parser.add_argument(
-        '--seed', type=options.whole_number, default=0,
+    scenes.add_argument(
+        '--seed', type=options.whole_number, default=0, metavar='N',
         help='of the scenes; default: 0, those of the test set')
-    parser.add_argument(
-        '--page', metavar='FILE',
-        help='put the tables into this page, docs/errors.md for example')
-    return parser.parse_args(argv)
+    options.add_page(parser.add_argument_group('output'), 'docs/errors.md')
+    return parser.read(argv)
 
 
 def named_errors(args: argparse.Namespace) -> str:

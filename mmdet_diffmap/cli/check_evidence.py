@@ -25,45 +25,39 @@ NAMES = {'magnitude': 'either way'}
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description='Remove what speaks against objects, and see whether '
-        'their scores rise; and what speaks for them, and see whether they '
-        'fall.')
-    parser.add_argument('config', help='the detector')
-    parser.add_argument(
-        'checkpoint', nargs='?',
-        help='its weights; default: those that the config names')
-    parser.add_argument(
-        '--objects', choices=('missed', 'found'), default='missed',
-        help='objects that no detection finds, though a candidate of their '
-        'class is there, or those that one finds; default: missed')
-    parser.add_argument(
-        '--annotations', metavar='FILE',
-        help='annotations in COCO\'s format of the images in --images')
-    parser.add_argument('--images', metavar='FOLDER')
-    parser.add_argument(
+    parser = options.CommandParser(
+        'python tools/check_evidence.py', 'CONFIG [CHECKPOINT] [options]',
+        'Remove what speaks against objects, and see whether their scores '
+        'rise; and what speaks for them, and see whether they fall.', [
+            'configs/demo/fcos_scenes.py --scenes 10',
+            'my_config.py my_weights.pth --annotations my.json --images '
+            'photos',
+        ])
+    inputs = parser.add_argument_group('inputs')
+    options.add_detector(inputs)
+    options.add_annotated_images(inputs)
+    inputs.add_argument(
         '--scenes', type=options.whole_number, metavar='N', default=0,
         help='take N generated scenes')
-    parser.add_argument(
+    inputs.add_argument(
         '--occluded', type=options.whole_number, metavar='N', default=0,
         help='take N generated scenes, in each of which a patch hides a part '
         'of an object')
-    parser.add_argument(
-        '--explainer', nargs='+', default=['odam'], metavar='NAME',
-        help='methods that need gradients, of which the maps of the score '
-        'are taken; default: odam')
-    options.add_options(
-        parser, '--explainer-options',
-        'options of the explainers that have them')
-    parser.add_argument(
-        '--score-thr', type=options.score, default=0.3,
-        help='detections with a larger score count; default: 0.3')
-    parser.add_argument(
+    options.add_method(parser.add_argument_group(
+        'method', 'Methods that need gradients; the maps of the score are '
+        'taken.'))
+    objects = parser.add_argument_group('which objects')
+    objects.add_argument(
+        '--objects', choices=('missed', 'found'), default='missed',
+        help='objects that no detection finds, though a candidate of their '
+        'class is there, or those that one finds; default: missed')
+    options.add_score_threshold(objects)
+    parser.add_argument_group('output').add_argument(
         '--page', nargs='+', metavar=('FILE', 'TABLE'),
         help='put the table of what speaks against into a place of this page; '
         'and with the name of a second place, that of what speaks for')
-    options.add_detector_options(parser)
-    args = parser.parse_args(argv)
+    options.add_detector_options(parser.add_argument_group('detector'))
+    args = parser.read(argv)
     if [bool(args.annotations and args.images), bool(args.scenes),
             bool(args.occluded)].count(True) != 1:
         parser.error('give either --annotations and --images, or --scenes, or '

@@ -22,29 +22,26 @@ if TYPE_CHECKING:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description='Compare maps that may show what keeps two objects of a '
-        'class apart.')
-    parser.add_argument('config', help='the detector')
-    parser.add_argument(
-        'checkpoint', nargs='?',
-        help='its weights; default: those that the config names')
-    parser.add_argument(
-        '--annotations', metavar='FILE',
-        help='annotations in COCO\'s format of the images in --images, whose '
-        'overlapping objects of a class are taken')
-    parser.add_argument('--images', metavar='FOLDER')
-    parser.add_argument(
+    parser = options.CommandParser(
+        'python tools/check_separation.py', 'CONFIG [CHECKPOINT] [options]',
+        'Compare maps that may show what keeps two objects of a class apart.',
+        [
+            'configs/demo/fcos_pairs.py --scenes 10',
+            'my_config.py my_weights.pth --annotations my.json --images '
+            'photos',
+        ])
+    inputs = parser.add_argument_group('inputs')
+    options.add_detector(inputs)
+    options.add_annotated_images(inputs)
+    inputs.add_argument(
         '--scenes', type=options.whole_number, metavar='N', default=0,
         help='take N generated scenes in which two objects touch')
-    parser.add_argument(
-        '--score-thr', type=options.score, default=0.3,
-        help='detections with a larger score count; default: 0.3')
-    parser.add_argument(
+    options.add_score_threshold(parser.add_argument_group('which objects'))
+    parser.add_argument_group('output').add_argument(
         '--page', nargs=2, metavar=('FILE', 'TABLE'),
         help='put the table into a place of this page')
-    options.add_detector_options(parser)
-    args = parser.parse_args(argv)
+    options.add_detector_options(parser.add_argument_group('detector'))
+    args = parser.read(argv)
     if bool(args.annotations and args.images) == bool(args.scenes):
         parser.error('give either --annotations and --images, or --scenes')
     return args

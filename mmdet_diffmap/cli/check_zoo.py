@@ -27,36 +27,36 @@ PACKAGES = ('mmdet', 'mmengine', 'torch', 'torchvision', 'mmpretrain', 'timm')
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        prog='mmdet-diffmap check-zoo',
-        description='Build detectors of mmdet\'s model zoo with random '
-        'weights, explain three objects of each, and compare the gradients '
-        'with those of the whole prediction.')
-    parser.add_argument(
+    parser = options.CommandParser(
+        'mmdet-diffmap check-zoo', '[CONFIG ...] [options]',
+        'Build detectors of mmdet\'s model zoo with random weights, explain '
+        'three objects of each, and compare the gradients with those of the '
+        'whole prediction. Without arguments: one config of every folder.', [
+            'my_config.py',
+            'fcos yolox --jobs 2',
+            '--resume',
+        ], {'--out-dir': '--work-dir'})
+    inputs = parser.add_argument_group('inputs')
+    inputs.add_argument(
         'configs', nargs='*', metavar='CONFIG',
         help='config files, or folders of mmdet\'s configs by their name; '
         'default: one config of every folder')
-    parser.add_argument(
-        '--work-dir', default='work_dirs/check_zoo',
+    output = parser.add_argument_group('output')
+    output.add_argument(
+        '--work-dir', default='work_dirs/check_zoo', metavar='FOLDER',
         help='gets results.json and tables.md; default: work_dirs/check_zoo')
-    parser.add_argument(
+    options.add_page(output, 'docs/zoo.md')
+    run = parser.add_argument_group('the run')
+    run.add_argument(
         '--resume', action='store_true',
         help='go on with what is in the work dir')
-    parser.add_argument(
-        '--jobs', type=int, default=1,
+    run.add_argument(
+        '--jobs', type=options.count, default=1, metavar='N',
         help='configs checked at a time; default: 1')
-    parser.add_argument(
-        '--time-limit', type=float, default=600, metavar='SECONDS',
-        help='for each config; default: 600')
-    parser.add_argument(
-        '--update', metavar='PAGE',
-        help='also replace the tables in a page, such as docs/zoo.md')
-    args = parser.parse_args(argv)
-    if args.jobs < 1:
-        parser.error('--jobs must be 1 or more')
-    if not args.time_limit > 0:
-        parser.error('--time-limit must be more than 0')
-    return args
+    run.add_argument(
+        '--time-limit', type=options.duration, default=600.,
+        metavar='SECONDS', help='for each config; default: 600')
+    return parser.read(argv)
 
 
 def chosen_configs(names: list[str]) -> list[Path]:
@@ -188,26 +188,30 @@ def check(args: argparse.Namespace) -> int:
     """Check all configs, and say how many are explained."""
     from ..io.files import replacing
     from ..io.markdown import with_tables
+    from ..io.progress import progress_bar
     from ..lab.zoo import check_each, family_of
     configs = chosen_configs(args.configs)
-    page = Path(args.update).read_text() if args.update else ''
+    page = Path(args.page).read_text() if args.page else ''
     if page:  # raises before the work
         with_tables(page, tables([]))
     folder = Path(args.work_dir)
     results = Results(folder, args.resume)
     todo = [config for config in configs
             if str(config) not in results.configs]
-    for number, checked in enumerate(
-            check_each(todo, args.jobs, args.time_limit), start=1):
-        results.add(checked)
-        print(f'[{number}/{len(todo)}] {family_of(Path(checked.config))}: '
-              f'{" ".join(filter(None, row(checked)[2:]))}', flush=True)
+    with progress_bar('configs', len(configs),
+                      len(configs) - len(todo)) as advance:
+        for number, checked in enumerate(
+                check_each(todo, args.jobs, args.time_limit), start=1):
+            results.add(checked)
+            print(f'[{number}/{len(todo)}] {family_of(Path(checked.config))}: '
+                  f'{" ".join(filter(None, row(checked)[2:]))}', flush=True)
+            advance(1)
     entries = [results.configs[str(config)] for config in configs]
     texts = tables(entries)
     with replacing(folder / 'tables.md') as file:
         file.write('\n'.join(texts.values()).encode())
     if page:
-        with replacing(Path(args.update)) as file:
+        with replacing(Path(args.page)) as file:
             file.write(with_tables(page, texts).encode())
     print(texts['count'].replace('**', ''), end='')
     return 0 if all(checked.status != 'fails' for checked in entries) else 1
@@ -216,5 +220,5 @@ def check(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``--help``."""
     args = parse_args(argv)
-    return options.run(lambda: check(args))
+    return options.run(lambda: check(args), resume=True)
 

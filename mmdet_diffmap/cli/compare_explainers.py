@@ -4,30 +4,25 @@
 Prints how far heat maps and difference maps of the same objects are apart,
 and draws the object of the median and that of the largest difference.
 """
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mmengine.structures import InstanceData
 from PIL import Image, ImageDraw
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from ..apis import find_images, load_detector
-from ..apis.image_pipeline import image_pipeline
-from ..explainers import build_explainer
-from ..explainers.engine import Selection, explain_image
-from ..io.files import replacing, save_picture
-from ..lab.similarity import rank_correlation
-from ..visualization.colours import overlay, resize, use_colours
-from ..visualization.figure import font
 from . import options
+
+if TYPE_CHECKING:
+    from mmengine.structures import InstanceData
 
 TOP = 0.05  # share of an image's pixels that are its most important
 PANEL = 240
@@ -43,6 +38,7 @@ class Compared:
 
     def figures(self) -> dict[str, float]:
         """How far the maps are apart."""
+        from ..lab.similarity import rank_correlation
         figures = {}
         for kind, (first, second) in (('heat map', self.heatmaps),
                                       ('difference map',
@@ -70,38 +66,46 @@ def top_overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description='Compare the maps that two settings of an explainer give '
-        'for the same objects.')
-    parser.add_argument(
-        'paths',
-        nargs='+',
-        metavar='INPUTS ... MODEL',
-        help='images and, last, the detector; as of mmdet-diffmap explain')
-    parser.add_argument(
-        '--weights',
-        help='checkpoint file or URL; default: the one that the config or '
-        'the model zoo names')
-    parser.add_argument('--explainer', default='odam', help='default: odam')
-    options.add_options(parser, '--first',
-                             'options of the first setting; default: none')
+    parser = options.CommandParser(
+        'python tools/compare_explainers.py',
+        'INPUTS ... MODEL --second ... [options]',
+        'Compare the maps that two settings of an explainer give for the same '
+        'objects.', [
+            'photos my_config.py --weights my_weights.pth '
+            '--second statistics=frozen --picture compared.png',
+        ], {'--checkpoint': '--weights'})
+    options.add_images(parser.add_argument_group('inputs'))
+    method = parser.add_argument_group('method')
+    method.add_argument(
+        '--explainer', default='odam', metavar='NAME', help='default: odam')
+    options.add_options(method, '--first',
+                        'options of the first setting; default: none')
     options.add_options(
-        parser,
+        method,
         '--second',
         'options of the second, such as statistics=frozen',
         required=True)
-    options.add_selection(parser)
-    parser.add_argument('--picture', help='write the picture into this file')
-    parser.add_argument('--json', help='write the table into this file')
-    options.add_colours(parser)
-    options.add_detector_options(parser)
-    args = parser.parse_args(argv)
+    options.add_selection(parser.add_argument_group('which objects'))
+    output = parser.add_argument_group('output')
+    output.add_argument('--picture', metavar='FILE',
+                        help='write the picture into this file')
+    options.add_json(output)
+    options.add_colours(output)
+    detector = parser.add_argument_group('detector')
+    options.add_weights(detector)
+    options.add_detector_options(detector)
+    args = parser.read(argv)
     options.check_inputs(parser, args.paths)
     return args
 
 
 def explain_twice(args: argparse.Namespace) -> list[Compared]:
     """Explain every object with both settings."""
+    from ..apis import find_images, load_detector
+    from ..apis.image_pipeline import image_pipeline
+    from ..explainers import build_explainer
+    from ..explainers.engine import Selection, explain_image
+    from ..io.progress import progress_bar
     *inputs, name = args.paths
     explainers = [build_explainer(args.explainer, **options)
                   for options in (args.first, args.second)]
@@ -109,22 +113,24 @@ def explain_twice(args: argparse.Namespace) -> list[Compared]:
     images = find_images(inputs)
     model = load_detector(name, args.weights, args.device, args.cfg_options)
     objects = []
-    console = Console(stderr=True)
-    for path in track(
-            images, 'comparing', console=console, transient=True):
-        image = image_pipeline(model)(path)
-        both: list[InstanceData] = [
-            explanation.sample.pred_instances.cpu()
-            for explanation in explain_image(model, image.batch, 0,
-                                             explainers, selection)
-        ]
-        for i in range(len(both[0])):
-            heatmaps, differences = (
-                tuple(instances[key][i].float().numpy() for instances in both)
-                for key in ('heatmaps', 'difference_maps'))
-            objects.append(
-                Compared(image.picture[..., ::-1], both[0].bboxes[i].numpy(),
-                         heatmaps, differences))
+    with progress_bar('images', len(images)) as advance:
+        for path in images:
+            image = image_pipeline(model)(path)
+            both: list[InstanceData] = [
+                explanation.sample.pred_instances.cpu()
+                for explanation in explain_image(model, image.batch, 0,
+                                                 explainers, selection)
+            ]
+            for i in range(len(both[0])):
+                heatmaps, differences = (
+                    tuple(instances[key][i].float().numpy()
+                          for instances in both)
+                    for key in ('heatmaps', 'difference_maps'))
+                objects.append(
+                    Compared(image.picture[..., ::-1],
+                             both[0].bboxes[i].numpy(), heatmaps,
+                             differences))
+            advance(1)
     return objects
 
 
@@ -143,6 +149,8 @@ def quartiles(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 def draw(objects: list[Compared], names: tuple[str, str]) -> np.ndarray:
     """One row an object: the image with its box, both heat maps, both
     difference maps."""
+    from ..visualization.colours import overlay, resize
+    from ..visualization.figure import font
     columns = ('image', f'heat map, {names[0]}', f'heat map, {names[1]}',
                f'difference map, {names[0]}', f'difference map, {names[1]}')
     rows = []
@@ -173,6 +181,7 @@ def draw(objects: list[Compared], names: tuple[str, str]) -> np.ndarray:
 
 
 def describe(options: dict[str, Any]) -> str:
+    """Write the options of a setting."""
     return ' '.join(f'{k}={v}' for k, v in options.items()) or 'default'
 
 
@@ -183,6 +192,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
+    """Compare, and print what comes out."""
+    from ..io.files import replacing, save_picture
+    from ..visualization import use_colours
     use_colours(args.colours)
     objects = explain_twice(args)
     if not objects:

@@ -4,6 +4,7 @@ it costs."""
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import options
-from .benchmark import LAUNCHERS
+from .test_data import check_test_data
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -24,106 +25,10 @@ if TYPE_CHECKING:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        prog='mmdet-diffmap errors',
-        description='Find out which detections over the test set of a config '
-        'are wrong, what is missed, why, and what it costs. Writes '
-        'errors.json, errors.parquet, table.md, errors.png, errors.pdf and '
-        'report.html, in which each error opens its maps.')
-    parser.add_argument(
-        'config',
-        help='any config of a detector with an annotated test set: a file, '
-        'a config of mmdet\'s wheel (mmdet::...), or a name of its model zoo')
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='its weights, a file or URL; default: those that the config or '
-        'the model zoo names')
-    parser.add_argument(
-        '--against',
-        nargs='+',
-        metavar=('CONFIG', 'CHECKPOINT'),
-        help='another detector: which errors does it mend, and which does it '
-        'make')
-    parser.add_argument(
-        '--images',
-        nargs='+',
-        default=[],
-        metavar='NAME',
-        help='only these images of the test set: names or ids, in which * '
-        'stands for anything; with --annotations: a folder of images')
-    parser.add_argument(
-        '--annotations',
-        metavar='FILE',
-        help='annotations in COCO\'s format in place of the test set; the '
-        'images lie in the folder --images')
-    parser.add_argument(
-        '--num-images',
-        type=options.whole_number,
-        help='only the first so many images')
-    parser.add_argument(
-        '--score-thr',
-        type=options.score,
-        default=0.3,
-        help='detections with a larger score count; default: 0.3')
-    parser.add_argument(
-        '--foreground',
-        type=options.score,
-        default=0.5,
-        metavar='IOU',
-        help='from which a box is at an object; default: 0.5')
-    parser.add_argument(
-        '--background',
-        type=options.score,
-        default=0.1,
-        metavar='IOU',
-        help='up to which a box is at none; default: 0.1')
-    parser.add_argument(
-        '--explainer',
-        default='odam',
-        metavar='NAME',
-        help='the method of the maps; default: odam')
-    options.add_options(
-        parser, '--explainer-options', 'its options, such as extents=True')
-    parser.add_argument(
-        '--target-layer',
-        help='module whose features are explained; default: neck')
-    parser.add_argument(
-        '--report-images',
-        type=options.whole_number,
-        default=100,
-        metavar='N',
-        help='the report shows the N images whose errors cost most; 0 for no '
-        'report; default: 100')
-    parser.add_argument(
-        '--pictures',
-        action='store_true',
-        help='also write a picture of the errors of each image in the report, '
-        'vis/NAME.png')
-    parser.add_argument(
-        '--work-dir',
-        help='default: work_dirs/, the config\'s name and _errors')
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on with what is in the work dir, with any number of '
-        'processes')
-    parser.add_argument(
-        '--launcher',
-        choices=LAUNCHERS,
-        default='none',
-        help='what started several processes; default: none')
-    options.add_colours(parser)
-    options.add_options(parser, '--cfg-options',
-                        'override settings of the config')
-    # torch.distributed.launch of old passes it
-    parser.add_argument('--local_rank', '--local-rank', type=int,
-                        help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    parser = build_parser()
+    args = parser.read(argv)
     if args.against and len(args.against) > 2:
         parser.error('--against takes a config and a checkpoint')
-    if args.num_images == 0:
-        parser.error('--num-images 0 leaves no image')
     if args.background >= args.foreground:
         parser.error(f'--background {args.background} is not below '
                      f'--foreground {args.foreground}')
@@ -134,6 +39,100 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error('--annotations needs one folder of images: --images '
                      'FOLDER')
     return args
+
+
+def build_parser() -> options.CommandParser:
+    """Build the parser of the command."""
+    parser = options.CommandParser(
+        'mmdet-diffmap errors', 'CONFIG [CHECKPOINT] [options]',
+        'Find out which detections over the test set of a config are wrong, '
+        'what is missed, why, and what it costs. Writes errors.json, '
+        'errors.parquet, table.md, errors.png, errors.pdf and report.html, '
+        'in which each error opens its maps.', [
+            'my_config.py my_weights.pth --work-dir errors',
+            'my_config.py my_weights.pth --annotations my.json --images '
+            'photos',
+            'my_config.py my_weights.pth --against other_config.py '
+            'other_weights.pth --report-images 20',
+        ], {'--out-dir': '--work-dir'})
+    inputs = parser.add_argument_group('inputs')
+    options.add_annotated_detector(inputs)
+    inputs.add_argument(
+        '--against',
+        nargs='+',
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='another detector: which errors does it mend, and which does it '
+        'make')
+    inputs.add_argument(
+        '--images',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='only these images of the test set: names or ids, in which * '
+        'stands for anything; with --annotations: a folder of images')
+    inputs.add_argument(
+        '--annotations',
+        metavar='FILE',
+        help='annotations in COCO\'s format in place of the test set; the '
+        'images lie in the folder --images')
+    inputs.add_argument(
+        '--num-images',
+        type=options.count,
+        metavar='N',
+        help='only the first so many images')
+    options.add_options(inputs, '--cfg-options',
+                        'override settings of the config')
+    add_thresholds(parser.add_argument_group('what is an error'))
+    method = parser.add_argument_group('method')
+    method.add_argument(
+        '--explainer',
+        default='odam',
+        metavar='NAME',
+        help='the method of the maps; default: odam')
+    options.add_options(
+        method, '--explainer-options', 'its options, such as extents=True')
+    method.add_argument(
+        '--target-layer',
+        metavar='LAYER',
+        help='module whose features are explained; default: neck')
+    output = parser.add_argument_group('output')
+    output.add_argument(
+        '--work-dir',
+        metavar='FOLDER',
+        help='gets all files; default: work_dirs/, the config\'s name and '
+        '_errors')
+    output.add_argument(
+        '--report-images',
+        type=options.whole_number,
+        default=100,
+        metavar='N',
+        help='the report shows the N images whose errors cost most; 0 for no '
+        'report; default: 100')
+    output.add_argument(
+        '--pictures',
+        action='store_true',
+        help='also write a picture of the errors of each image in the report, '
+        'vis/NAME.png')
+    options.add_colours(output)
+    options.add_run(parser.add_argument_group('the run'))
+    return parser
+
+
+def add_thresholds(group: argparse._ArgumentGroup) -> None:
+    """Add which detections count, and where kinds of errors part."""
+    options.add_score_threshold(group)
+    group.add_argument(
+        '--foreground',
+        type=options.score,
+        default=0.5,
+        metavar='IOU',
+        help='from which a box is at an object; default: 0.5')
+    group.add_argument(
+        '--background',
+        type=options.score,
+        default=0.1,
+        metavar='IOU',
+        help='up to which a box is at none; default: 0.1')
 
 
 def prepare(args: argparse.Namespace) -> Config:
@@ -149,6 +148,7 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.test_dataloader.dataset = annotated_images(
             cfg, args.annotations, args.images[0], classes)
         names = []
+    check_test_data(cfg)
     against = None
     if args.against:
         against = dict(zip(('config', 'checkpoint'), args.against))
@@ -273,10 +273,11 @@ def find_errors(args: argparse.Namespace) -> int:
     from ..explainers.engine import check_explainable
     from ..visualization import use_colours
     from .distributed import distributed
+    from .quiet import quiet_runners
     use_colours(args.colours)
     cfg = prepare(args)
     method = build_method(args, cfg)
-    with distributed(args.launcher):
+    with distributed(args.launcher), quiet_runners(logging.WARNING):
         runner = build_runner(cfg, args.checkpoint)
         if args.report_images:  # before the work
             check_explainable(runner.model, [method])
@@ -313,4 +314,4 @@ def find_errors(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``--help``."""
     args = parse_args(argv)
-    return options.run(lambda: find_errors(args))
+    return options.run(lambda: find_errors(args), resume=True)

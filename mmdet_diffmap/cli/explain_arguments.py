@@ -21,8 +21,8 @@ HELP = {
         'and difference maps. Without arguments: the bundled scenes and '
         'detector.', [
             'photo.jpg my_config.py --weights my_weights.pth',
-            'photo.jpg my_config.py --weights my_weights.pth \\\n'
-            '      --explainer odam grad-cam --object 0',
+            'photo.jpg my_config.py --weights my_weights.pth '
+            '--explainer odam grad-cam --object 0',
             'photos rtmdet_tiny_8xb32-300e_coco --max-objects 5',
         ]),
     'report': (
@@ -33,8 +33,8 @@ HELP = {
         'second. Writes the pictures of explain, too. Without arguments: the '
         'bundled scenes and detector.', [
             'photos my_config.py --weights my_weights.pth',
-            'photos my_config.py --weights my_weights.pth \\\n'
-            '      --explainer odam ss-grad-cam --max-objects 10',
+            'photos my_config.py --weights my_weights.pth '
+            '--explainer odam ss-grad-cam --max-objects 10',
         ]),
 }
 

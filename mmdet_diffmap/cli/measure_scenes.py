@@ -5,36 +5,28 @@ Scenes: how well maps keep to their own objects, and their shapes. Twins: how
 much of a map lies on what tells its object from the other. Writes the tables,
 and can put them into docs/scenes.md.
 """
+from __future__ import annotations
+
 import argparse
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.config import Config
-
-from ..apis import load_detector
-from ..apis.explain import explain
-from ..datasets import scene_path
-from ..evaluation.intervals import Means
-from ..evaluation.localization import box_regions, energy_share
-from ..evaluation.runner import LOOP, METRIC, build_runner
-from ..evaluation.summary import RunRecord
-from ..evaluation.tables import TABLES, result_rows, result_text
 from ..io import package_files
-from ..io.files import replacing
-from ..io.markdown import markdown, with_tables
-from ..lab.sanity.held_detections import HeldDetections
 from . import options
+
+if TYPE_CHECKING:
+    from ..evaluation.summary import RunRecord
 
 #: What maps of the class score alone say, beside the methods of the paper: of
 #: twins, the badge decides the class and not the box.
 SCORE = dict(type='ODAM', outputs=('score', ))
 #: Why each object has its class, and not the most probable of the others.
 CONTRAST = dict(type='ODAM', outputs='contrast')
-EXPLAINERS: dict[str, Any] = {
-    **Config.fromfile(package_files.EXPLAINERS).explainers,
+OWN_EXPLAINERS: dict[str, Any] = {
     'odam-score': SCORE,
     'odam-score-diff': dict(type='DifferenceMap', explainer=SCORE),
     'contrast': CONTRAST,
@@ -55,20 +47,19 @@ class Subject:
     Args:
         kind (str): Of the detectors and the scenes: ``scenes`` or ``twins``.
         metrics (tuple): Groups of quantities.
-        explainers (tuple): Names of methods.
+        leaves_out (tuple): Methods with one of these in their names are not
+            measured by default.
         first, step (int): Which of the test set's scenes: of twins, those
             with an even number are joined.
     """
     kind: str
     metrics: tuple[str, ...]
-    explainers: tuple[str, ...]
+    leaves_out: tuple[str, ...]
     first: int = 0
     step: int = 1
 
 
-NO_SCORE = tuple(name for name in EXPLAINERS
-                 if 'score' not in name and 'contrast' not in name)
-NO_MASKS = tuple(name for name in EXPLAINERS if 'd-rise' not in name)
+NO_SCORE, NO_MASKS = ('score', 'contrast'), ('d-rise', )
 SUBJECTS = {
     'scenes': Subject('scenes', ('localization', 'shape'), NO_SCORE),
     'joined': Subject('twins', ('parts', ), NO_MASKS, 0, 2),
@@ -78,59 +69,81 @@ SUBJECTS = {
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description='Measure the maps of the demo detectors on generated '
-        'scenes, where masks are exact and the right answer is known.')
-    parser.add_argument(
+    parser = options.CommandParser(
+        'python tools/measure_scenes.py', '[options]',
+        'Measure the maps of the demo detectors on generated scenes, where '
+        'masks are exact and the right answer is known.', [
+            '--detectors fcos --explainer odam odam-diff --scenes 10',
+        ], {'--out-dir': '--work-dir', '--num-images': '--scenes'})
+    inputs = parser.add_argument_group('inputs')
+    inputs.add_argument(
         '--detectors', nargs='+', choices=DETECTORS, default=list(DETECTORS),
-        help='default: all four')
-    parser.add_argument(
-        '--explainers', nargs='+', metavar='NAME',
-        choices=EXPLAINERS,
+        metavar='NAME', help=f'{", ".join(DETECTORS)}; default: all four')
+    inputs.add_argument(
+        '--scenes', type=options.count, default=50, metavar='N',
+        help='so many scenes of each kind; default: 50')
+    options.add_options(inputs, '--cfg-options',
+                        'override settings of the configs')
+    method = parser.add_argument_group('method')
+    method.add_argument(
+        '--explainer', nargs='+', metavar='NAME',
         help='names of configs/_base_/explainers.py, odam-score, contrast, '
         'odam-score-diff and contrast-diff; default: for scenes all of the '
         'first, for twins all that need gradients')
-    parser.add_argument(
-        '--masks', type=int, default=500, help='of D-RISE; default: 500')
-    parser.add_argument(
-        '--num-images', type=int, default=50,
-        help='scenes of each kind; default: 50')
-    parser.add_argument(
-        '--work-dir', default='work_dirs/measure_scenes',
+    method.add_argument(
+        '--masks', type=options.count, default=500, metavar='N',
+        help='of D-RISE; default: 500')
+    output = parser.add_argument_group('output')
+    output.add_argument(
+        '--work-dir', default='work_dirs/measure_scenes', metavar='FOLDER',
         help='gets tables.md and a folder for each detector and kind of '
         'scenes; default: work_dirs/measure_scenes')
-    parser.add_argument(
+    options.add_page(output, 'docs/scenes.md')
+    parser.add_argument_group('the run').add_argument(
         '--resume', action='store_true',
         help='go on with what is in the work dir')
-    parser.add_argument(
-        '--update', metavar='PAGE',
-        help='also replace the tables in a page, such as docs/scenes.md')
-    options.add_options(parser, '--cfg-options',
-                             'override settings of the configs')
-    args = parser.parse_args(argv)
-    for name in 'num_images', 'masks':
-        if getattr(args, name) < 1:
-            parser.error(f'--{name.replace("_", "-")} must be 1 or more')
-    return args
+    return parser.read(argv)
 
 
-def chosen_explainers(names: Sequence[str], masks: int) -> dict[str, Any]:
-    """Return the methods by their names, D-RISE with so many masks."""
+def chosen_explainers(names: Sequence[str] | None, subject: Subject,
+                      masks: int) -> dict[str, Any]:
+    """Return the methods by their names, D-RISE with so many masks.
+
+    Args:
+        names (Sequence[str], optional): Of the methods; defaults to the
+            subject's.
+        subject (Subject): What is measured.
+        masks (int): How many.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    from mmengine.config import Config
     d_rise = dict(type='DRISE', masks=masks)
-    configs = EXPLAINERS | {
+    configs = {
+        **Config.fromfile(package_files.EXPLAINERS).explainers,
+        **OWN_EXPLAINERS,
         'd-rise': d_rise,
         'd-rise-diff': dict(type='DifferenceMap', explainer=d_rise)
     }
-    return {name: configs[name] for name in names}
+    for name in names or ():
+        if name not in configs:
+            raise ValueError(f'there is no explainer {name} here, but '
+                             f'{", ".join(configs)}')
+    return {name: configs[name] for name in names or configs
+            if names or not any(word in name for word in subject.leaves_out)}
 
 
 def measure(detector: str, name: str,
             args: argparse.Namespace) -> RunRecord:
     """Return the record of one detector on one kind of scenes."""
+    from mmengine.config import Config
+
+    from ..evaluation.runner import LOOP, METRIC, build_runner
     subject = SUBJECTS[name]
     path = package_files.CONFIGS / f'demo/{detector}_{subject.kind}.py'
     cfg = Config.fromfile(path)
-    last = subject.first + args.num_images * subject.step
+    last = subject.first + args.scenes * subject.step
     dataset = cfg.test_dataloader.dataset
     dataset.num_images = max(dataset.num_images, last)
     dataset.indices = list(range(subject.first, last, subject.step))
@@ -138,8 +151,7 @@ def measure(detector: str, name: str,
     cfg.test_cfg = dict(
         type=LOOP,
         metrics=subject.metrics,
-        explainers=chosen_explainers(args.explainers or subject.explainers,
-                                     args.masks))
+        explainers=chosen_explainers(args.explainer, subject, args.masks))
     cfg.test_evaluator = dict(type=METRIC, resume=args.resume)
     cfg.work_dir = str(Path(args.work_dir, f'{detector}_{name}'))
     runner = build_runner(cfg, cfg.load_from)
@@ -150,6 +162,16 @@ def measure(detector: str, name: str,
 def measure_proposals(count: int, options: dict[str, Any]) -> str:
     """How much of Faster R-CNN's maps lies inside the proposal from which a
     detection came, and inside its box: a table in Markdown."""
+    from mmengine.config import Config
+
+    from ..apis import load_detector
+    from ..apis.explain import explain
+    from ..datasets import scene_path
+    from ..evaluation.intervals import Means
+    from ..evaluation.localization import box_regions, energy_share
+    from ..evaluation.tables import result_text
+    from ..io.markdown import markdown
+    from ..lab.sanity.held_detections import HeldDetections
     cfg = Config.fromfile(package_files.CONFIGS / 'demo/faster-rcnn_scenes.py')
     cfg.merge_from_dict(options)
     model = load_detector(cfg)
@@ -188,6 +210,8 @@ def tables(records: dict[str, dict[str, RunRecord]]
     Args:
         records (dict): By kind of scenes and detector.
     """
+    from ..evaluation.tables import TABLES, result_rows
+    from ..io.markdown import markdown
     for name, found in records.items():
         for table in TABLES:
             group = table.columns[0].quantity.group
@@ -208,17 +232,22 @@ def tables(records: dict[str, dict[str, RunRecord]]
 
 
 def run(args: argparse.Namespace) -> int:
-    page = Path(args.update).read_text() if args.update else ''
+    """Measure, and print what comes out."""
+    from ..io.files import replacing
+    from ..io.markdown import with_tables
+    from .quiet import quiet_runners
+    page = Path(args.page).read_text() if args.page else ''
     if page:  # raises before the work
         with_tables(page, dict.fromkeys(
             ('localization', 'shape', 'proposals', 'joined', 'apart'), ''))
     records: dict[str, dict[str, RunRecord]] = {}
     for name in SUBJECTS:
         for detector in args.detectors:
-            records.setdefault(name, {})[detector] = measure(
-                detector, name, args)
+            with quiet_runners(logging.WARNING):
+                records.setdefault(name, {})[detector] = measure(
+                    detector, name, args)
     pieces = dict(tables(records))
-    pieces['proposals'] = measure_proposals(args.num_images, args.cfg_options)
+    pieces['proposals'] = measure_proposals(args.scenes, args.cfg_options)
     text = '\n'.join(f'## {name}\n\n{table}' for name, table in pieces.items())
     folder = Path(args.work_dir)
     with replacing(folder / 'tables.md') as file:
@@ -230,7 +259,7 @@ def run(args: argparse.Namespace) -> int:
                         for name, found in records.items()},
                        indent=1).encode())
     if page:
-        with replacing(Path(args.update)) as file:
+        with replacing(Path(args.page)) as file:
             file.write(with_tables(page, pieces).encode())
     print(text)
     return 0
@@ -239,5 +268,5 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``--help``."""
     args = parse_args(argv)
-    return options.run(lambda: run(args))
+    return options.run(lambda: run(args), resume=True)
 

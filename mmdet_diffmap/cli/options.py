@@ -7,107 +7,181 @@ most mistakes, cost no seconds.
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
 import sys
-import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ..io.package_files import EXPLAINERS
 from .memory import keep_freed_memory
+from .parser import (
+    CommandParser,
+    add_options,
+    count,
+    duration,
+    number,
+    score,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+__all__ = [
+    'CommandParser', 'add_options', 'count', 'duration', 'number', 'score',
+    'whole_number'
+]
 
-Number = TypeVar('Number', int, float)
-#: Earlier names of options, and names that others know them by.
-OLD_NAMES = {
-    '--score-threshold': '--score-thr',
-    '--pred-score-thr': '--score-thr',  # of mmdet's demo/image_demo.py
-    '--explainers': '--explainer',
-    '--method': '--explainer',
-    '--colors': '--colours',
-}
+#: What the user's mistakes raise.
+MISTAKES = (OSError, ValueError, TypeError)
+#: The exit status of a program that its user ends, by Ctrl-C.
+INTERRUPTED = 130
 #: Those of visualization/colours.py, which takes long to import.
 COLOURS = ('safe', 'inferno', 'viridis', 'classic')
+#: What starts several processes; as in ``distributed``.
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
-class CommandParser(argparse.ArgumentParser):
-    """Reads the arguments of a command.
+def add_images(group: argparse._ActionsContainer) -> None:
+    """Add images and, last, the detector, as ``explain`` takes them."""
+    group.add_argument(
+        'paths',
+        nargs='+',
+        metavar='INPUTS ... MODEL',
+        help='images and, last, the detector; as of mmdet-diffmap explain')
+
+
+def add_weights(group: argparse._ActionsContainer,
+                default: str = 'the one that the config or the model zoo '
+                'names') -> None:
+    """Add the weights of a detector that stands behind images."""
+    group.add_argument(
+        '--weights',
+        metavar='WEIGHTS',
+        help=f'checkpoint file or URL; default: {default}')
+
+
+def add_method(group: argparse._ActionsContainer,
+               default: Sequence[str] = ('odam', )) -> None:
+    """Add methods and their options."""
+    group.add_argument(
+        '--explainer',
+        nargs='+',
+        default=list(default),
+        metavar='NAME',
+        help=f'methods; default: {" ".join(default)}')
+    add_options(group, '--explainer-options',
+                'options of the explainers that have them')
+
+
+def add_annotated_detector(group: argparse._ActionsContainer) -> None:
+    """Add a detector with an annotated test set, as mmdet's ``tools/test.py``
+    takes it."""
+    add_detector(group, 'any config of a detector with an annotated test set')
+
+
+def add_detector(group: argparse._ActionsContainer,
+                 config: str = 'the detector') -> None:
+    """Add a config and its weights.
 
     Args:
-        prog (str): The command, as it is typed.
-        usage (str): Its arguments, in a line.
-        description (str): What it does.
-        examples (Sequence[str]): Commands that work.
-        old_names (Mapping[str, str]): For names of options that are not in
-            the help, those that are. They are added to ``OLD_NAMES``.
+        group (ArgumentGroup): What they are added to.
+        config (str): What the config must be.
     """
-
-    def __init__(self,
-                 prog: str,
-                 usage: str,
-                 description: str,
-                 examples: Sequence[str] = (),
-                 old_names: Mapping[str, str] | None = None) -> None:
-        width = min(shutil.get_terminal_size().columns, 80) - 2
-        lines = [f'  {prog} {arguments}' for arguments in examples]
-        super().__init__(
-            prog=prog,
-            usage=f'%(prog)s {usage}',
-            description=textwrap.fill(description, max(width, 20)),
-            epilog='\n'.join(['examples:', *lines]) if lines else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter)
-        self.old_names = OLD_NAMES | dict(old_names or {})
-
-    def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Read the arguments; options may stand between paths.
-
-        Args:
-            argv (Sequence[str], optional): The arguments; defaults to the
-                program's.
-        """
-        return self.parse_intermixed_args(
-            list(map(self.current, sys.argv[1:] if argv is None else argv)))
-
-    def current(self, argument: str) -> str:
-        """Write an option by the name that it has now."""
-        name, sign, value = argument.partition('=')
-        return self.old_names.get(name, name) + sign + value
+    group.add_argument(
+        'config',
+        metavar='CONFIG',
+        help=f'{config}: a file, a config of mmdet\'s wheel (mmdet::...), or '
+        'a name of its model zoo')
+    add_checkpoint(group)
 
 
-class KeyValues(argparse.Action):
-    """Takes KEY=VALUE pairs as mmengine's ``DictAction`` does."""
-
-    def __call__(self,
-                 parser: argparse.ArgumentParser,
-                 namespace: argparse.Namespace,
-                 values: Any,
-                 option_string: str | None = None) -> None:
-        """Put the pairs into the namespace, as a dict."""
-        from mmengine.config import DictAction
-        action = DictAction(self.option_strings, self.dest, nargs='+')
-        try:
-            action(parser, namespace, values, option_string)
-        except ValueError:  # it splits at '='
-            parser.error('options are given as KEY=VALUE')
+def add_checkpoint(group: argparse._ActionsContainer,
+                   default: str = 'those that the config or the model zoo '
+                   'names') -> None:
+    """Add the weights, after the config; ``--weights``, as where images are
+    given, does too."""
+    group.add_argument(
+        'checkpoint',
+        nargs='?',
+        metavar='CHECKPOINT',
+        help=f'its weights, a file or URL; default: {default}')
+    group.add_argument('--weights', help=argparse.SUPPRESS)
 
 
-def add_options(parser: argparse._ActionsContainer,
-                name: str,
-                help: str,
-                required: bool = False) -> None:
-    """Add an argument that takes KEY=VALUE pairs."""
-    parser.add_argument(
-        name,
-        nargs='+',
-        action=KeyValues,
-        default={},
-        required=required,
-        metavar='KEY=VALUE',
-        help=help)
+def add_annotated_images(group: argparse._ActionsContainer) -> None:
+    """Add a folder of images and their annotations."""
+    group.add_argument(
+        '--annotations', metavar='FILE',
+        help='annotations in COCO\'s format of the images in --images')
+    group.add_argument(
+        '--images', metavar='FOLDER',
+        help='the images of --annotations')
+
+
+def add_score_threshold(group: argparse._ActionsContainer) -> None:
+    """Add which detections count."""
+    group.add_argument(
+        '--score-thr',
+        type=score,
+        default=0.3,
+        metavar='SCORE',
+        help='detections with a larger score count; default: 0.3')
+
+
+def add_colours(group: argparse._ActionsContainer) -> None:
+    """Add how maps are coloured; see
+    :func:`~mmdet_diffmap.visualization.use_colours`."""
+    group.add_argument(
+        '--colours',
+        choices=COLOURS,
+        default=COLOURS[0],
+        metavar='NAME',
+        help='of maps in pictures and pages: '
+        f'{", ".join(COLOURS[:-1])} or {COLOURS[-1]}; all but the last can be '
+        f'read by the colour-blind; default: {COLOURS[0]}')
+
+
+def add_page(group: argparse._ActionsContainer, example: str) -> None:
+    """Add a page of the documentation that gets the tables."""
+    group.add_argument(
+        '--page',
+        metavar='FILE',
+        help=f'also put the tables into this page, such as {example}')
+
+
+def add_json(group: argparse._ActionsContainer) -> None:
+    """Add a file that gets all figures."""
+    group.add_argument(
+        '--json', metavar='FILE', help='write all figures into this file')
+
+
+def add_repeat(group: argparse._ActionsContainer) -> None:
+    """Add how often times are measured."""
+    group.add_argument(
+        '--repeat',
+        type=count,
+        default=3,
+        metavar='N',
+        help='times are the median of so many; default: 3')
+
+
+def add_run(group: argparse._ActionsContainer) -> None:
+    """Add how a run over a data set goes on, and on how many processes."""
+    group.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with what is in the work dir, with any number of '
+        'processes')
+    group.add_argument(
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='what started several processes; default: none')
+    # torch.distributed.launch of old passes it
+    group.add_argument('--local_rank', '--local-rank', type=int,
+                       help=argparse.SUPPRESS)
 
 
 def add_detector_options(parser: argparse._ActionsContainer) -> None:
@@ -115,18 +189,6 @@ def add_detector_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--device', help='default: the GPU where there is one, else the CPU')
     add_options(parser, '--cfg-options', 'override settings of the config')
-
-
-def add_colours(parser: argparse._ActionsContainer) -> None:
-    """Add how maps are coloured; see
-    :func:`~mmdet_diffmap.visualization.use_colours`."""
-    parser.add_argument(
-        '--colours',
-        choices=COLOURS,
-        default=COLOURS[0],
-        help='of maps in pictures and pages: '
-        f'{", ".join(COLOURS[:-1])} or {COLOURS[-1]}; all but the last can be '
-        f'read by the colour-blind; default: {COLOURS[0]}')
 
 
 def add_selection(parser: argparse._ActionsContainer) -> None:
@@ -143,52 +205,6 @@ def add_selection(parser: argparse._ActionsContainer) -> None:
         type=whole_number,
         metavar='N',
         help='explain at most so many of an image, best first')
-
-
-def score(text: str) -> float:
-    """Read a number in [0, 1]."""
-    return number(text, float, 'a number from 0 to 1',
-                  lambda value: 0 <= value <= 1)
-
-
-def whole_number(text: str) -> int:
-    """Read a whole number that is not negative."""
-    return number(text, int, 'a whole number, 0 or more',
-                  lambda value: value >= 0)
-
-
-def count(text: str) -> int:
-    """Read a whole number that is not zero."""
-    return number(text, int, 'a whole number, 1 or more',
-                  lambda value: value >= 1)
-
-
-def duration(text: str) -> float:
-    """Read a number of seconds that is more than zero."""
-    return number(text, float, 'a number of seconds above 0',
-                  lambda value: 0 < value < float('inf'))
-
-
-def number(text: str, kind: type[Number], wanted: str,
-           allowed: Callable[[Number], bool]) -> Number:
-    """Read a number.
-
-    Args:
-        text (str): What was typed.
-        kind (type): float or int.
-        wanted (str): Which numbers are allowed, for the message.
-        allowed (Callable): Whether a number is; NaN must not be.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is none, or not allowed.
-    """
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not allowed(value):
-        raise argparse.ArgumentTypeError(f'{text} is not {wanted}')
-    return value
 
 
 def check_inputs(parser: argparse.ArgumentParser,
@@ -230,16 +246,42 @@ def test_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def run(work: Callable[[], int]) -> int:
+def run(work: Callable[[], int],
+        resume: bool = False,
+        mistakes: tuple[type[Exception], ...] = MISTAKES) -> int:
     """Do a command's work, and return its exit status; what the user can mend
-    is one line."""
-    # remarks of the host's packages about each other; ours are errors, or
-    # logged
-    warnings.simplefilter('ignore')
-    from .. import plugin  # noqa: F401, the command has not registered it yet
-    keep_freed_memory()
+    is one line.
+
+    Args:
+        work (Callable): The work; it returns the status.
+        resume (bool): Whether the command has the option ``--resume``.
+        mistakes (tuple): Exceptions whose messages are for the user.
+    """
     try:
+        # remarks of the host's packages about each other; ours are errors, or
+        # logged
+        warnings.simplefilter('ignore')
+        from .. import plugin  # noqa: F401, not registered yet
+        keep_freed_memory()
         return work()
-    except (OSError, ValueError, TypeError) as error:
+    except KeyboardInterrupt as error:
+        if os.environ.get('RANK', '0') == '0':  # one line for all processes
+            print(last_words(getattr(error, 'done', ''), resume),
+                  file=sys.stderr)
+        return INTERRUPTED
+    except mistakes as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+
+
+def last_words(done: str, resume: bool) -> str:
+    """Write what is left of a run that its user has ended.
+
+    >>> last_words('', True), last_words('2 of 9 images', False)
+    ('interrupted', 'interrupted: 2 of 9 images are finished')
+    """
+    if not done:
+        return 'interrupted'
+    return f'interrupted: {done} are finished' + (
+        '; the same command with --resume goes on from there' if resume
+        else '')

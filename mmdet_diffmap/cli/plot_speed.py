@@ -1,31 +1,32 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Draw the time of explanations against the number of objects, from files of
 benchmark_speed.py."""
+from __future__ import annotations
+
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt
+from . import options
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description='Draw the time of explanations against the number of '
-        'objects.')
-    parser.add_argument(
+    parser = options.CommandParser(
+        'python tools/plot_speed.py', 'NAME=JSON ... [options]',
+        'Draw the time of explanations against the number of objects.', [
+            'FCOS=fcos.json YOLOX=yolox.json --picture speed.png',
+        ], {'--out': '--picture'})
+    parser.add_argument_group('inputs').add_argument(
         'files',
         nargs='+',
         metavar='NAME=JSON',
         help='a name for the legend, and a file of benchmark_speed.py --json')
-    parser.add_argument(
-        '--out', default='speed.png', help='default: speed.png')
-    args = parser.parse_args(argv)
+    parser.add_argument_group('output').add_argument(
+        '--picture', default='speed.png', metavar='FILE',
+        help='default: speed.png')
+    args = parser.read(argv)
     if not all('=' in file for file in args.files):
         parser.error('files are given as NAME=JSON')
     return args
@@ -34,6 +35,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``--help``."""
     args = parse_args(argv)
+    return options.run(lambda: plot(args))
+
+
+def plot(args: argparse.Namespace) -> int:
+    """Draw both panels."""
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
     for file in args.files:
         name, _, path = file.partition('=')
@@ -42,9 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             speeds = [speed for method in record['explainers'].values()
                       for speed in method]
         except (OSError, ValueError, KeyError) as error:
-            print(f'error: {path} is no file of benchmark_speed.py: {error}',
-                  file=sys.stderr)
-            return 1
+            raise ValueError(f'{path} is no file of benchmark_speed.py: '
+                             f'{error}') from error
         objects = [speed['objects'] for speed in speeds]
         line, = left.plot(objects, [speed['explain'] for speed in speeds],
                           marker='o', markersize=3, label=name)
@@ -60,10 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         axes.yaxis.set_major_formatter('{x:g}')
         axes.grid(alpha=0.3)
     left.set_ylabel('seconds (dotted: naive loop)')
-    right.set_ylabel('share of file forward pass')
+    right.set_ylabel('share of the forward pass')
     right.axhline(1, color='grey', linewidth=0.8)
     right.legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(args.out, dpi=110)
+    figure.savefig(args.picture, dpi=110)
     return 0
 

@@ -32,37 +32,31 @@ TITLES = {
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        prog='mmdet-diffmap sanity-check',
-        description='Take a detector\'s weights away from the head down, and '
-        'see whether its maps change.')
-    parser.add_argument(
-        'paths',
-        nargs='+',
-        metavar='INPUTS ... MODEL',
-        help='images and, last, the detector; as of the command explain')
-    parser.add_argument(
-        '--weights',
-        help='checkpoint file or URL; default: the one that the config or '
-        'the model zoo names')
-    parser.add_argument(
-        '--explainer',
-        nargs='+',
-        default=DEFAULT,
-        metavar='NAME',
-        help=f'default: {" ".join(DEFAULT)}')
-    options.add_options(parser, '--explainer-options',
-                             'options of the explainers that have them')
-    options.add_selection(parser)
-    parser.add_argument('--seed', type=int, default=0,
-                        help='of the noise in the weights\' place; default: 0')
-    parser.add_argument(
-        '--out-dir', default='outputs/sanity',
+    parser = options.CommandParser(
+        'mmdet-diffmap sanity-check', 'INPUTS ... MODEL [options]',
+        'Take a detector\'s weights away from the head down, and see whether '
+        'its maps change.', [
+            'photo.jpg my_config.py --weights my_weights.pth',
+            'photos my_config.py --weights my_weights.pth '
+            '--explainer odam grad-cam --max-objects 5',
+        ], {'--work-dir': '--out-dir', '--checkpoint': '--weights'})
+    inputs = parser.add_argument_group('inputs')
+    options.add_images(inputs)
+    options.add_method(parser.add_argument_group('method'), DEFAULT)
+    options.add_selection(parser.add_argument_group('which objects'))
+    output = parser.add_argument_group('output')
+    output.add_argument(
+        '--out-dir', default='outputs/sanity', metavar='FOLDER',
         help='gets sanity.json, table.md, similarity.png and maps.png; '
         'default: outputs/sanity')
-    options.add_colours(parser)
-    options.add_detector_options(parser)
-    args = parser.parse_args(argv)
+    options.add_colours(output)
+    detector = parser.add_argument_group('detector')
+    options.add_weights(detector)
+    options.add_detector_options(detector)
+    detector.add_argument(
+        '--seed', type=options.whole_number, default=0, metavar='N',
+        help='of the noise in the weights\' place; default: 0')
+    args = parser.read(argv)
     options.check_inputs(parser, args.paths)
     return args
 
@@ -122,8 +116,6 @@ def check(args: argparse.Namespace) -> int:
     from ..explainers import build_explainers
     from ..explainers.engine import Selection
     from ..lab.sanity import check_sanity
-    from ..visualization import use_colours
-    use_colours(args.colours)
     *inputs, name = args.paths
     images = find_images(inputs)
     model = load_detector(name, args.weights, args.device, args.cfg_options)

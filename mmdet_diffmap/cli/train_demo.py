@@ -6,6 +6,8 @@ Writes beside the config, when the training has ended: NAME.pth (the weights
 alone, in half precision) and NAME.json (the average precision that these very
 weights reach on the validation set, how they were trained, and the log).
 """
+from __future__ import annotations
+
 import argparse
 import json
 import re
@@ -13,17 +15,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mmengine
-import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation.runner import build_runner
 from . import options
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs/usage.md'
@@ -35,26 +35,36 @@ MEASURES = {'AP': 'coco/bbox_mAP', 'AP50': 'coco/bbox_mAP_50'}
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(
-        description='Train a demo detector on the synthetic scenes, or check '
-        'the published ones.')
-    parser.add_argument('config', nargs='?', help='config of configs/demo')
-    parser.add_argument(
+    parser = options.CommandParser(
+        'python tools/train_demo.py', '[CONFIG] [options]',
+        'Train a demo detector on the synthetic scenes, or check the '
+        'published ones.', [
+            'configs/demo/fcos_scenes.py',
+            '--check',
+        ], {'--out-dir': '--work-dir'})
+    inputs = parser.add_argument_group('inputs')
+    inputs.add_argument('config', nargs='?', metavar='CONFIG',
+                        help='config of configs/demo')
+    options.add_options(inputs, '--cfg-options',
+                        'override settings of the config')
+    output = parser.add_argument_group('output')
+    output.add_argument(
+        '--work-dir', metavar='FOLDER',
+        help='default: work_dirs/ and the config\'s name')
+    output.add_argument(
+        '--out', metavar='FILE',
+        help='published weights; default: beside the config')
+    run = parser.add_argument_group('the run')
+    run.add_argument(
         '--check',
         action='store_true',
         help='measure the published weights of CONFIG, or of all that the '
         'docs/usage.md has figures of, and fail where one is not reached')
-    parser.add_argument(
-        '--work-dir', help='default: work_dirs/ and the config\'s name')
-    parser.add_argument(
-        '--out', help='published weights; default: beside the config')
-    parser.add_argument(
+    run.add_argument(
         '--resume',
         action='store_true',
         help='go on from the last checkpoint of the work dir')
-    options.add_options(parser, '--cfg-options',
-                             'override settings of the config')
-    args = parser.parse_args(argv)
+    args = parser.read(argv)
     if not args.config and not args.check:
         parser.error('give a CONFIG to train, or --check')
     if args.check and (args.resume or args.work_dir or args.out):
@@ -65,6 +75,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def publish(runner: Runner, out: Path, revision: str,
             log: list[dict[str, Any]]) -> None:
     """Store the model's weights in half precision with what they reach."""
+    import mmengine
+    import torch
     weights = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).cpu()
         for name, tensor in runner.model.state_dict().items()
@@ -130,6 +142,9 @@ def measured_figures(config: Path,
                      options: dict[str, Any]) -> dict[str, float]:
     """Return what the published weights of a config reach on its validation
     set."""
+    from mmengine.config import Config
+
+    from ..evaluation.runner import build_runner
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(options)
     cfg.work_dir = f'work_dirs/check/{config.stem}'
@@ -170,10 +185,14 @@ def check(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see ``--help``."""
     args = parse_args(argv)
-    return options.run(lambda: check(args) if args.check else train(args))
+    return options.run(lambda: check(args) if args.check else train(args),
+                       resume=True)
 
 
 def train(args: argparse.Namespace) -> int:
+    """Train a detector, and publish its weights."""
+    from mmengine.config import Config
+    from mmengine.runner import Runner
     config = Path(args.config)
     cfg = Config.fromfile(config)
     cfg.work_dir = args.work_dir or f'work_dirs/{config.stem}'

@@ -78,7 +78,7 @@ def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
         for image_id, rows in chosen.items()])))
     try:
         with single_precision(), \
-                progress_bar('explaining', len(chosen)) as advance:
+                progress_bar('images of the report', len(chosen)) as advance:
             for image_id, rows in chosen.items():
                 image = loop.image_set[indices[image_id]]
                 try:

@@ -135,8 +135,11 @@ class ImageLoop(TestLoop):
                 f'{len(self.remaining.done)} images are done already')
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
-        for index, image in enumerate(self.loaded()):
-            self.run_iter(index, image)
+        with progress_bar('images', len(self.remaining),
+                          self.remaining.finished()) as advance:
+            for index, image in enumerate(self.loaded()):
+                self.run_iter(index, image)
+                advance(1)
         with self.watch.stage('results'):
             metrics = self.evaluator.evaluate(self.count)
             # in the main process only; mmengine's logger writes those of a
@@ -166,17 +169,15 @@ class ImageLoop(TestLoop):
     def loaded(self) -> Iterator[TestImage | FailedImage]:
         """Yield the images of this process as they come from the workers."""
         images = iter(self.dataloader)
-        with progress_bar('images', len(self.dataloader)) as advance:
-            while True:
-                try:
-                    with self.watch.stage('load'):
-                        image = next(images, None)
-                except RuntimeError as error:  # what torch says of it
-                    raise dead_worker(error) from error
-                if image is None:
-                    return
-                yield image
-                advance(1)
+        while True:
+            try:
+                with self.watch.stage('load'):
+                    image = next(images, None)
+            except RuntimeError as error:  # what torch says of it
+                raise dead_worker(error) from error
+            if image is None:
+                return
+            yield image
 
     def run_iter(self, idx: int, image: TestImage | FailedImage) -> None:
         """Measure one image. One that fails does not stop the others."""

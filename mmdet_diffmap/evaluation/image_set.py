@@ -126,6 +126,11 @@ class RemainingImages(Sampler):
     def __len__(self) -> int:
         return len(self.share)
 
+    def finished(self) -> int:
+        """Return how many of the process's images are done."""
+        return sum(self.images.image_id(index) in self.done
+                   for index in self.share) if self.done else 0
+
 
 def chosen_images(dataset: Any, names: Sequence[str]) -> list[int]:
     """Return the numbers of the images that have one of some names; see

@@ -153,7 +153,7 @@ def test_what_selects_no_detection(command, option, value, message):
 def test_choices_are_those_of_the_package():
     assert set(explain_arguments.MAPS) == set(SHOWN)
     assert benchmark.METRICS == METRICS
-    assert benchmark.LAUNCHERS == distributed.LAUNCHERS
+    assert options.LAUNCHERS == distributed.LAUNCHERS
 
 
 def test_pairs_are_read_as_mmengine_does(tmp_path):

@@ -1,6 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Many configs, each in a process of its own."""
 import multiprocessing
+import signal
 import time
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
@@ -65,6 +66,7 @@ def check_each(configs: Iterable[Path], jobs: int,
 
 def send_result(path: Path, sender: Connection) -> None:
     """Check a config, in a process of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     torch.set_num_threads(1)
     sender.send(check_config(path))
 
