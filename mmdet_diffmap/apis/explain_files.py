@@ -1,7 +1,8 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""Explaining many image files, with pictures and maps on disk."""
+"""Explaining many image files, with results on disk."""
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,18 @@ from ..explainers.engine import (
     explain_image,
 )
 from ..explainers.explainer import method_name
-from ..io.files import save_maps, save_picture
-from ..report import Photo, Report
-from ..visualization import draw_explanations
+from ..report import Report
 from .each_image import check_folder_names, each_image, writable_folder
 from .image_pipeline import image_pipeline
-from .loading import class_names
+from .loading import class_names, detector_name
+from .result_writers import (
+    ExplainedImage,
+    MapWriter,
+    PictureWriter,
+    ReportWriter,
+    ResultWriter,
+    Run,
+)
 
 
 def explain_files(model: nn.Module,
@@ -30,14 +37,17 @@ def explain_files(model: nn.Module,
                   | Mapping[str, ExplainerLike] = 'ODAM',
                   selection: Selection = DEFAULT_SELECTION,
                   save_npz: bool = False,
-                  report: Report | None = None) -> dict[str, str]:
+                  report: Report | None = None,
+                  writers: Sequence[ResultWriter] | None = None
+                  ) -> dict[str, str]:
     """Explain image files one after the other.
 
     Writes ``OUT_DIR/vis/NAME.png`` (see :func:`draw_explanations`) and, with
     ``save_npz``, ``OUT_DIR/maps/NAME.npz`` (see :func:`save_maps`), of several
     methods into ``OUT_DIR/METHOD``; with a report, ``OUT_DIR/report.html``.
-    Prints a line an image. An image that fails does not stop the others; one
-    that fails with one of the methods is not in the report.
+    Other writers take the place of the pictures. Prints a line an image. An
+    image that fails does not stop the others; one that fails with one of the
+    methods is not in the report.
 
     Args:
         model (nn.Module): The detector.
@@ -49,6 +59,8 @@ def explain_files(model: nn.Module,
         save_npz (bool): Whether to write the maps themselves.
         report (Report, optional): The page that shows all of it; it is
             written when the run ends, in whatever way.
+        writers (Sequence[ResultWriter], optional): What else is written.
+            Defaults to pictures, ``[PictureWriter()]``.
 
     Returns:
         dict: For each image that failed, the reason.
@@ -63,43 +75,36 @@ def explain_files(model: nn.Module,
     }
     check_explainable(model, list(methods.values()))  # before the work
     check_folder_names(methods)
-    out = writable_folder(Path(out_dir))
-    folders = {name: out / (name * (len(methods) > 1)) for name in methods}
-    for folder in folders.values():
-        for kind in ('vis', 'maps') if save_npz else ('vis', ):
-            writable_folder(folder / kind)
-    names = class_names(model)
+    every: list[ResultWriter] = [
+        *([PictureWriter()] if writers is None else writers),
+        *[MapWriter()] * save_npz,
+        *([] if report is None else [ReportWriter(report)])]
+    run = Run(writable_folder(Path(out_dir)), detector_name(model),
+              class_names(model), methods, selection)
+    for writer in every:
+        writer.begin(run)
+    by_output = any(writer.by_output for writer in every)
     pipeline = image_pipeline(model)
-    # as a shell names several files
-    pictures = out / ('{' + ','.join(methods) + '}') / 'vis' \
-        if len(methods) > 1 else out / 'vis'
 
     def work(path: str, name: str) -> str:
-        image = pipeline(path)
-        photo = Photo(path, image.picture)
+        loaded = pipeline(path)
+        image = ExplainedImage(path, name, loaded.picture)
         count = 0
         for method, explanation in zip(methods, explain_image(
-                model, image.batch, 0, list(methods.values()), selection,
-                by_output=report is not None)):
-            sample = explanation.sample
-            picture = draw_explanations(image.picture[..., ::-1].copy(),
-                                        sample.pred_instances, names)
-            save_picture(picture, folders[method] / f'vis/{name}.png')
-            if save_npz:
-                save_maps(sample, names, folders[method] / f'maps/{name}.npz')
-            if report is not None:
-                photo.add(method, explanation)
-            count = len(sample.pred_instances)
-        if report is not None:
-            report.add(photo)
-        return f'{count} object{"s" * (count != 1)}, {pictures / name}.png'
+                model, loaded.batch, 0, list(methods.values()), selection,
+                by_output)):
+            for writer in every:
+                writer.add(image, method, explanation)
+            count = len(explanation.sample.pred_instances)
+        places = [writer.end_image(image) for writer in every]
+        return ', '.join([f'{count} object{"s" * (count != 1)}',
+                          *filter(None, places)])
 
     failures: dict[str, str] = {}
-    try:
+    with ExitStack() as stack:  # all are finished, whatever happens
+        for writer in reversed(every):
+            stack.callback(writer.finish, failures)
         each_image(paths, work, failures)
-    finally:
-        if report is not None:
-            report.save(out / 'report.html', failures)
     return failures
 
 

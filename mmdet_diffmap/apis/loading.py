@@ -211,6 +211,15 @@ def class_names(model: nn.Module) -> list[str]:
     return list(meta['classes'])
 
 
+def detector_name(model: nn.Module) -> str:
+    """Return what to call a detector: its config's file without the ending,
+    or its class where it has no such file."""
+    detector = unwrapped(model)
+    cfg = getattr(detector, 'cfg', None)
+    file: str | None = getattr(cfg, 'filename', None)
+    return Path(file).stem if file else type(detector).__name__
+
+
 def available_device(name: str | None) -> torch.device:
     """Return the device of that name; with none, the GPU where there is one.
 

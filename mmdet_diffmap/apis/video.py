@@ -20,14 +20,13 @@ from ..explainers.engine import Selection, as_difference, check_explainable
 from ..io.progress import progress_bar
 from ..io.video_files import opened, writing
 from ..visualization.colours import OTHER, TARGET, overlay
+from ..visualization.drawing import font, ordered
 from ..visualization.figure import (
     HEATMAP,
     POSITIVE,
     SCALES,
     SIGNED,
-    font,
     label_name,
-    ordered,
 )
 from .each_image import without_query, writable_folder
 from .explain import explain_one

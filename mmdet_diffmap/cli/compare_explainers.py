@@ -150,7 +150,7 @@ def draw(objects: list[Compared], names: tuple[str, str]) -> np.ndarray:
     """One row an object: the image with its box, both heat maps, both
     difference maps."""
     from ..visualization.colours import overlay, resize
-    from ..visualization.figure import font
+    from ..visualization.drawing import font
     columns = ('image', f'heat map, {names[0]}', f'heat map, {names[1]}',
                f'difference map, {names[0]}', f'difference map, {names[1]}')
     rows = []

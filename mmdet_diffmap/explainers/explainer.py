@@ -191,6 +191,32 @@ def as_config(explainer: Explainer) -> dict[str, Any]:
     return dict(type=type(explainer).__name__, **options)
 
 
+def method_text(explainer: Explainer) -> str:
+    """Write a method as in Python, with those of its options that are not the
+    defaults.
+
+    Example:
+        >>> from mmdet_diffmap.explainers import ODAM
+        >>> method_text(ODAM(extents=True))
+        'ODAM(extents=True)'
+    """
+    kind = type(explainer)
+    try:
+        defaults = vars(kind())
+    except TypeError:  # of a class of one's own that needs an argument
+        defaults = {}
+    texts = {
+        name: method_text(value) if isinstance(value, Explainer)
+        else repr(value)
+        for name, value in vars(explainer).items()
+        if name != 'progress' and (isinstance(value, Explainer) or
+                                   name not in defaults or
+                                   value != defaults[name])
+    }
+    return kind.__name__ + '(' + ', '.join(
+        f'{name}={text}' for name, text in texts.items()) + ')'
+
+
 def option_names(config: dict[str, Any]) -> set[str]:
     """Return the options that an explainer takes, or passes on to another."""
     kind: Any = config['type']

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from .colours import RGB, RIVAL, TARGET, WRONG, colour_table, overlay, resize
-from .figure import GAP, INK, PAPER, TITLE, font
+from .drawing import INK, Drawing, font, wrapped
+from .figure import GAP, TITLE
 
 PANEL = 300  # width and height of a picture
 NOTE = 74  # height of the lines below a picture
@@ -63,55 +63,57 @@ def draw_errors(image: np.ndarray, rows: Sequence[PictureRow],
     Returns:
         np.ndarray: The figure, uint8 RGB.
     """
+    return errors_drawing(image, rows, legend).pixels()
+
+
+def errors_drawing(image: np.ndarray, rows: Sequence[PictureRow],
+                   legend: Mapping[RGB, str] = NAMES,
+                   caption: Sequence[str] = (), density: int = 1) -> Drawing:
+    """Return the figure of :func:`draw_errors`, to be saved in any format.
+
+    Args:
+        image (np.ndarray): uint8 RGB, shape (H, W, 3).
+        rows (Sequence[PictureRow]): The errors.
+        legend (Mapping): What boxes of a colour are.
+        caption (Sequence[str]): What stands above all.
+        density (int): Pixels of a picture for each unit of the figure.
+    """
     columns = 1 + max((len(row.panels) for row in rows), default=0)
-    height = TITLE + PANEL + NOTE
-    figure = Image.new(
-        'RGB', (GAP + max(2, columns) * (PANEL + GAP),
-                HEADER + len(rows) * height), PAPER)
-    draw = ImageDraw.Draw(figure)
+    drawing = Drawing(GAP + max(2, columns) * (PANEL + GAP))
+    if caption:
+        drawing.caption(caption, GAP)
     left = GAP
     for ink, name in legend.items():
-        for outline, width in ((INK, 4), (ink, 2)):
-            draw.rectangle([left, 6, left + 22, 20], outline=outline,
-                           width=width)
-        draw.text((left + 30, 5), name, INK, font(13))
-        left += 50 + round(draw.textlength(name, font(13)))
-    for number, row in enumerate(rows):
-        top = HEADER + number * height
-        draw.text((GAP, top + 3), row.title, INK, font(15))
+        drawing.outline((left, drawing.height + 6, left + 22,
+                         drawing.height + 20), ink)
+        drawing.text((left + 30, drawing.height + 5), name, 13)
+        left += 50 + round(font(13).getlength(name))
+    drawing.height += HEADER
+    for row in rows:
+        drawing.text((GAP, drawing.height + 3), row.title, 15)
+        top = drawing.height + TITLE
         # what it is compared with may be far away
         own = [box for box, ink in row.boxes if ink != RIVAL]
         crop = square_around(own, image.shape[:2])
-        part = cut(image, crop)
-        draw_panel(figure, (GAP, top + TITLE), part, row, crop)
+        part = cut(image, crop, density)
+        add_panel(drawing, (GAP, top), part, row, crop)
         for column, panel in enumerate(row.panels, 1):
             signed = bool(panel.above)
             left = GAP + column * (PANEL + GAP)
-            values = cut(panel.values.astype(np.float32), crop)
-            draw_panel(figure, (left, top + TITLE), overlay(
+            values = cut(panel.values.astype(np.float32), crop, density)
+            add_panel(drawing, (left, top), overlay(
                 part, values, signed), row, crop)
-            lines = [(line, INK) for line in wrapped(panel.text)]
+            lines = [(line, INK) for line in wrapped(panel.text, 12, PANEL)]
             if signed:
                 # the ends of the scale are dark enough to be read
                 below, *_, above = colour_table(signed=True).tolist()
                 lines += [(panel.above, tuple(above)),
                           (panel.below, tuple(below))]
             for place, (line, ink) in enumerate(lines):
-                draw.text((left, top + TITLE + PANEL + 2 + LINE * place),
-                          line, ink, font(12))
-    return np.asarray(figure)
-
-
-def wrapped(text: str) -> list[str]:
-    """Divide a text into lines that are as wide as a panel at most."""
-    lines = ['']
-    for word in text.split(' '):
-        longer = f'{lines[-1]} {word}'.strip()
-        if lines[-1] and font(12).getlength(longer) > PANEL:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
+                drawing.text((left, top + PANEL + 2 + LINE * place), line, 12,
+                             colour=ink)
+        drawing.height = top + PANEL + NOTE
+    return drawing
 
 
 def square_around(boxes: Sequence[Sequence[float]],
@@ -131,29 +133,28 @@ def square_around(boxes: Sequence[Sequence[float]],
                           max(0, height - length))), length)
 
 
-def cut(picture: np.ndarray, crop: tuple[float, float, float]) -> np.ndarray:
-    """Cut a square out of a picture, or a map, and enlarge it to a panel; what
-    lies outside is zero."""
+def cut(picture: np.ndarray, crop: tuple[float, float, float],
+        density: int = 1) -> np.ndarray:
+    """Cut a square out of a picture, or a map, and enlarge it to a panel, with
+    ``density`` pixels for each unit; what lies outside is zero."""
     left, top, length = (round(value) for value in crop)
     height, width = picture.shape[:2]
     square = np.zeros((length, length, *picture.shape[2:]), picture.dtype)
     x1, y1 = max(left, 0), max(top, 0)
     x2, y2 = min(left + length, width), min(top + length, height)
     square[y1 - top:y2 - top, x1 - left:x2 - left] = picture[y1:y2, x1:x2]
-    return resize(square, (PANEL, PANEL))
+    return resize(square, (PANEL * density, PANEL * density))
 
 
-def draw_panel(figure: Image.Image, place: tuple[int, int],
-               picture: np.ndarray, row: PictureRow,
-               crop: tuple[float, float, float]) -> None:
-    """Put a picture with an error's boxes into a figure, in place."""
-    panel = Image.fromarray(picture)
-    draw = ImageDraw.Draw(panel)
+def add_panel(drawing: Drawing, place: tuple[int, int],
+              picture: np.ndarray, row: PictureRow,
+              crop: tuple[float, float, float]) -> None:
+    """Put a picture with an error's boxes into a figure."""
+    area = *place, place[0] + PANEL, place[1] + PANEL
+    drawing.picture(place, picture, (PANEL, PANEL))
     left, top, length = (round(value) for value in crop)
     for box, ink in row.boxes:
-        x1, y1, x2, y2 = ((value - corner) * PANEL / length for value, corner
-                          in zip(box, (left, top) * 2))
-        place_in = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
-        draw.rectangle(place_in, outline=INK, width=4)
-        draw.rectangle(place_in, outline=ink, width=2)
-    figure.paste(panel, place)
+        x1, y1, x2, y2 = (
+            start + (value - corner) * PANEL / length
+            for start, value, corner in zip(place * 2, box, (left, top) * 2))
+        drawing.outline((x1, y1, x2, y2), ink, clip=area)

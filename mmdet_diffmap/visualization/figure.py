@@ -1,44 +1,89 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The figures of an explained image: one row an object, as in the paper's
 Fig. 3, or one row a method or detector, as in Fig. 4 and 2."""
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from matplotlib.font_manager import findfont
 from mmengine.structures import InstanceData
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..maps.difference import positive_part
-from .colours import OTHER, TARGET, colour_bar, overlay, resize, scheme
+from .colours import OTHER, TARGET, colour_bar, overlay, scheme
+from .crops import Region, whole_image, with_surroundings
+from .drawing import DENSITY, FORMATS, PAPER, VECTOR, Area, Drawing
 
 PANEL = 360  # longest side of a picture
+CELL = 190  # least width of a column: room for what its colours mean
 GAP = 8
 TITLE = 26  # height of the line above a row
-HEADER = 66  # height of the column names and colour bars
-INK, PAPER = (20, 20, 20), (255, 255, 255)
 IMAGE, HEATMAP = 'image', 'heat map'
 SIGNED, POSITIVE = 'difference map', 'difference map > 0'
 EVIDENCE = 'for and against'
 COLUMNS = (IMAGE, HEATMAP, SIGNED, POSITIVE)
 #: Of each column that shows a map, whether its values are in [-1, 1].
 SCALES = {HEATMAP: False, EVIDENCE: True, SIGNED: True, POSITIVE: False}
+#: What the first and the last colour of a column mean.
+MEANINGS = {
+    HEATMAP: ('unimportant', 'most important'),
+    EVIDENCE: ('against it', 'for it'),
+    SIGNED: ('only others', 'only this object'),
+    POSITIVE: ('others as much', 'only this object')
+}
+
+
+@dataclass(frozen=True)
+class FigureStyle:
+    """How figures look, and which file they become.
+
+    Args:
+        format (str): ``png``, ``jpg``, ``pdf`` or ``svg``. In the last two,
+            text is text and boxes are lines.
+        crop (bool): Whether a row shows its object and what is around it,
+            enlarged, in place of the whole image.
+        max_rows (int, optional): At most so many objects, best first.
+
+    Raises:
+        ValueError: If there is no such format, or no row is left.
+    """
+    format: str = 'png'
+    crop: bool = False
+    max_rows: int | None = 20
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f'there is no format {self.format!r} of figures: '
+                             f'take one of {", ".join(FORMATS)}')
+        if self.max_rows is not None and self.max_rows < 1:
+            raise ValueError('max_rows must be at least 1, not '
+                             f'{self.max_rows}')
+
+    @property
+    def density(self) -> int:
+        """How many pixels a picture has for each unit of a figure."""
+        return DENSITY if self.format in VECTOR else 1
+
+
+DEFAULT_STYLE = FigureStyle()
 
 
 def draw_explanations(image: np.ndarray,
                       instances: InstanceData,
                       class_names: Sequence[str],
                       columns: Sequence[str] = COLUMNS,
-                      boxes: bool = True) -> np.ndarray:
+                      boxes: bool = True,
+                      style: FigureStyle = DEFAULT_STYLE,
+                      caption: Sequence[str] = ()) -> np.ndarray:
     """Draw the explanation of every object of an image.
 
     Each row shows the image with the object's box, and over it the heat map,
     the signed difference map (orange, by default: this object only, blue:
     only others, unchanged: neither) and its positive part. Where there are
     signed maps of what speaks for it and what against, they come after the
-    image, and each row says what they mean.
+    image, and each row says what they mean. What columns, colours and boxes
+    mean stands above the rows.
 
     Args:
         image (np.ndarray): uint8 RGB, shape (H, W, 3).
@@ -47,20 +92,43 @@ def draw_explanations(image: np.ndarray,
         class_names (Sequence[str]): The name of each label.
         columns (Sequence[str]): Some of ``COLUMNS``.
         boxes (bool): Whether to outline the objects.
+        style (FigureStyle): How large and how many the rows are.
+        caption (Sequence[str]): What stands above all, such as the detector
+            and the method; long lines are divided.
 
     Returns:
         np.ndarray: The figure, uint8 RGB.
     """
+    return explanations_drawing(image, instances, class_names, columns, boxes,
+                                style, caption).pixels()
+
+
+def explanations_drawing(image: np.ndarray,
+                         instances: InstanceData,
+                         class_names: Sequence[str],
+                         columns: Sequence[str] = COLUMNS,
+                         boxes: bool = True,
+                         style: FigureStyle = DEFAULT_STYLE,
+                         caption: Sequence[str] = ()) -> Drawing:
+    """Return the figure of :func:`draw_explanations`, to be saved in any
+    format."""
+    shown = range(len(instances))[:style.max_rows]
     rows = [Row(title(instances, i, class_names), instances, i)
-            for i in range(len(instances))]
+            for i in shown]
+    if len(shown) < len(instances):
+        caption = [*caption,
+                   f'{len(shown)} of {len(instances)} objects, best first']
     columns = with_evidence(columns, instances)
-    return draw_rows(
+    return rows_drawing(
         image, rows or [Row('no object above the score threshold', instances)],
-        columns, boxes)
+        columns, boxes, style, caption)
 
 
-def draw_comparison(image: np.ndarray, class_name: str,
-                    rows: Sequence[tuple[str, InstanceData]]) -> np.ndarray:
+def draw_comparison(image: np.ndarray,
+                    class_name: str,
+                    rows: Sequence[tuple[str, InstanceData]],
+                    style: FigureStyle = DEFAULT_STYLE,
+                    caption: Sequence[str] = ()) -> np.ndarray:
     """Draw what several methods, or several detectors, say about one object.
 
     Each row shows the heat map, the signed difference map and its positive
@@ -71,16 +139,32 @@ def draw_comparison(image: np.ndarray, class_name: str,
         class_name (str): The object's class.
         rows (Sequence): For each method or detector, its name and the one
             object; none if the detector did not find it.
+        style (FigureStyle): How large the rows are. All are drawn.
+        caption (Sequence[str]): What stands above all.
 
     Returns:
         np.ndarray: The figure, uint8 RGB.
     """
-    return draw_rows(image, [
+    return comparison_drawing(image, class_name, rows, style,
+                              caption).pixels()
+
+
+def comparison_drawing(image: np.ndarray,
+                       class_name: str,
+                       rows: Sequence[tuple[str, InstanceData]],
+                       style: FigureStyle = DEFAULT_STYLE,
+                       caption: Sequence[str] = ()) -> Drawing:
+    """Return the figure of :func:`draw_comparison`, to be saved in any
+    format."""
+    # a part of the image says nothing without the place where it is
+    columns = COLUMNS if style.crop else COLUMNS[1:]
+    return rows_drawing(image, [
         Row(f'{name}:  {class_name}  {float(instances.scores[0]):.2f}',
             instances, 0) if len(instances) else
         Row(f'{name}:  no such {class_name}', instances)
         for name, instances in rows
-    ], with_evidence(COLUMNS[1:], *(instances for _, instances in rows)))
+    ], with_evidence(columns, *(instances for _, instances in rows)),
+        style=style, caption=caption)
 
 
 def with_evidence(columns: Sequence[str],
@@ -101,55 +185,134 @@ class Row:
     instances: InstanceData
     index: int | None = None
 
+    def region(self, image: np.ndarray, crop: bool) -> Region:
+        """Return the part of the image that the row shows."""
+        if self.index is None or not crop:
+            return whole_image(image)
+        return with_surroundings(
+            self.instances.bboxes[self.index].tolist(), image)
 
-def draw_rows(image: np.ndarray,
-              rows: Sequence[Row],
-              columns: Sequence[str],
-              boxes: bool = True) -> np.ndarray:
-    """Return a figure of rows; ``columns`` are some of ``COLUMNS``."""
-    height, width = image.shape[:2]
-    scale = PANEL / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    photo = resize(image, size)
-    cell = max(size[0], 150), size[1]  # room for the names of the columns
-    figure = Image.new('RGB', (GAP + len(columns) * (cell[0] + GAP), HEADER +
-                               len(rows) * (TITLE + cell[1] + GAP)), PAPER)
-    draw = ImageDraw.Draw(figure)
+
+def rows_drawing(image: np.ndarray,
+                 rows: Sequence[Row],
+                 columns: Sequence[str],
+                 boxes: bool = True,
+                 style: FigureStyle = DEFAULT_STYLE,
+                 caption: Sequence[str] = ()) -> Drawing:
+    """Draw a figure of rows; ``columns`` are some of ``COLUMNS``."""
+    regions = [row.region(image, style.crop) for row in rows]
+    sizes = [region.fitted(PANEL) for region in regions]
+    cell = max(CELL, *(width for width, _ in sizes))
+    drawing = Drawing(GAP + len(columns) * (cell + GAP))
+    if caption:
+        drawing.caption(caption, GAP)
+    if boxes:
+        add_box_legend(drawing, others=IMAGE in columns, crop=style.crop)
+    add_column_names(drawing, columns, cell)
+    for row, region, size in zip(rows, regions, sizes):
+        drawing.text((GAP, drawing.height + 3), row.title, 15)
+        top = drawing.height + TITLE
+        photo = region.resized(image, size, style.density)
+        for number, name in enumerate(columns[:None if row.index is not None
+                                              else 1]):
+            left = GAP + number * (cell + GAP)
+            add_panel(drawing, (left, top, left + size[0], top + size[1]),
+                      photo, row, region, name, boxes)
+            if name == IMAGE and style.crop:
+                add_inset(drawing, (left, top, left + size[0], top + size[1]),
+                          image, row, region, style.density)
+        drawing.height = top + size[1] + GAP
+    return drawing
+
+
+def add_box_legend(drawing: Drawing, others: bool, crop: bool) -> None:
+    """Say what outlines mean, in one line."""
+    left, top = GAP, drawing.height + 5
+    for ink, width, meaning, there in (
+            (TARGET, 2, 'the object', True),
+            (OTHER, 1, 'other objects', others),
+            (PAPER, 2, 'the enlarged part', crop)):
+        if there:
+            drawing.outline((left, top + 1, left + 22, top + 14), ink, width)
+            drawing.text((left + 29, top), meaning, 13)
+            left += 155
+    drawing.height += 28
+
+
+def add_column_names(drawing: Drawing, columns: Sequence[str],
+                     cell: int) -> None:
+    """Write the name of each column, and what its colours mean."""
+    top = drawing.height
     for number, name in enumerate(columns):
-        left = GAP + number * (cell[0] + GAP)
-        draw.text((left, 4), name, INK, font(16))
+        left = GAP + number * (cell + GAP)
+        drawing.text((left, top), name, 16)
         if name in SCALES:
-            draw_colour_bar(figure, (left, 28), cell[0], SCALES[name])
-    for number, row in enumerate(rows):
-        top = HEADER + number * (TITLE + cell[1] + GAP)
-        draw.text((GAP, top + 3), row.title, INK, font(15))
-        for column, picture in enumerate(
-                row_panels(photo, row, columns, scale, boxes)):
-            figure.paste(picture,
-                         (GAP + column * (cell[0] + GAP), top + TITLE))
-    return np.asarray(figure)
+            add_colour_bar(drawing, (left, top + 24), cell, SCALES[name])
+            for end, anchor, meaning in zip((left, left + cell), ('la', 'ra'),
+                                            MEANINGS[name]):
+                drawing.text((end, top + 54), meaning, 12, anchor)
+    drawing.height = top + (76 if any(name in SCALES for name in columns)
+                            else 26)
 
 
-def row_panels(photo: np.ndarray, row: Row, columns: Sequence[str],
-               scale: float, outlined: bool) -> Iterator[Image.Image]:
-    """Yield the pictures of a row; the photo alone where there is no
-    object."""
-    if row.index is None:
-        yield Image.fromarray(photo)
-        return
-    boxes = row.instances.bboxes.cpu().numpy() * scale
-    for name in columns:
-        panel = photo
+def add_colour_bar(drawing: Drawing, corner: tuple[int, int], width: int,
+                   signed: bool) -> None:
+    """Draw a colour bar, and write its ends and middle."""
+    left, top = corner
+    drawing.picture(corner, colour_bar((width, 12), signed), (width, 12))
+    low = -1 if signed else 0
+    for fraction, anchor in ((0, 'la'), (.5, 'ma'), (1, 'ra')):
+        value = low + fraction * (1 - low)
+        drawing.text((left + fraction * width, top + 14),
+                     f'{value:g}'.replace('-', '−'), 13, anchor)
+
+
+def add_panel(drawing: Drawing, area: Area, photo: np.ndarray, row: Row,
+              region: Region, name: str, outlined: bool) -> None:
+    """Draw what a column shows of a row: the photo, a map over it, or nothing
+    where there is no such map."""
+    panel = photo
+    if row.index is not None and name in SCALES:
         if name == EVIDENCE and 'evidence_maps' not in row.instances:
-            yield Image.new('RGB', photo.shape[1::-1], PAPER)
-            continue
-        if name in SCALES:
-            values = object_map(row.instances[row.index], name)
-            panel = overlay(photo, values.float().cpu().numpy(), SCALES[name])
-        picture = Image.fromarray(panel)
-        if outlined:
-            draw_boxes(picture, boxes, row.index, others=name == IMAGE)
-        yield picture
+            return
+        values = object_map(row.instances[row.index], name)
+        panel = overlay(photo, region.cut(values).float().cpu().numpy(),
+                        SCALES[name])
+    size = round(area[2] - area[0]), round(area[3] - area[1])
+    drawing.picture(area[:2], panel, size)
+    if outlined and row.index is not None:
+        add_boxes(drawing, area, row, region, others=name == IMAGE)
+
+
+def add_boxes(drawing: Drawing, area: Area, row: Row, region: Region,
+              others: bool) -> None:
+    """Outline a row's object and, thinly, the others."""
+    boxes = row.instances.bboxes.tolist()
+    for index, box in enumerate(boxes):
+        if others and index != row.index:
+            drawing.outline(region.placed(box, area), OTHER, 1, area)
+    assert row.index is not None
+    drawing.outline(region.placed(boxes[row.index], area), TARGET, 2, area)
+
+
+def add_inset(drawing: Drawing, area: Area, image: np.ndarray, row: Row,
+              region: Region, density: int) -> None:
+    """Show where an enlarged part is in the whole image, in the corner that is
+    farthest from the object."""
+    if row.index is None or region.share(image) > 0.5:
+        return  # it is seen without
+    whole = whole_image(image)
+    width, height = whole.fitted(
+        round(max(area[2] - area[0], area[3] - area[1]) / 3.2))
+    x1, y1, x2, y2 = region.placed(
+        row.instances.bboxes[row.index].tolist(), area)
+    left = area[0] if x1 + x2 > area[0] + area[2] else area[2] - width
+    top = area[1] if y1 + y2 > area[1] + area[3] else area[3] - height
+    place = left, top, left + width, top + height
+    drawing.picture((left, top), whole.resized(image, (width, height),
+                                               density), (width, height))
+    drawing.outline(place, PAPER, 1, area)
+    drawing.outline(whole.placed(region.box, place), PAPER, 2, place)
 
 
 def object_map(instance: InstanceData, name: str) -> Tensor:
@@ -179,39 +342,3 @@ def title(instances: InstanceData, index: int,
 def label_name(class_names: Sequence[str], label: int) -> str:
     """Return the name of a label, also of one that has none."""
     return class_names[label] if label < len(class_names) else f'class {label}'
-
-
-def draw_boxes(picture: Image.Image, boxes: np.ndarray, target: int,
-               others: bool) -> None:
-    """Outline the target and, thinly, the other objects, in place."""
-    draw = ImageDraw.Draw(picture)
-    if others:
-        for i, box in enumerate(boxes):
-            if i != target:
-                draw.rectangle(ordered(box), outline=OTHER)
-    draw.rectangle(ordered(boxes[target]), outline=TARGET, width=2)
-
-
-def ordered(box: np.ndarray) -> list[float]:
-    """Return the box as Pillow takes it: x1 <= x2 and y1 <= y2."""
-    x1, y1, x2, y2 = box.tolist()
-    return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
-
-
-def draw_colour_bar(figure: Image.Image, corner: tuple[int, int], width: int,
-                    signed: bool) -> None:
-    """Draw a colour bar with its ends and middle named, in place."""
-    left, top = corner
-    figure.paste(Image.fromarray(colour_bar((width, 12), signed)), corner)
-    draw = ImageDraw.Draw(figure)
-    low = -1 if signed else 0
-    for fraction, anchor in ((0, 'la'), (.5, 'ma'), (1, 'ra')):
-        value = low + fraction * (1 - low)
-        draw.text((left + fraction * width, top + 13), f'{value:g}', INK,
-                  font(13), anchor)
-
-
-@lru_cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """Matplotlib's own font, which every installation has."""
-    return ImageFont.truetype(findfont('DejaVu Sans'), size)

@@ -1,0 +1,181 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Make the pictures of these pages again, from the bundled scenes.
+
+    python docs/make_pictures.py [NAME ...]
+
+NAME is that of a file in docs/images, without its ending; by default all that
+are listed in ``PICTURES``. Those of pages need Playwright and Chromium.
+"""
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mmdet_diffmap.__main__ import main as command
+from mmdet_diffmap.apis import compare_files, load_detector
+from mmdet_diffmap.datasets.twins import render_twins
+from mmdet_diffmap.errors import explain_errors
+from mmdet_diffmap.lab.planted_errors import instances_of, swap_badges
+from mmdet_diffmap.visualization import draw_errors
+
+IMAGES = Path(__file__).parent / 'images'
+DEMO = 'mmdet_diffmap::demo/'
+FOUR = [f'{DEMO}{name}_scenes.py'
+        for name in ('fcos', 'faster-rcnn', 'detr', 'retinanet-pvt')]
+
+
+def explained(*arguments: str, picture: str) -> Callable[[Path], Image.Image]:
+    """Return what runs ``explain`` and opens one of its pictures."""
+
+    def make(folder: Path) -> Image.Image:
+        run('explain', *arguments, '--out-dir', str(folder))
+        return Image.open(folder / picture)
+
+    return make
+
+
+def compared(detector: str, index: int,
+             explainers: dict[str, Any]) -> Callable[[Path], Image.Image]:
+    """Return what compares methods on an object of a scene."""
+
+    def make(folder: Path) -> Image.Image:
+        compare_files({'': load_detector(DEMO + detector)}, ['scene://0/2'],
+                      index, folder, explainers)
+        return Image.open(folder / 'compare/2.png')
+
+    return make
+
+
+def run(*arguments: str) -> None:
+    """Run a command of the package; it must end well."""
+    status = command(list(arguments))
+    if status:
+        raise RuntimeError(f'{" ".join(arguments)} ended with {status}')
+
+
+@contextmanager
+def opened(path: Path, address: str, size: tuple[int, int]) -> Iterator[Any]:
+    """Give a page, in a browser window of a size."""
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=shutil.which('chromium'), args=['--no-sandbox'])
+        page = browser.new_page(
+            viewport=dict(width=size[0], height=size[1]), color_scheme='light')
+        page.goto(f'{path.as_uri()}#{address}')
+        page.wait_for_selector('[aria-busy=false]')
+        yield page
+        browser.close()
+
+
+def shot(path: Path, address: str, size: tuple[int, int],
+         selector: str = 'body') -> Image.Image:
+    """Return a picture of a page, or of a part of it."""
+    with opened(path, address, size) as page:
+        target = path.with_suffix('.png')
+        page.locator(selector).first.screenshot(path=target)
+    return Image.open(target)
+
+
+def report(folder: Path) -> Image.Image:
+    """Show several scenes, and the difference map of two objects."""
+    run('report', *(f'scene://0/{i}' for i in (2, 17, 35, 40, 41)), FOUR[0],
+        '--explainer', 'odam', 'ss-grad-cam', '--out-dir', str(folder))
+    return shot(folder / 'report.html',
+                'photo=1&object=1&against=0&mode=signed', (1240, 700))
+
+
+def pair(folder: Path) -> Image.Image:
+    """Show the difference map of one car against another."""
+    run('report', 'scene://0/17', FOUR[0], '--out-dir', str(folder))
+    return shot(folder / 'report.html',
+                'photo=0&object=1&against=0&mode=signed', (1000, 620))
+
+
+def errors_report(folder: Path) -> Image.Image:
+    """Show the page of errors, with its costliest open."""
+    run('errors', FOUR[0], '--num-images', '12', '--work-dir', str(folder))
+    return shot(folder / 'report.html', 'error=0', (1240, 760))
+
+
+def errors(folder: Path) -> Image.Image:
+    """Show why twins with swapped badges have another class."""
+    detector = load_detector(f'{DEMO}fcos_twins.py')
+    rows = []
+    for index in 0, 3:
+        scene = render_twins(0, index)
+        explained = explain_errors(detector, scene.image,
+                                   swap_badges(instances_of(scene)), 'odam')
+        rows.append(draw_errors(scene.image[..., ::-1].copy(),
+                                [error.row() for error in explained][:1]))
+    return stacked(*map(Image.fromarray, rows))
+
+
+def twins(folder: Path) -> Image.Image:
+    """Show joined twins above twins that stand apart."""
+    pictures = []
+    for index in 2, 3:
+        run('explain', f'twins://0/{index}', f'{DEMO}faster-rcnn_twins.py',
+            '--max-objects', '2', '--out-dir', str(folder / str(index)))
+        pictures.append(Image.open(folder / f'{index}/vis/{index}.png'))
+    return stacked(*pictures)
+
+
+def stacked(*pictures: Image.Image) -> Image.Image:
+    """Put pictures below each other."""
+    width = max(picture.width for picture in pictures)
+    rows = [np.asarray(picture.convert('RGB')) for picture in pictures]
+    return Image.fromarray(np.concatenate([
+        np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)),
+               constant_values=255) for row in rows]))
+
+
+PICTURES: dict[str, Callable[[Path], Image.Image]] = {
+    'scene': explained('scene://0/17', FOUR[0], '--max-objects', '4',
+                       picture='vis/17.png'),
+    'tour': explained('scene://0/2', FOUR[0], '--max-objects', '3',
+                      picture='vis/2.png'),
+    'joined': explained('twins://0/2', f'{DEMO}faster-rcnn_twins.py',
+                        picture='vis/2.png'),
+    'contrast': explained('twins://0/2', f'{DEMO}faster-rcnn_twins.py',
+                          '--contrast', picture='vis/2.png'),
+    'separation': explained('pairs://0/4', f'{DEMO}fcos_pairs.py', '--pair',
+                            '0', '1', picture='pair/4.png'),
+    'methods': explained('scene://0/2', FOUR[0], '--explainer', 'all',
+                         '--object', '1', picture='compare/2.png'),
+    'detectors': explained('scene://0/2', *FOUR, '--object', '0',
+                           picture='compare/2.png'),
+    'outputs': compared('fcos_scenes.py', 0, {
+        **{name: dict(type='ODAM', outputs=name)
+           for name in ('score', 'x1', 'x2')}, 'all five': 'odam'}),
+    'layers': compared('fcos_scenes.py', 1, {
+        layer: dict(type='ODAM', target_layer=layer)
+        for layer in ('neck', 'neck[1]', 'backbone', 'backbone.layer4',
+                      'backbone.layer2')}),
+    'encoder': compared('detr_scenes.py', 0, {
+        layer: dict(type='ODAM', target_layer=layer)
+        for layer in ('neck', 'encoder')}),
+    'twins': twins,
+    'errors': errors,
+    'report': report,
+    'pair': pair,
+    'errors-report': errors_report,
+}
+
+
+def main(names: list[str]) -> None:
+    """Make the pictures of these names."""
+    for name in names or PICTURES:
+        with tempfile.TemporaryDirectory() as folder:
+            picture = PICTURES[name](Path(folder)).convert('RGB')
+            picture.save(IMAGES / f'{name}.jpg', quality=85, optimize=True)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])
