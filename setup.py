@@ -52,8 +52,9 @@ setup(
             # 1.5.7 puts a headless OpenCV over the one that mmcv wants
             'grad-cam>=1.5.5,<1.5.7',
             'colour-science>=0.4.6', 'hypothesis>=6.100', 'mypy>=1.10',
-            'playwright>=1.45', 'pytest>=8.0', 'pytest-xdist>=3.5',
-            'ruff>=0.6', 'tensorboard>=2.14', 'types-psutil'
+            'playwright>=1.45', 'pypdfium2>=4.30', 'pytest>=8.0',
+            'pytest-xdist>=3.5', 'ruff>=0.6', 'tensorboard>=2.14',
+            'types-psutil'
         ],
     },
     classifiers=[

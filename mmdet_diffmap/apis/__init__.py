@@ -2,16 +2,27 @@
 """What users call: explaining images, files and videos, and loading a
 detector."""
 from ..io.images import find_images, read_image
+from .coco_json import CocoWriter
 from .compare_files import compare_files
 from .explain import explain
 from .explain_files import explain_files
 from .explain_pair import explain_pair, pair_files
 from .inferencer import DiffMapInferencer
 from .loading import build_detector, class_names, load_detector
+from .result_writers import (
+    ExplainedImage,
+    MapWriter,
+    PictureWriter,
+    ReportWriter,
+    ResultWriter,
+    Run,
+)
 from .video import explain_video, is_video
 
 __all__ = [
-    'DiffMapInferencer', 'build_detector', 'class_names', 'compare_files',
-    'explain', 'explain_files', 'explain_pair', 'explain_video',
-    'find_images', 'is_video', 'load_detector', 'pair_files', 'read_image'
+    'CocoWriter', 'DiffMapInferencer', 'ExplainedImage', 'MapWriter',
+    'PictureWriter', 'ReportWriter', 'ResultWriter', 'Run', 'build_detector',
+    'class_names', 'compare_files', 'explain', 'explain_files',
+    'explain_pair', 'explain_video', 'find_images', 'is_video',
+    'load_detector', 'pair_files', 'read_image'
 ]

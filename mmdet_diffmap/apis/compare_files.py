@@ -16,12 +16,19 @@ from ..explainers.engine import (
     check_explainable,
     explain_image,
 )
-from ..io.files import save_picture
+from ..explainers.explainer import method_text
+from ..io.files import printable
 from ..io.images import read_content
-from ..visualization import draw_comparison, label_name
+from ..visualization import label_name
+from ..visualization.figure import (
+    DEFAULT_STYLE,
+    FigureStyle,
+    comparison_drawing,
+)
 from .each_image import each_image, writable_folder
 from .image_pipeline import LoadedImage, image_pipeline
 from .loading import class_names
+from .result_writers import selection_text
 
 SAME = 0.5  # IoU of two boxes of one object
 
@@ -59,12 +66,14 @@ def compare_files(models: Mapping[str, nn.Module],
                   object_index: int,
                   out_dir: str | os.PathLike = 'outputs',
                   explainers: Mapping[str, ExplainerLike] | None = None,
-                  selection: Selection = DEFAULT_SELECTION) -> dict[str, str]:
+                  selection: Selection = DEFAULT_SELECTION,
+                  style: FigureStyle = DEFAULT_STYLE) -> dict[str, str]:
     """Compare what several methods, or several detectors, say about one
     object of each image (the paper's Fig. 4 and Fig. 2).
 
-    Writes ``OUT_DIR/compare/NAME.png`` (see :func:`draw_comparison`), with a
-    row for each detector and method; otherwise as :func:`explain_files`.
+    Writes ``OUT_DIR/compare/NAME.png``, or another format (see
+    :func:`draw_comparison`), with a row for each detector and method;
+    otherwise as :func:`explain_files`.
 
     Args:
         models (Mapping): The detectors by the names that they get in the
@@ -78,6 +87,7 @@ def compare_files(models: Mapping[str, nn.Module],
         explainers (Mapping, optional): The methods by their names. Defaults
             to ODAM.
         selection (Selection): Which detections are explained.
+        style (FigureStyle): How the pictures look. All rows are shown.
 
     Returns:
         dict: For each image that failed, the reason.
@@ -122,11 +132,18 @@ def compare_files(models: Mapping[str, nn.Module],
         images = {title: pipeline(path, content)
                   for title, pipeline in pipelines.items()}
         classes, titles, instances = zip(*rows(images))
-        picture = draw_comparison(
+        file = folder / f'{name}.{style.format}'
+        comparison_drawing(
             images[first].picture[..., ::-1].copy(), classes[0],
-            list(zip(titles, instances)))
-        save_picture(picture, folder / f'{name}.png')
-        return f'{folder / name}.png'
+            list(zip(titles, instances)), style, caption(path)).save(file)
+        return str(file)
+
+    def caption(path: str) -> list[str]:
+        texts = [text for text in map(method_text, methods.values())
+                 if len(methods) == 1 or not text.endswith('()')]
+        return [' · '.join([*models, f'object {object_index}']),
+                ' · '.join([printable(path), selection_text(selection),
+                            *texts])]
 
     def row_title(model: str, method: str) -> str:
         return method if len(models) == 1 else \

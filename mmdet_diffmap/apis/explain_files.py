@@ -80,7 +80,8 @@ def explain_files(model: nn.Module,
         *[MapWriter()] * save_npz,
         *([] if report is None else [ReportWriter(report)])]
     run = Run(writable_folder(Path(out_dir)), detector_name(model),
-              class_names(model), methods, selection)
+              class_names(model), methods, selection,
+              any(isinstance(writer, MapWriter) for writer in every))
     for writer in every:
         writer.begin(run)
     by_output = any(writer.by_output for writer in every)

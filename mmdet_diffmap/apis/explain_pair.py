@@ -18,14 +18,17 @@ from ..explainers.engine import (
     check_explainable,
     explain_image,
 )
-from ..io.files import save_picture
+from ..explainers.explainer import method_text
+from ..io.files import printable
 from ..maps.separation import separation_map
 from ..tracing.trace import Trace
-from ..visualization.pair_figure import draw_pair
+from ..visualization.figure import DEFAULT_STYLE, FigureStyle
+from ..visualization.pair_figure import pair_drawing
 from .each_image import each_image, writable_folder
 from .explain import Image
 from .image_pipeline import image_pipeline
-from .loading import class_names
+from .loading import class_names, detector_name
+from .result_writers import selection_text
 
 #: The method whose heat maps of two objects tell best what keeps them apart:
 #: each output counts as much as the others, and pushes its side outward.
@@ -105,10 +108,11 @@ def pair_files(model: nn.Module,
                second: int,
                out_dir: str | os.PathLike = 'outputs',
                explainer: ExplainerLike = SEPARATION,
-               selection: Selection = DEFAULT_SELECTION) -> dict[str, str]:
+               selection: Selection = DEFAULT_SELECTION,
+               style: FigureStyle = DEFAULT_STYLE) -> dict[str, str]:
     """Explain why two objects of each image are two, and not one.
 
-    Writes ``OUT_DIR/pair/NAME.png``; see
+    Writes ``OUT_DIR/pair/NAME.png``, or another format; see
     :func:`~mmdet_diffmap.visualization.pair_figure.draw_pair`.
 
     Args:
@@ -118,6 +122,8 @@ def pair_files(model: nn.Module,
         out_dir (str | PathLike): Folder of the results.
         explainer (ExplainerLike): The method of heat maps.
         selection (Selection): Which detections are objects.
+        style (FigureStyle): The format; such a figure always shows the part
+            of the image around both objects.
 
     Returns:
         dict: For each image that failed, the reason.
@@ -136,9 +142,13 @@ def pair_files(model: nn.Module,
     def work(path: str, name: str) -> str:
         image = pipeline(path)
         pair = pair_of(model, image.batch, first, second, method, selection)
-        save_picture(
-            draw_pair(image.picture[..., ::-1].copy(), pair, (first, second),
-                      names), folder / f'{name}.png')
-        return f'{folder / name}.png'
+        file = folder / f'{name}.{style.format}'
+        pair_drawing(
+            image.picture[..., ::-1].copy(), pair, (first, second), names,
+            style, [f'{detector_name(model)} · {printable(path)}',
+                    f'{selection_text(selection)} · '
+                    f'{method_text(method.explainer)}'],
+        ).save(file)
+        return str(file)
 
     return each_image(paths, work)

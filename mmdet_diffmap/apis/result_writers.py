@@ -11,7 +11,7 @@ import numpy as np
 from ..explainers import Explainer
 from ..explainers.engine import Explanation, Selection
 from ..explainers.explainer import method_text
-from ..io.files import save_maps
+from ..io.files import printable, save_maps
 from ..report import Photo, Report
 from ..visualization.figure import (
     DEFAULT_STYLE,
@@ -31,12 +31,14 @@ class Run:
         class_names (list[str]): The name of each label.
         methods (Mapping): The methods by their names.
         selection (Selection): Which detections are explained.
+        save_maps (bool): Whether the maps themselves are written.
     """
     out: Path
     detector: str
     class_names: list[str]
     methods: Mapping[str, Explainer]
     selection: Selection
+    save_maps: bool = False
 
     def folder(self, method: str) -> Path:
         """Return the folder of a method's files; of one method alone, that of
@@ -55,7 +57,7 @@ class Run:
     def caption(self, path: str, method: str) -> list[str]:
         """Say what made a picture, in lines."""
         return [f'{self.detector} · {method}',
-                f'{path} · {selection_text(self.selection)} · '
+                f'{printable(path)} · {selection_text(self.selection)} · '
                 f'{method_text(self.methods[method])}']
 
 

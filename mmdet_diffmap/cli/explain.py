@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import options
+from . import options, results
 from .explain_arguments import parse_args
 
 if TYPE_CHECKING:
@@ -69,13 +69,11 @@ def build_methods(args: argparse.Namespace,
                             **method_options)
 
 
-def make_report(args: argparse.Namespace, number: int, detector: nn.Module,
-                methods: dict[str, Explainer]) -> Report:
-    """Make the page about one detector, without images."""
-    from ..apis import class_names
+def describe(args: argparse.Namespace, number: int,
+             methods: dict[str, Explainer]) -> dict[str, str]:
+    """Say what makes the maps of one detector."""
     from ..explainers.explainer import as_config
-    from ..report import Report
-    settings = {
+    return {
         'detector': args.models[number],
         'weights': args.weights[number] if args.weights else
                    'those that the config or the model zoo names',
@@ -86,8 +84,14 @@ def make_report(args: argparse.Namespace, number: int, detector: nn.Module,
         **{f'method {name}': options_text(as_config(method))
            for name, method in methods.items()}
     }
-    return Report(f'Why this object? {detector_names(args.models)[number]}',
-                  class_names(detector), settings)
+
+
+def make_report(title: str, detector: nn.Module,
+                settings: dict[str, str]) -> Report:
+    """Make the page about one detector, without images."""
+    from ..apis import class_names
+    from ..report import Report
+    return Report(f'Why this object? {title}', class_names(detector), settings)
 
 
 def options_text(config: dict[str, Any]) -> str:
@@ -123,13 +127,17 @@ def explain_videos(args: argparse.Namespace, videos: list[str],
 def explain_images(args: argparse.Namespace, images: list[str], number: int,
                    detector: nn.Module, methods: dict[str, Explainer],
                    selection: Selection, folder: Path) -> dict[str, str]:
-    """Write the pictures, and what else is asked for, of one detector; return
-    the images that failed, with the reason."""
+    """Write the results of one detector; return the images that failed, with
+    the reason."""
     from ..apis import explain_files
-    report = make_report(args, number, detector, methods) \
-        if args.report else None
-    failures = explain_files(detector, images, folder, methods, selection,
-                             args.save_maps, report)
+    title = detector_names(args.models)[number]
+    settings = describe(args, number, methods)
+    report = make_report(title, detector, settings) if args.report else None
+    dataset = f'{args.fiftyone}-{title}' if len(args.models) > 1 \
+        else args.fiftyone
+    failures = explain_files(
+        detector, images, folder, methods, selection, args.save_maps, report,
+        results.result_writers(args, dataset, settings))
     if report is not None:
         print(f'report: {(folder / "report.html").resolve()}')
     return failures
@@ -144,10 +152,8 @@ def explain(args: argparse.Namespace) -> int:
     paths = find_images(args.inputs)
     videos = [path for path in paths if is_video(path)]
     images = [path for path in paths if not is_video(path)]
-    for name in 'report', 'save_maps':
-        if videos and getattr(args, name):
-            raise ValueError(f'--{name.replace("_", "-")} is for images: '
-                             f'explain {videos[0]} without it')
+    if videos:
+        results.check_video(args, videos[0])
     if videos and args.evidence == 'both':
         raise ValueError(f'signed maps are for images: explain {videos[0]} '
                          'with --evidence for or against')
@@ -161,10 +167,11 @@ def explain(args: argparse.Namespace) -> int:
         (detector, ), (method, ) = detectors.values(), methods.values()
         first, second = args.pair
         failures = pair_files(detector, images, first, second, args.out_dir,
-                              method, selection)
+                              method, selection, results.figure_style(args))
     if images and args.object is not None:
         failures = compare_files(detectors, images, args.object, args.out_dir,
-                                 methods, selection)
+                                 methods, selection,
+                                 results.figure_style(args))
     for number, (title, detector) in enumerate(detectors.items()):
         folder = Path(args.out_dir, title * (len(detectors) > 1))
         if images and args.object is None and not args.pair:

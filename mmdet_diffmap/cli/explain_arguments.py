@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import options
+from . import options, results
 
 DEMO = 'mmdet_diffmap::demo/fcos_scenes.py'
 DEMO_IMAGES = ['scene://0/2', 'scene://0/17', 'scene://0/35']
@@ -88,6 +88,7 @@ def build_parser(report: bool) -> options.CommandParser:
         'one picture, OUT_DIR/compare/NAME.png; in videos, show the maps of '
         'that object of the first frame alone, and follow it')
     add_output(parser.add_argument_group('output'), report)
+    results.add_figures(parser.add_argument_group('pictures'))
     detector = parser.add_argument_group('detector')
     detector.add_argument(
         '--weights',
@@ -168,6 +169,7 @@ def add_output(group: argparse._ArgumentGroup, report: bool) -> None:
         action='store_true',
         help=argparse.SUPPRESS if report else
         'write an interactive page too, as mmdet-diffmap report does')
+    results.add_data(group)
     options.add_colours(group)
     group.add_argument(
         '--map',
@@ -194,8 +196,7 @@ def check_combinations(parser: argparse.ArgumentParser,
     if one_picture and args.report:
         parser.error(f'{one_picture} makes one picture and no report: give '
                      'it to mmdet-diffmap explain')
-    if one_picture and args.save_maps:
-        parser.error(f'--save-maps does not go with {one_picture}')
+    results.check_results(parser, args)
     if args.pair and args.object is not None:
         parser.error('--object does not go with --pair')
     if args.pair and args.pair[0] == args.pair[1]:

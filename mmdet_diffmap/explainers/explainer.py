@@ -209,9 +209,9 @@ def method_text(explainer: Explainer) -> str:
         name: method_text(value) if isinstance(value, Explainer)
         else repr(value)
         for name, value in vars(explainer).items()
-        if name != 'progress' and (isinstance(value, Explainer) or
-                                   name not in defaults or
-                                   value != defaults[name])
+        if name in own_option_names(kind) - {'progress'} and
+        (isinstance(value, Explainer) or name not in defaults or
+         value != defaults[name])
     }
     return kind.__name__ + '(' + ', '.join(
         f'{name}={text}' for name, text in texts.items()) + ')'
@@ -222,15 +222,20 @@ def option_names(config: dict[str, Any]) -> set[str]:
     kind: Any = config['type']
     if isinstance(kind, str):
         kind = EXPLAINERS.get(kind)
-    names = {
-        name
-        for base in kind.__mro__
-        for name in signature(base.__init__).parameters
-    }
+    names = own_option_names(kind)
     if 'explainer' in names:
         inner = config.get('explainer', 'ODAM')
         names |= option_names(explainer_config(inner))
     return names
+
+
+def own_option_names(kind: type[Explainer]) -> set[str]:
+    """Return the options that a class of explainers takes itself."""
+    return {
+        name
+        for base in kind.__mro__
+        for name in signature(base.__init__).parameters
+    }
 
 
 def explainer_config(explainer: dict[str, Any] | str) -> dict[str, Any]:

@@ -113,8 +113,8 @@ def explanations_drawing(image: np.ndarray,
     """Return the figure of :func:`draw_explanations`, to be saved in any
     format."""
     shown = range(len(instances))[:style.max_rows]
-    rows = [Row(title(instances, i, class_names), instances, i)
-            for i in shown]
+    rows = [Row(title(instances, i, class_names), instances, i,
+                instances.bboxes[i].tolist()) for i in shown]
     if len(shown) < len(instances):
         caption = [*caption,
                    f'{len(shown)} of {len(instances)} objects, best first']
@@ -158,10 +158,13 @@ def comparison_drawing(image: np.ndarray,
     format."""
     # a part of the image says nothing without the place where it is
     columns = COLUMNS if style.crop else COLUMNS[1:]
+    # all rows show the same part
+    around = next((instances.bboxes[0].tolist() for _, instances in rows
+                   if len(instances)), None)
     return rows_drawing(image, [
         Row(f'{name}:  {class_name}  {float(instances.scores[0]):.2f}',
-            instances, 0) if len(instances) else
-        Row(f'{name}:  no such {class_name}', instances)
+            instances, 0, around) if len(instances) else
+        Row(f'{name}:  no such {class_name}', instances, None, around)
         for name, instances in rows
     ], with_evidence(columns, *(instances for _, instances in rows)),
         style=style, caption=caption)
@@ -180,17 +183,17 @@ def with_evidence(columns: Sequence[str],
 @dataclass(frozen=True)
 class Row:
     """A row of a figure: a title, and the maps of one of several objects, or
-    of none."""
+    of none; and the box that is seen where the image is cropped."""
     title: str
     instances: InstanceData
     index: int | None = None
+    around: Sequence[float] | None = None
 
     def region(self, image: np.ndarray, crop: bool) -> Region:
         """Return the part of the image that the row shows."""
-        if self.index is None or not crop:
+        if self.around is None or not crop:
             return whole_image(image)
-        return with_surroundings(
-            self.instances.bboxes[self.index].tolist(), image)
+        return with_surroundings(self.around, image)
 
 
 def rows_drawing(image: np.ndarray,
@@ -299,13 +302,12 @@ def add_inset(drawing: Drawing, area: Area, image: np.ndarray, row: Row,
               region: Region, density: int) -> None:
     """Show where an enlarged part is in the whole image, in the corner that is
     farthest from the object."""
-    if row.index is None or region.share(image) > 0.5:
+    if row.around is None or region.share(image) > 0.5:
         return  # it is seen without
     whole = whole_image(image)
     width, height = whole.fitted(
         round(max(area[2] - area[0], area[3] - area[1]) / 3.2))
-    x1, y1, x2, y2 = region.placed(
-        row.instances.bboxes[row.index].tolist(), area)
+    x1, y1, x2, y2 = region.placed(row.around, area)
     left = area[0] if x1 + x2 > area[0] + area[2] else area[2] - width
     top = area[1] if y1 + y2 > area[1] + area[3] else area[3] - height
     place = left, top, left + width, top + height

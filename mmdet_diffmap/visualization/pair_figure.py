@@ -10,12 +10,14 @@ import torch
 from mmengine.structures import InstanceData
 
 from .colours import RIVAL, TARGET
-from .error_figure import PicturePanel, PictureRow, draw_errors
-from .figure import label_name
+from .drawing import Drawing
+from .error_figure import PicturePanel, PictureRow, errors_drawing
+from .figure import DEFAULT_STYLE, FigureStyle, label_name
 
 
 def draw_pair(image: np.ndarray, pair: InstanceData, numbers: Sequence[int],
-              class_names: Sequence[str]) -> np.ndarray:
+              class_names: Sequence[str],
+              caption: Sequence[str] = ()) -> np.ndarray:
     """Draw what keeps two objects apart, what tells each from the other, and
     what each is made of.
 
@@ -24,10 +26,20 @@ def draw_pair(image: np.ndarray, pair: InstanceData, numbers: Sequence[int],
         pair (InstanceData): Of :func:`~mmdet_diffmap.explain_pair`.
         numbers (Sequence[int]): What both objects are called.
         class_names (Sequence[str]): The name of each label.
+        caption (Sequence[str]): What stands above all.
 
     Returns:
         np.ndarray: The figure, uint8 RGB.
     """
+    return pair_drawing(image, pair, numbers, class_names,
+                        caption=caption).pixels()
+
+
+def pair_drawing(image: np.ndarray, pair: InstanceData,
+                 numbers: Sequence[int], class_names: Sequence[str],
+                 style: FigureStyle = DEFAULT_STYLE,
+                 caption: Sequence[str] = ()) -> Drawing:
+    """Return the figure of :func:`draw_pair`, to be saved in any format."""
     names = [
         f'{number} {label_name(class_names, int(label))} {float(score):.2f}'
         for number, label, score in zip(numbers, pair.labels, pair.scores)]
@@ -47,4 +59,5 @@ def draw_pair(image: np.ndarray, pair: InstanceData, numbers: Sequence[int],
          for box, colour in zip(pair.bboxes, colours)],
         [PicturePanel(text, values.float().cpu().numpy(), above, below)
          for text, values, above, below in panels])
-    return draw_errors(image, [row], dict(zip(colours, names)))
+    return errors_drawing(image, [row], dict(zip(colours, names)), caption,
+                          style.density)

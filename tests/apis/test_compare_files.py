@@ -30,7 +30,8 @@ def test_row_for_each_method_with_maps_of_that_object(tmp_path):
     name = class_names(model)[int(found[0].labels)]
     expected = draw_comparison(
         render_scene(0, 2).image[..., ::-1].copy(), name,
-        list(zip(methods, found)))
+        list(zip(methods, found)),
+        caption=['m · object 1', f'{SCENE} · score > 0.3'])
     np.testing.assert_array_equal(picture, expected)
     assert not torch.equal(found[0].heatmaps, found[1].heatmaps)
 

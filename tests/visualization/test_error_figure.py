@@ -52,9 +52,9 @@ def test_all_boxes_are_named():
 
 def test_long_texts_are_divided():
     text = 'traffic light 0.31 against what suppressed it, traffic light 0.77'
-    lines = wrapped(text)
+    lines = wrapped(text, 12, PANEL)
     assert len(lines) == 2 and ' '.join(lines) == text
-    assert wrapped('x' * 200) == ['x' * 200]
+    assert wrapped('x' * 200, 12, PANEL) == ['x' * 200]
 
 
 def test_bars_begin_with_what_costs_most():

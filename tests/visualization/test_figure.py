@@ -5,12 +5,16 @@ from mmengine.structures import InstanceData
 
 from mmdet_diffmap.tracing.named_outputs import Meaning
 from mmdet_diffmap.visualization import draw_comparison, draw_explanations
-from mmdet_diffmap.visualization.colours import TARGET, overlay
+from mmdet_diffmap.visualization.colours import EDGE, TARGET, overlay
+from mmdet_diffmap.visualization.drawing import Picture, Text
 from mmdet_diffmap.visualization.figure import (
+    COLUMNS,
     GAP,
-    HEADER,
     PANEL,
     TITLE,
+    FigureStyle,
+    comparison_drawing,
+    explanations_drawing,
     title,
 )
 
@@ -27,19 +31,146 @@ def instances_of(count, height, width):
 
 
 def panel(figure, row, column, size):
-    left = GAP + column * (max(size[0], 150) + GAP)
-    top = HEADER + row * (TITLE + size[1] + GAP) + TITLE
+    """The pixels of a panel; all rows are as high, and end at the bottom."""
+    left = GAP + column * (max(size[0], 190) + GAP)
+    height = TITLE + size[1] + GAP
+    rows = (len(figure) - 70) // height
+    top = len(figure) - (rows - row) * height + TITLE
     return figure[top:top + size[1], left:left + size[0]].astype(int)
+
+
+def words(drawing):
+    return [item.words for item in drawing.items if isinstance(item, Text)]
+
+
+def pictures(drawing):
+    """All pictures but the colour bars."""
+    return [item for item in drawing.items
+            if isinstance(item, Picture) and len(item.pixels) > 12]
 
 
 @pytest.mark.parametrize('count, rows', [(0, 1), (1, 1), (3, 3)])
 def test_one_row_an_object(count, rows):
-    figure = draw_explanations(
-        np.zeros((90, 120, 3), np.uint8), instances_of(count, 90, 120),
-        ['cat'])
+    arguments = (np.zeros((90, 120, 3), np.uint8),
+                 instances_of(count, 90, 120), ['cat'])
+    figure = draw_explanations(*arguments)
     assert figure.dtype == np.uint8
-    assert figure.shape == (HEADER + rows * (TITLE + PANEL * 90 // 120 + GAP),
-                            GAP + 4 * (PANEL + GAP), 3)
+    assert figure.shape[1:] == (GAP + 4 * (PANEL + GAP), 3)
+    drawing = explanations_drawing(*arguments)
+    assert len(pictures(drawing)) == (4 * rows if count else 1)
+    titles = [f'{i}  cat  {score:.2f}' for i, score in enumerate(
+        np.linspace(.9, .5, count) if count else [])]
+    assert words(drawing)[-rows:] == (
+        titles or ['no object above the score threshold'])
+
+
+def test_a_figure_shows_the_best_and_says_how_many_there_are():
+    image = np.zeros((90, 120, 3), np.uint8)
+    instances = instances_of(57, 90, 120)
+    drawing = explanations_drawing(image, instances, ['cat'])
+    assert '20 of 57 objects, best first' in words(drawing)
+    assert len(pictures(drawing)) == 4 * 20
+    every = explanations_drawing(image, instances, ['cat'],
+                                 style=FigureStyle(max_rows=None))
+    assert len(pictures(every)) == 4 * 57
+    assert not any('objects, best' in text for text in words(every))
+
+
+def test_a_figure_says_what_it_means_and_what_made_it():
+    drawing = explanations_drawing(
+        np.zeros((90, 120, 3), np.uint8), instances_of(1, 90, 120), ['cat'],
+        caption=['yolox · odam', 'a long line ' * 30])
+    said = words(drawing)
+    assert said[0] == 'yolox · odam'
+    long = [text for text in said if ' long line' in text]
+    assert len(long) > 1
+    assert ' '.join(long).split() == ('a long line ' * 30).split()
+    for text in (*COLUMNS, 'the object', 'other objects', 'only others',
+                 'only this object', 'most important'):
+        assert text in said
+    assert 'the enlarged part' not in said
+    plain = words(explanations_drawing(
+        np.zeros((90, 120, 3), np.uint8), instances_of(1, 90, 120), ['cat'],
+        boxes=False))
+    assert 'the object' not in plain
+
+
+def test_no_such_style():
+    with pytest.raises(ValueError, match="no format 'gif' of figures"):
+        FigureStyle('gif')
+    with pytest.raises(ValueError, match='max_rows must be at least 1, not 0'):
+        FigureStyle(max_rows=0)
+
+
+def small_object():
+    """A photograph whose pixels tell where they are, and an object of 20x10
+    pixels in it."""
+    y, x = np.mgrid[:200, :250]
+    image = np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
+    instances = instances_of(1, 200, 250)
+    instances.bboxes[0] = torch.tensor([130., 60, 150, 70])
+    instances.heatmaps[0, 60:70, 130:150] = 1
+    return image, instances
+
+
+def test_a_small_object_is_enlarged_with_its_surroundings():
+    """Its longer side again on each side; where that is, the first column
+    shows."""
+    image, instances = small_object()
+    drawing = explanations_drawing(image, instances, ['cat'],
+                                   style=FigureStyle(crop=True))
+    assert 'the enlarged part' in words(drawing)
+    photo, inset, heat, *_ = pictures(drawing)
+    assert photo.pixels.shape == (PANEL, PANEL, 3)
+    # 60x60 pixels around (140, 65), enlarged six times
+    centre, corner = photo.pixels[PANEL // 2, PANEL // 2], photo.pixels[3, 3]
+    np.testing.assert_allclose(centre[:2], [140, 65], atol=1)
+    np.testing.assert_allclose(corner[:2], [110, 35], atol=1)
+    coloured = np.ptp(heat.pixels.astype(int), axis=2) > 50
+    rows, columns = np.nonzero(coloured)
+    np.testing.assert_allclose(
+        [columns.min(), rows.min(), columns.max(), rows.max()],
+        [120, 150, 240, 210], atol=6)
+    x1, y1, x2, y2 = inset.area
+    assert (x2 - x1) / (y2 - y1) == pytest.approx(250 / 200, rel=0.02)
+    frame = [item for item in drawing.items if not isinstance(
+        item, (Picture, Text)) and item.clip == inset.area][-1]
+    np.testing.assert_allclose(
+        frame.area, [x1 + 110 * (x2 - x1) / 250, y1 + 35 * (y2 - y1) / 200,
+                     x1 + 170 * (x2 - x1) / 250, y1 + 95 * (y2 - y1) / 200],
+        atol=1)
+
+
+def test_a_large_object_needs_no_inset():
+    instances = instances_of(1, 90, 120)
+    drawing = explanations_drawing(np.zeros((90, 120, 3), np.uint8),
+                                   instances, ['cat'],
+                                   style=FigureStyle(crop=True))
+    assert len(pictures(drawing)) == 4
+
+
+def test_rows_of_a_comparison_show_one_part():
+    image, instances = small_object()
+    other = instances_of(1, 200, 250)
+    other.bboxes[0] = torch.tensor([131., 60, 151, 72])
+    drawing = comparison_drawing(
+        image, 'cat', [('a', instances), ('b', other), ('c', other[:0])],
+        FigureStyle(crop=True), ['heading'])
+    photos = [item for item in pictures(drawing)
+              if item.area[0] == GAP and len(item.pixels) == PANEL]
+    assert len(photos) == 3
+    assert all((one.pixels == photos[0].pixels).all() for one in photos)
+    assert 'heading' in words(drawing) and 'c:  no such cat' in words(drawing)
+
+
+def test_outlines_are_seen_on_any_photo():
+    """A light line with a dark edge."""
+    for shade in 0, 255:
+        figure = draw_explanations(np.full((90, 180, 3), shade, np.uint8),
+                                   instances_of(1, 90, 180), ['cat'])
+        photo = panel(figure, 0, 0, (PANEL, PANEL // 2))
+        assert (photo == TARGET).all(axis=-1).sum() > 400
+        assert (photo == EDGE).all(axis=-1).sum() > 400
 
 
 def test_colours_mean_what_they_should():
@@ -74,8 +205,7 @@ def test_comparison_has_a_row_for_each_method():
     one.heatmaps[0, 300:, 300:] = 1
     figure = draw_comparison(photo, 'cat', [('first', one),
                                             ('second', one[:0])])
-    assert figure.shape == (HEADER + 2 * (TITLE + PANEL + GAP),
-                            GAP + 3 * (PANEL + GAP), 3)
+    assert figure.shape[1:] == (GAP + 3 * (PANEL + GAP), 3)
     size = (PANEL, PANEL)
     heat, signed, positive = (
         panel(figure, 0, column, size) for column in range(3))
@@ -108,7 +238,8 @@ def test_extreme_shapes(shape):
 
 def test_more_objects_than_one_picture_of_matplotlib_could_show():
     figure = draw_explanations(
-        np.zeros((60, 20, 3), np.uint8), instances_of(200, 60, 20), ['cat'])
+        np.zeros((60, 20, 3), np.uint8), instances_of(200, 60, 20), ['cat'],
+        style=FigureStyle(max_rows=None))
     assert figure.shape[0] > 2**16
 
 
