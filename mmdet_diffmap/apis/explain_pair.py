@@ -18,8 +18,6 @@ from ..explainers.engine import (
     check_explainable,
     explain_image,
 )
-from ..explainers.explainer import method_text
-from ..io.files import printable
 from ..maps.separation import separation_map
 from ..tracing.trace import Trace
 from ..visualization.figure import DEFAULT_STYLE, FigureStyle
@@ -28,7 +26,7 @@ from .each_image import each_image, writable_folder
 from .explain import Image
 from .image_pipeline import image_pipeline
 from .loading import class_names, detector_name
-from .result_writers import selection_text
+from .result_writers import caption
 
 #: The method whose heat maps of two objects tell best what keeps them apart:
 #: each output counts as much as the others, and pushes its side outward.
@@ -145,9 +143,8 @@ def pair_files(model: nn.Module,
         file = folder / f'{name}.{style.format}'
         pair_drawing(
             image.picture[..., ::-1].copy(), pair, (first, second), names,
-            style, [f'{detector_name(model)} · {printable(path)}',
-                    f'{selection_text(selection)} · '
-                    f'{method_text(method.explainer)}'],
+            style, caption(detector_name(model), f'objects {first} and '
+                           f'{second}', path, selection, method.explainer)
         ).save(file)
         return str(file)
 

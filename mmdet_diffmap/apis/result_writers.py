@@ -56,9 +56,8 @@ class Run:
 
     def caption(self, path: str, method: str) -> list[str]:
         """Say what made a picture, in lines."""
-        return [f'{self.detector} · {method}',
-                f'{printable(path)} · {selection_text(self.selection)} · '
-                f'{method_text(self.methods[method])}']
+        return caption(self.detector, method, path, self.selection,
+                       self.methods[method])
 
 
 @dataclass(frozen=True)
@@ -200,6 +199,19 @@ class ReportWriter(ResultWriter):
 def maps_file(image: ExplainedImage) -> str:
     """Return the file of an image's maps, in the folder of a method."""
     return f'maps/{image.name}.npz'
+
+
+def caption(detector: str, name: str, path: str, selection: Selection,
+            method: Explainer) -> list[str]:
+    """Say what made a picture, in lines.
+
+    >>> from mmdet_diffmap.explainers import ODAM
+    >>> caption('fcos', 'odam', 'a.jpg', Selection(0.4), ODAM(extents=True))
+    ['fcos · odam', 'a.jpg · score > 0.4 · ODAM(extents=True)']
+    """
+    return [f'{detector} · {name}',
+            ' · '.join([printable(path), selection_text(selection),
+                        method_text(method)])]
 
 
 def selection_text(selection: Selection) -> str:

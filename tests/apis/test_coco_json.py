@@ -124,7 +124,8 @@ def test_annotations_of_ones_own(tmp_path, capsys):
     images = {one['id']: one['file_name'].split('/')[-1]
               for one in content['images']}
     classes = {one['id']: one['name'] for one in content['categories']}
-    image_ids = {one['file_name']: one['id'] for one in truth.dataset['images']}
+    image_ids = {one['file_name']: one['id']
+                 for one in truth.dataset['images']}
     class_ids = {one['name']: one['id'] for one in truth.dataset['categories']}
     results = [dict(one, image_id=image_ids[images[one['image_id']]],
                     category_id=class_ids[classes[one['category_id']]])

@@ -59,8 +59,9 @@ def test_files(tmp_path):
     pair = explain_pair(demo_detector(), SCENE, 0, 1)
     picture = draw_pair(np.zeros((192, 192, 3), np.uint8), pair, (0, 1),
                         demo_detector().dataset_meta['classes'],
-                        ['fcos_scenes · ' + SCENE, 'score > 0.3 · '
-                         'ODAM(normalize_outputs=True, extents=True)'])
+                        ['fcos_scenes · objects 0 and 1',
+                         f'{SCENE} · score > 0.3 · ODAM('
+                         'normalize_outputs=True, extents=True)'])
     assert drawn.shape == picture.shape
     assert (drawn != picture).any()  # the photograph is there
     np.testing.assert_array_equal(drawn[:60], picture[:60])

@@ -1,4 +1,5 @@
 import copy
+import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,8 +8,12 @@ import torch
 from demo import CONFIG, WEIGHTS
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
 
 from mmdet_diffmap.apis import image_pipeline as image_pipeline_module
 from mmdet_diffmap.apis.image_pipeline import DatasetPipelines
@@ -85,24 +90,32 @@ def test_metrics_are_unchanged_and_backends_get_pictures(tmp_path):
     assert not any(calls)  # nothing before the target layer is recorded
     assert not runner.model.training
     names = [f'{index}_{index}' for index in range(3)]
-    for folder, found in (('vis_data/vis_image', ['0_0_0', '1_1_1', '2_2_2']),
-                          ('pictures', names)):
+    for folder, found in (
+            ('vis_data/vis_image', [f'explanation_{i}' for i in range(3)]),
+            ('pictures', names)):
         assert sorted(p.stem for p in tmp_path.rglob(f'{folder}/*.png')) \
             == found
-    first, second = (np.asarray(Image.open(next(tmp_path.rglob(pattern))))
-                     for pattern in ('0_0.png', '0_0_0.png'))
-    np.testing.assert_array_equal(first, second)
-    assert picture_tags(tmp_path / 'explained') == names
+    files = [np.asarray(Image.open(next(tmp_path.rglob(pattern))))
+             for pattern in ('0_0.png', 'explanation_0.png')]
+    np.testing.assert_array_equal(*files)
+    pictures = tensorboard_pictures(tmp_path / 'explained')
+    assert list(pictures) == ['explanation']
+    assert [picture.step for picture in pictures['explanation']] == [0, 1, 2]
+    np.testing.assert_array_equal(files[0], decoded(
+        pictures['explanation'][0]))
 
 
-def picture_tags(folder):
-    from tensorboard.backend.event_processing.event_accumulator import (
-        EventAccumulator,
-    )
+def tensorboard_pictures(folder):
+    """Of each tag, all pictures."""
     (events, ) = folder.rglob('events.out.tfevents*')
-    accumulator = EventAccumulator(str(events))
+    accumulator = EventAccumulator(str(events), dict(images=0))  # keep all
     accumulator.Reload()
-    return sorted(accumulator.Tags()['images'])
+    return {tag: accumulator.Images(tag)
+            for tag in sorted(accumulator.Tags()['images'])}
+
+
+def decoded(picture):
+    return np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)))
 
 
 def test_skipped_batches_cost_nothing(tmp_path):
@@ -110,7 +123,9 @@ def test_skipped_batches_cost_nothing(tmp_path):
         tmp_path, 'skipped', dict(HOOK, interval=2), images=5, batch_size=2)
     assert len(calls) == 3 + 2  # three batches, the second one explained
     found = sorted(p.name for p in tmp_path.rglob('vis_image/*.png'))
-    assert found == ['2_2_1.png', '3_3_1.png']
+    assert found == ['explanation_2.png', 'explanation_3.png']
+    (pictures, ) = tensorboard_pictures(tmp_path).values()
+    assert [picture.step for picture in pictures] == [2, 3]
 
 
 def test_says_when_no_batch_was_explained(tmp_path, capfd):
@@ -149,6 +164,84 @@ def test_outputs_are_left_as_they_are(tmp_path):
     for field in before.pred_instances.keys():  # noqa: SIM118
         assert torch.equal(before.pred_instances[field],
                            after.pred_instances[field])
+
+
+class MetricsHook(Hook):
+    """Keeps what each validation measured."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.kept.append(dict(metrics))
+
+
+def train(tmp_path, name, *hooks):
+    """The runner after three iterations of training with a validation after
+    each, and the metrics of all validations."""
+    cfg = Config.fromfile(CONFIG)
+    cfg.work_dir = str(tmp_path / name)
+    cfg.experiment_name = f'{tmp_path.name}_{name}'
+    cfg.load_from = str(WEIGHTS)
+    cfg.randomness = dict(seed=0)
+    cfg.train_cfg.update(max_iters=3, val_interval=1)
+    cfg.train_dataloader.update(
+        num_workers=0, persistent_workers=False, batch_size=2)
+    cfg.val_dataloader.update(num_workers=0, batch_size=1)
+    cfg.val_dataloader.dataset.num_images = 3
+    cfg.custom_hooks = list(hooks)
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'),
+                                   dict(type='TensorboardVisBackend')]
+    cfg.visualizer.name = cfg.experiment_name
+    runner = Runner.from_cfg(cfg)
+    metrics = []
+    runner.register_hook(MetricsHook(metrics))
+    runner.train()
+    runner.visualizer.close()
+    return runner, metrics
+
+
+def test_validations_of_a_training(tmp_path):
+    """The training goes as without the hook, and each image that has its turn
+    is shown after one, two and three iterations."""
+    plain, plain_metrics = train(tmp_path, 'plain')
+    hook = dict(HOOK, interval=2, validate=True, out_dir='pictures')
+    runner, metrics = train(tmp_path, 'explained', hook)
+    assert metrics == plain_metrics and len(metrics) == 3
+    weights = plain.model.state_dict()
+    for key, value in runner.model.state_dict().items():
+        assert torch.equal(value, weights[key])
+    assert runner.model.training == plain.model.training
+    pictures = tensorboard_pictures(tmp_path / 'explained')
+    assert list(pictures) == ['explanation_1_1']
+    assert [one.step for one in pictures['explanation_1_1']] == [1, 2, 3]
+    first, *_, last = map(decoded, pictures['explanation_1_1'])
+    assert first.shape != last.shape or (first != last).any()
+    for folder, names in (
+            ('vis_data/vis_image', [f'explanation_1_1_{i}' for i in '123']),
+            ('pictures', [f'1_1_{i}' for i in '123'])):
+        assert sorted(path.stem for path in tmp_path.rglob(
+            f'explained/**/{folder}/*.png')) == names
+
+
+def test_a_validation_alone_builds_no_training_data(tmp_path):
+    """It begins with iteration 0; without the option, nothing is explained."""
+    for validate in False, True:
+        cfg = Config.fromfile(CONFIG)
+        cfg.work_dir = str(tmp_path / str(validate))
+        cfg.experiment_name = f'{tmp_path.name}_{validate}'
+        cfg.load_from = str(WEIGHTS)
+        cfg.train_dataloader.dataset = dict(
+            type='CocoDataset', ann_file='missing.json')
+        cfg.val_dataloader.update(num_workers=0, batch_size=1)
+        cfg.val_dataloader.dataset.num_images = 1
+        cfg.default_hooks.pop('logger')  # which asks for the training's epoch
+        cfg.custom_hooks = [dict(HOOK, validate=validate, out_dir='pictures')]
+        cfg.visualizer.name = cfg.experiment_name
+        Runner.from_cfg(cfg).val()
+        found = [path.name for path in tmp_path.rglob(
+            f'{validate}/**/pictures/*.png')]
+        assert found == ['0_0_0.png'] * validate
 
 
 def test_mistakes():
