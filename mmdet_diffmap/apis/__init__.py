@@ -7,6 +7,7 @@ from .compare_files import compare_files
 from .explain import explain
 from .explain_files import explain_files
 from .explain_pair import explain_pair, pair_files
+from .fiftyone_writer import FiftyOneWriter
 from .inferencer import DiffMapInferencer
 from .loading import build_detector, class_names, load_detector
 from .result_writers import (
@@ -20,8 +21,8 @@ from .result_writers import (
 from .video import explain_video, is_video
 
 __all__ = [
-    'CocoWriter', 'DiffMapInferencer', 'ExplainedImage', 'MapWriter',
-    'PictureWriter', 'ReportWriter', 'ResultWriter', 'Run', 'build_detector',
+    'CocoWriter', 'DiffMapInferencer', 'ExplainedImage', 'FiftyOneWriter',
+    'MapWriter', 'PictureWriter', 'ReportWriter', 'ResultWriter', 'Run', 'build_detector',
     'class_names', 'compare_files', 'explain', 'explain_files',
     'explain_pair', 'explain_video', 'find_images', 'is_video',
     'load_detector', 'pair_files', 'read_image'

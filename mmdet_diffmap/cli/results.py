@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .options import whole_number
@@ -68,6 +69,9 @@ def check_results(parser: argparse.ArgumentParser,
     for name in refused.get(other, ()):
         if is_given(args, name):
             parser.error(f'{option(name)} does not go with {other}')
+    if args.fiftyone is not None and find_spec('fiftyone') is None:
+        parser.error('--fiftyone needs FiftyOne, which is not installed: pip '
+                     'install fiftyone')
     if args.no_pictures and not any(is_given(args, name) for name in DATA):
         parser.error('--no-pictures leaves nothing to write: add '
                      f'{" or ".join(map(option, DATA))}')
@@ -107,8 +111,7 @@ def result_writers(args: argparse.Namespace, dataset: str,
         dataset (str): The name of a data set of FiftyOne.
         settings (Mapping): What makes the maps, by name.
     """
-    from ..apis.coco_json import CocoWriter
-    from ..apis.result_writers import PictureWriter
+    from ..apis import CocoWriter, FiftyOneWriter, PictureWriter
     writers: list[ResultWriter] = []
     if not args.no_pictures:
         writers.append(PictureWriter(figure_style(args)))
@@ -116,4 +119,6 @@ def result_writers(args: argparse.Namespace, dataset: str,
         writers.append(CocoWriter(
             {name: settings[name]
              for name in ('detector', 'weights', 'cfg-options')}))
+    if args.fiftyone is not None:
+        writers.append(FiftyOneWriter(dataset))
     return writers
