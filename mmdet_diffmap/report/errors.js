@@ -157,15 +157,6 @@ function boxesOf(one, roles) {
     .filter(Boolean).map(box => placed(data.photos[one.photo], box));
 }
 
-function hull(boxes) {
-  const x = Math.min(...boxes.map(box => box.x)), y = Math.min(...boxes.map(box => box.y));
-  return {
-    x, y,
-    width: Math.max(...boxes.map(box => box.x + box.width)) - x,
-    height: Math.max(...boxes.map(box => box.y + box.height)) - y,
-  };
-}
-
 function isSmall(one) {
   const boxes = boxesOf(one, ['box']), {width, height} = hull(boxes);
   return boxes.length > 0 && Math.max(width, height) < Math.max(...data.photos[one.photo].size) / 4;
@@ -369,7 +360,7 @@ const KEYS = [
 
 let pointed = null;  // where the pointer was last over a photograph, and over which
 function readOut() {
-  $('readout').textContent = pointed && textAt(pointed.event, photo(), pointed.panel.shown,
+  $('readout').textContent = pointed && textAt(pointed.event, photo(), [pointed.panel.shown],
     $(`photo${pointed.panel.at}`).getBoundingClientRect());
 }
 
@@ -436,7 +427,6 @@ function build() {
   ]) $(id).replaceChildren(element('option', {value: '', textContent: all}),
     ...distinct(names).map(name => element('option', {value: name, textContent: name})));
   $('by').hidden = panels.length < 2;
-  for (const {at} of panels) $(`stage${at}`).append(element('div', {className: 'tags'}));
   arrange();
 }
 

@@ -3,7 +3,7 @@
 // `open` is called with the index of the photograph that somebody clicks.
 function buildGallery(open) {
   $('gallery').replaceChildren(...data.photos.map((one, index) => {
-    const count = one.objects.length;
+    const count = one.detectors[0].objects.length;
     const button = element('button', {type: 'button', title: one.name},
       element('img', {src: `data:image/jpeg;base64,${one.thumbnail}`, alt: ''}),
       element('span', {textContent: one.name.split('/').pop()}),

@@ -90,9 +90,9 @@ function normalize(values) {
 }
 
 // What a photograph's maps by one method are made of, from their description and
-// their compressed cells.
+// their compressed cells, which may come later.
 async function unpackMaps({frame, groups}, compressed) {
-  const stream = new Blob([compressed]).stream().pipeThrough(new DecompressionStream('deflate'));
+  const stream = new Blob([await compressed]).stream().pipeThrough(new DecompressionStream('deflate'));
   const cells = new Uint8Array(await new Response(stream).arrayBuffer());
   let start = 0;
   const placed = Object.fromEntries(Object.entries(groups).map(([name, objects]) => [

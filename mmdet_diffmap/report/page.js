@@ -1,264 +1,246 @@
-// The page: what is chosen, what is shown, and what people do.
-const MODES = ['heat', 'signed', 'positive', 'evidence', 'common'];
-const state = {
-  photo: 0, target: null, rival: null, hover: null, mode: 'heat', method: 0, output: JOINT,
-  boxes: true, ...LOOK,
-  before: null,  // the mode that was left for one of two objects, since two are chosen
-};
-let shown = null;  // the values that the overlay shows, one a pixel
+// The page: what is shown of what is chosen, and what people do.
+const FEW = 8;  // boxes, all of which have labels until people say otherwise
 
-// The maps of the open photograph by the chosen method, unpacked once.
+// The maps of the open photograph, unpacked once.
 const unpacked = new Map();
-function unpack() {
-  const [kind, described] = isEvidence() ? ['evidence', evidence()] : ['maps', method()];
-  const key = `${kind}-${state.photo}-${state.method}`;
+function unpack(panel) {
+  const [kind, described] = isEvidence(panel) ? ['evidence', evidence(panel)] : ['maps', method(panel)];
+  const key = `${kind}-${state.photo}-${panel.detector}-${panel.method}`;
   if (!unpacked.has(key)) unpacked.set(key, unpackMaps(described, bytes(key)));
   return unpacked.get(key);
 }
 
-function isEvidence() {
-  return state.mode === 'evidence';
-}
+// ---- The maps
 
-function isSigned() {
-  return state.mode === 'signed' || isEvidence();
-}
-
-// ---- The page
-
-function photo() {
-  return data.photos[state.photo];
-}
-
-function method() {
-  return photo().methods[state.method];
-}
-
-function groups() {
-  return method().groups;
-}
-
-// What speaks for the objects and what against, of methods that were asked for it.
-function evidence() {
-  return method().evidence;
-}
-
-function modes() {
-  return MODES.filter(mode => mode === 'evidence' ? evidence() : mode !== 'common' || state.rival !== null);
-}
-
-function objectName(index) {
-  const one = photo().objects[index];
-  return `${index} ${one.label}`;
-}
-
-// The object whose map is shown: the chosen one, or the one under the pointer.
-function current() {
-  return state.target ?? state.hover;
+// What a panel's values are of; null where it shows none.
+function mapOf(panel) {
+  const object = current(panel), {detector, method, mode, output, rival} = panel;
+  return object === null || !state.overlay ? null : [state.photo, detector, method, mode, output, object, rival].join();
 }
 
 async function draw(isStale) {
-  const target = current();
-  const source = target === null || !state.overlay ? null : await unpack();
+  const open = openPanels(), wanted = open.map(mapOf);
+  const sources = await Promise.all(open.map((panel, i) => wanted[i] && unpack(panel)));
   if (isStale()) return;
-  shown = source && (isEvidence() ? signedMap(source, target) :
-    valuesOf(source, state.output, state.mode, target, state.rival));
-  paint($('overlay'), shown, isSigned());
+  for (const [i, panel] of open.entries()) drawMap(panel, wanted[i], sources[i]);
   readOut();
-  $('stage').classList.toggle('grey', shown !== null && !state.colour);
 }
 
-const update = updater($('stage'), describe, draw);
+// Make values, and paint them, only where they are others.
+function drawMap(panel, map, source) {
+  const object = current(panel), {mode, output, rival} = panel;
+  if (map !== panel.map) {
+    panel.shown = map && (isEvidence(panel) ? signedMap(source, object) :
+      valuesOf(source, output, mode, object, rival));
+    panel.map = map;
+  }
+  const painted = [map, ...Object.keys(LOOK).map(name => state[name])].join();
+  if (painted !== panel.painted) paint($(`overlay${panel.at}`), panel.shown, isSigned(panel));
+  panel.painted = painted;
+  $(`stage${panel.at}`).classList.toggle('grey', panel.shown !== null && !state.colour);
+}
 
-// Everything but the overlay.
+const update = updater($('panels'), describe, draw);
+
+// ---- Everything but the maps
+
 function describe() {
-  for (const box of $('boxes').children) mark(box, state);
-  markObjects(state);
-  $('boxes').classList.toggle('hidden', !state.boxes);
+  const panel = active();
+  arrangePanels();
+  openPanels().forEach(describePanel);
+  listObjectsOf(panel);
+  markObjects({target: panel.target, rival: panel.rival, hover: hovered(panel)});
+  describeModes(panel);
+  describeSources(panel);
+  describeOutputs(panel);
+  describeLook();
+  $('show-labels').checked = state.labels ?? objects(panel).length <= FEW;
+  $('zoom').value = `${Math.round(100 * view.zoom)} %`;
+  describeColours('', isSigned(panel), ...ends(panel));
+  $('caption').replaceChildren(...caption(panel), hint(panel));
+  markPhoto(state.photo);
+  rememberView();
+}
+
+function arrangePanels() {
+  for (const panel of panels) {
+    const section = $(`panel${panel.at}`);
+    section.hidden = panel.index >= state.count;
+    section.classList.toggle('active', state.count > 1 && panel.index === state.active);
+  }
+  for (const button of $('counts').querySelectorAll('button'))
+    button.setAttribute('aria-pressed', +button.value === state.count);
+  $('panels').classList.toggle('several', state.count > 1);
+  $('together').hidden = state.count < 2;
+  fit();
+}
+
+function describePanel(panel) {
+  drawBoxes(panel);
+  showView(panel.at, photo().size);
+  const place = placeOf($(`stage${panel.at}`), photo().size);
+  showLabels($(`boxes${panel.at}`).nextElementSibling, placeLabels(labels(panel, place), place.room));
+  const name = photo().detectors.length > 1 ? `${detector(panel).name} · ${method(panel).name}` : method(panel).name;
+  const output = panel.output === JOINT || isEvidence(panel) ? '' : ` ${panel.output}`;
+  $(`title${panel.at}`).replaceChildren(element('strong', {textContent: name + output}), ' ', ...caption(panel));
+}
+
+function drawBoxes(panel) {
+  const svg = $(`boxes${panel.at}`);
+  rebuild(svg, `${state.photo} ${panel.detector}`, () => {
+    panel.boxes = objects(panel).map(({box}) => placed(photo(), box));
+    return panel.boxes.map((box, object) => {
+      const shape = edgedBox(box);
+      shape.dataset.object = object;
+      return shape;
+    }).sort((a, b) => area(b.firstChild) - area(a.firstChild));  // small ones above those that hold them
+  });
+  const {target, rival} = panel, hover = hovered(panel);
+  for (const shape of svg.children) mark(shape, {target, rival, hover});
+  // and what is chosen above all
+  for (const name of ['hover', 'rival', 'target']) svg.append(...svg.getElementsByClassName(name));
+  svg.classList.toggle('hidden', !state.boxes);
+}
+
+// What is written at boxes, the most important first.
+function labels(panel, {left, top, scale}) {
+  const {target, rival} = panel, hover = hovered(panel), all = objects(panel);
+  const roles = [[target, 'target'], [rival, 'rival'], [hover, 'hover']]
+    .filter(([object, role]) => object !== null && (state.boxes || role === 'hover'));
+  if (state.boxes && (state.labels ?? all.length <= FEW)) roles.push(...all.map((_, object) => [object, '']));
+  return [...new Map(roles.reverse())].reverse().map(([object, className]) => {
+    const {x, y, width, height} = panel.boxes[object], name = objectName(panel, object);
+    return {
+      className, whole: className !== '', texts: [`${name} ${all[object].score.toFixed(2)}`, name],
+      box: {x: left + x * scale, y: top + y * scale, width: width * scale, height: height * scale},
+    };
+  });
+}
+
+function listObjectsOf(panel) {
+  const key = `${state.photo} ${panel.detector}`;
+  if ($('objects').dataset.of === key) return;
+  $('objects').dataset.of = key;
+  listObjects(objects(panel), object => objectName(panel, object));
+}
+
+function describeModes(panel) {
+  const offered = modes(panel);
   for (const input of document.getElementsByName('mode')) {
-    input.checked = input.value === state.mode;
-    input.disabled = !modes().includes(input.value);
+    input.checked = input.value === panel.mode;
+    input.disabled = !offered.includes(input.value);
     input.parentElement.hidden = input.disabled && input.value === 'evidence';
   }
-  $('method').value = state.method;
-  describeOutputs();
-  describeLook();
-  const [below, above] = ends();
-  describeColours('', isSigned(), `−1 ${below}`, `1 ${above}`);
-  describeChoice();
-  markPhoto(state.photo);
-  remember(hash());
+}
+
+// The choice of the detector and its method.
+function describeSources(panel) {
+  for (const [name, list] of [['detector', photo().detectors], ['method', detector(panel).methods]]) {
+    rebuild($(name), list.map(one => one.name).join('\n'), () => list.map((one, index) =>
+      element('option', {value: index, textContent: one.name})));
+    $(name).value = panel[name];
+    $(`${name}-field`).hidden = list.length < 2;
+    $(`compare-${name}s`).hidden = list.length < 2;
+  }
 }
 
 // What a signed map is below and above zero, in words.
-function ends() {
-  if (!isEvidence()) return [state.rival === null ? 'others only' : 'the other only', 'this object only'];
-  const {below, above} = evidence().meanings[current()] ?? {below: 'against', above: 'for'};
-  return [below, above];
+function ends(panel) {
+  const {below, above} = !isEvidence(panel) ?
+    {below: panel.rival === null ? 'others only' : 'the other only', above: 'this object only'} :
+    evidence(panel).meanings[current(panel)] ?? {below: 'against', above: 'for'};
+  return [`−1 ${below}`, `1 ${above}`];
 }
 
-function describeOutputs() {
-  const names = Object.keys(groups()), field = $('outputs');
-  field.hidden = names.length < 2 || isEvidence();  // both sides are of all joined
+function describeOutputs(panel) {
+  const all = groups(panel), names = Object.keys(all), field = $('outputs');
+  field.hidden = names.length < 2 || isEvidence(panel);  // both sides are of all joined
   rebuild(field, names.join(), () => [field.firstElementChild, ...names.map(name => element('label', {},
     element('input', {type: 'radio', name: 'output', value: name}), ` ${name === JOINT ? 'all joined' : name} `,
     element('small', {title: 'its highest point, against that of all joined'})))]);
-  const target = current();
+  const object = current(panel);
   for (const label of field.querySelectorAll('label')) {
     const [input, share] = label.children, name = input.value;
-    input.checked = name === state.output;
-    share.textContent = target === null || name === JOINT ? '' :
-      `${Math.round(100 * groups()[name][target].peak / (groups()[JOINT][target].peak || 1))} %`;
+    input.checked = name === panel.output;
+    share.textContent = object === null || name === JOINT ? '' :
+      `${Math.round(100 * all[name][object].peak / (all[JOINT][object].peak || 1))} %`;
   }
 }
 
-function describeChoice() {
-  const caption = $('caption'), target = current();
-  if (target === null) {
-    caption.textContent = photo().objects.length ? 'Click an object: why this one?' :
-      'No object above the score threshold; → shows the next photograph';
-    return;
-  }
-  const kind = {
-    heat: 'heat map of ', signed: 'difference map of ', positive: 'positive difference map of ', evidence: '',
-    common: 'what ',
-  }[state.mode];
-  const rival = state.rival === null ? 'all others' :
-    element('span', {className: 'rival-name', textContent: objectName(state.rival)});
-  caption.replaceChildren(kind, element('span', {className: 'target-name', textContent: objectName(target)}));
-  if (isEvidence()) caption.append(`: ${evidence().meanings[target].question}`);
-  else if (state.mode === 'common')
-    caption.append(' and ', rival, ' have in common: why they are two, and not one');
-  else if (state.mode !== 'heat') caption.append(' against ', rival);
-  if (state.target !== null && state.rival === null && photo().objects.length > 1)
-    caption.append(`. Click a second object${isEvidence() ? ' for a difference map' : ': why not that one?'}`);
+// What a panel shows, in words.
+function caption(panel) {
+  const object = current(panel), {mode, rival} = panel;
+  if (object === null) return [];
+  const named = (index, className) => element('span', {className, textContent: objectName(panel, index)});
+  const target = named(object, 'target-name'), other = rival === null ? 'all others' : named(rival, 'rival-name');
+  return {
+    heat: ['heat map of ', target],
+    signed: ['difference map of ', target, ' against ', other],
+    positive: ['positive difference map of ', target, ' against ', other],
+    evidence: [target, `: ${evidence(panel)?.meanings[object].question}`],
+    common: ['what ', target, ' and ', other, ' have in common: why they are two, and not one'],
+  }[mode];
 }
 
-function hash() {
-  const parts = {photo: state.photo, mode: state.mode, method: method().name, output: state.output};
-  if (state.target !== null) parts.object = state.target;
-  if (state.rival !== null) parts.against = state.rival;
-  return `#${new URLSearchParams(parts)}`;
-}
-
-// A link to a view, such as a colleague may have sent.
-function readHash() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  const number = (name, count) => {
-    const value = parseInt(given.get(name));
-    return value >= 0 && value < count ? value : null;
-  };
-  // by default, one on which there is something to see
-  openPhoto(number('photo', data.photos.length) ??
-    Math.max(0, data.photos.findIndex(one => one.objects.length)));
-  state.method = Math.max(0, photo().methods.findIndex(one => one.name === given.get('method')));
-  state.output = Object.hasOwn(groups(), given.get('output')) ? given.get('output') : JOINT;
-  state.target = number('object', photo().objects.length);
-  const rival = number('against', photo().objects.length);
-  state.rival = state.target === null || rival === state.target ? null : rival;
-  const mode = given.get('mode');  // by default what was asked for
-  state.mode = modes().includes(mode) ? mode : evidence() && mode !== 'common' ? 'evidence' : 'heat';
+// What can be done next.
+function hint(panel) {
+  const count = objects(panel).length;
+  if (!count) return 'No object above the score threshold; → shows the next photograph';
+  if (current(panel) === null) return 'Click an object: why this one?';
+  if (panel.target === null || panel.rival !== null || count < 2) return '';
+  return `. Click a second object${isEvidence(panel) ? ' for a difference map' : ': why not that one?'}`;
 }
 
 function openPhoto(index) {
-  nothing();
+  // by what they are called: not all photographs need have the same
+  const names = panels.map(panel => [detector(panel).name, method(panel).name]);
   Object.assign(state, {photo: index, hover: null});
+  for (const [i, panel] of panels.entries()) {
+    Object.assign(panel, {map: null, shown: null, painted: null});
+    useSource(panel, ...names[i]);
+    chooseIn(panel, null, null);
+  }
   unpacked.clear();  // the maps of one photograph at a time
   axes.clear();
-  shown = pointed = null;
-  const {objects} = photo();
-  showPhoto('', index);
-  fit();
-  $('boxes').replaceChildren(...objects.map((one, object) => {
-    const box = boxShape(photo(), one.box, `${objectName(object)} ${one.score.toFixed(2)}`);
-    box.dataset.object = object;
-    return box;
-  }).sort((a, b) => area(b) - area(a)));  // small ones above those that hold them
-  listObjects(objects, objectName);
+  pointed = null;
+  zoomToAll();
+  for (const {at} of panels) showPhoto(at, index);
 }
 
-// As large as the window has room for, in the photograph's shape.
+// As many panels beside each other as show a photograph of a usual shape as
+// large as can be, or nearly so: it is easier to look to and fro than up and down.
 function fit() {
-  const {size} = photo(), view = $('view');
-  const high = isNarrow() ? 0.7 * innerHeight : view.clientHeight - 90;
-  const room = [view.clientWidth - 28, high];
-  fitInto($('stage'), size, room);
+  const {clientWidth, clientHeight} = $('panels');
+  const scale = columns => Math.min(clientWidth / columns / 4, clientHeight / Math.ceil(state.count / columns) / 3);
+  const columns = openPanels().map((_, index) => index + 1), most = Math.max(...columns.map(scale));
+  $('panels').style.setProperty('--columns', columns.findLast(count => scale(count) >= 0.9 * most));
 }
 
-// ---- Choosing
-
-function choose(object) {
-  if (state.target === null) state.target = object;
-  else if (object === state.target) nothing();
-  else if (object === state.rival) dropRival();
-  else compare(object);
-}
-
-// Some maps are of one object: with two, the difference is what is shown.
-function compare(object) {
-  state.rival = object;
-  if (['heat', 'evidence'].includes(state.mode)) Object.assign(state, {before: state.mode, mode: 'signed'});
-}
-
-function dropRival() {
-  const mode = state.before ?? state.mode;
-  Object.assign(state, {rival: null, mode: mode === 'common' ? 'heat' : mode, before: null});
-}
-
-function nothing() {
-  dropRival();
-  state.target = null;
-}
-
-function select(object) {
-  dropRival();
-  state.target = object;
-  update();
-}
-
-function useMode(mode) {
-  if (modes().includes(mode)) set({mode, before: mode === 'common' ? state.before ?? state.mode : null});
-}
-
-function nextObject(by) {
-  const count = photo().objects.length;
-  if (!count) return;
-  select(step(state.target, by, count));
-  showObject(state.target);
-}
-
-function nextRival(by) {
-  const count = photo().objects.length;
-  if (state.target === null || count < 2) return;
-  let rival = step(state.rival, by, count);
-  if (rival === state.target) rival = step(rival, by, count);
-  compare(rival);
-  update();
-}
+// ---- What people do
 
 function usePhoto(index) {
   openPhoto(index);
-  keepToMethod();
   update();
 }
 
-function useMethod(index) {
-  state.method = index;
-  keepToMethod();
+// The stage of the active panel is as large as all others.
+function changeView(zoom, ...values) {
+  zoom($(`stage${active().at}`), photo().size, ...values);
   update();
 }
 
-// Not every method has maps of single outputs, or was asked for both sides.
-function keepToMethod() {
-  if (!Object.hasOwn(groups(), state.output)) state.output = JOINT;
-  for (const name of ['mode', 'before'])
-    if (state[name] === 'evidence' && !evidence()) state[name] = 'heat';
+function zoomToChosen() {
+  const {boxes} = active(), chosen = [current(active()), active().rival].filter(object => object !== null);
+  if (view.zoom > 1 || !chosen.length) changeView(zoomToAll);
+  else changeView(zoomToPart, hull(chosen.map(object => boxes[object])));
 }
 
-function nextOutput() {
-  if (!isEvidence()) set({output: next(Object.keys(groups()), state.output)});
+function toggleComparison(kind) {
+  if (state.count > 1) usePanels(1);
+  else compareAll(kind);
 }
 
+const PANS = {w: [0, 80], a: [80, 0], s: [0, -80], d: [-80, 0]};  // in pixels of the screen
 const KEYS = [
   [['ArrowRight', 'n'], '→ n', 'next photograph', () => usePhoto(neighbour(state.photo, 1))],
   [['ArrowLeft', 'p'], '← p', 'previous photograph', () => usePhoto(neighbour(state.photo, -1))],
@@ -269,82 +251,117 @@ const KEYS = [
   [['1'], '1', 'heat map', () => useMode('heat')],
   [['2'], '2', 'difference map', () => useMode('signed')],
   [['3'], '3', 'positive part of the difference map', () => useMode('positive')],
-  ...data.photos.some(({methods}) => methods.some(one => one.evidence)) ?
+  ...data.evidence || data.photos.some(({detectors}) => detectors.some(({methods}) => methods.some(one => one.evidence))) ?
     [[['4'], '4', 'what speaks for it and what against', () => useMode('evidence')]] : [],
   [['5'], '5', 'what both objects have in common', () => useMode('common')],
-  [['m'], 'm', 'next method', () => useMethod((state.method + 1) % photo().methods.length)],
+  [['m'], 'm', 'next method', () => useMethod((active().method + 1) % detector(active()).methods.length)],
   [['o'], 'o', 'next output', nextOutput],
   [['c'], 'c', 'next colours', nextColours],
   ...LOOK_KEYS,
   [['b'], 'b', 'boxes on and off', () => set({boxes: !state.boxes})],
-  [['Escape'], 'Esc', 'choose nothing', () => { nothing(); update(); }],
+  [['l'], 'l', 'labels of all boxes on and off', () => set({labels: !$('show-labels').checked})],
+  [[']'], ']', 'zoom in', () => changeView(zoomBy, 1.5)],
+  [['['], '[', 'zoom out', () => changeView(zoomBy, 1 / 1.5)],
+  [['0'], '0', 'show all of the photograph', () => changeView(zoomToAll)],
+  [['z'], 'z', 'zoom to the chosen object, and back', zoomToChosen],
+  [[...'wasd'], 'w a s d', 'see what is above, left, below, right', key => changeView(moveBy, ...PANS[key])],
+  [['v'], 'v', 'one panel for each method, and back', () => toggleComparison('method')],
+  [['x'], 'x', 'next panel', () => activate((state.active + 1) % state.count)],
+  [['Escape'], 'Esc', 'choose nothing', () => choose(active(), null)],
 ];
 
-function listen() {
-  $('boxes').addEventListener('pointerover', event => set({hover: objectOf(event)}));
-  $('boxes').addEventListener('pointerleave', () => set({hover: null}));
-  $('boxes').addEventListener('click', event => {
-    const object = objectOf(event);
-    if (object === null) nothing();
-    else choose(object);
-    update();
-  });
-  listenToObjects({
-    hover: object => set({hover: object}),
-    select,
-    compare: object => {
-      compare(object);
-      update();
+let pointed = null;  // where the pointer was last over a photograph, and over which
+// The values under the pointer, and where that is in the original photograph.
+function readOut() {
+  $('readout').textContent = pointed && textAt(pointed.event, photo(), openPanels().map(panel => panel.shown),
+    $(`photo${pointed.panel.at}`).getBoundingClientRect());
+}
+
+function hoverOver(detector, object) {
+  if (object === null ? state.hover : state.hover?.object !== object || state.hover.detector !== detector)
+    set({hover: object === null ? null : {detector, object}});
+}
+
+function listenToPanel(panel) {
+  const stage = $(`stage${panel.at}`), section = $(`panel${panel.at}`);
+  const meet = place => {
+    const {left, top, scale} = placeOf(stage, photo().size);
+    const point = {x: (place.x - left) / scale, y: (place.y - top) / scale};
+    return {point, scale, found: boxesAt(panel.boxes, point, scale)};
+  };
+  listenToStage(stage, () => photo().size, {
+    point: (place, event) => {
+      pointed = place && {event, panel};
+      readOut();
+      const [object = null] = place ? meet(place).found : [];
+      stage.classList.toggle('on-box', object !== null);
+      hoverOver(panel.detector, object);
     },
+    click: (place, event) => {
+      activate(panel.index);
+      const {point, found, scale} = meet(place);
+      clickAt(panel, point, found, scale, event.shiftKey);
+    },
+    twice: place => {
+      if (!meet(place).found.length) changeView(zoomToAll);
+    },
+    seen: update,
   });
-  $('boxes').addEventListener('pointermove', event => {
-    pointed = event;
-    readOut();
-  });
-  $('boxes').addEventListener('pointerleave', () => {
-    pointed = null;
-    readOut();
+  section.addEventListener('focusin', () => activate(panel.index));
+}
+
+function listen() {
+  panels.forEach(listenToPanel);
+  listenToObjects({
+    hover: object => hoverOver(active().detector, object),
+    select: object => choose(active(), object),
+    compare: object => choose(active(), active().target, object),
   });
   $('controls').addEventListener('input', ({target}) => {
     if (target.name === 'mode') useMode(target.value);
-    else if (target.name === 'output') set({output: target.value});
-    else if (target.id === 'method') useMethod(+target.value);
+    else if (target.name === 'output') {
+      active().output = target.value;
+      update();
+    } else if (target.id === 'method') useMethod(+target.value);
+    else if (target.id === 'detector') useDetector(+target.value);
     else if (target.id === 'colours') set({colours: target.value});
     else changeLook(target);
   });
   $('controls').addEventListener('submit', event => event.preventDefault());
+  $('bar').addEventListener('input', ({target}) => changeLook(target));
+  $('counts').addEventListener('click', ({target}) => target.value && usePanels(+target.value));
+  for (const [id, act] of Object.entries({
+    'compare-methods': () => compareAll('method'),
+    'compare-detectors': () => compareAll('detector'),
+    'zoom-in': () => changeView(zoomBy, 1.5),
+    'zoom-out': () => changeView(zoomBy, 1 / 1.5),
+    'zoom-all': () => changeView(zoomToAll),
+  })) $(id).addEventListener('click', act);
   listenToKeys(KEYS);
-  addEventListener('resize', fit);
+  new ResizeObserver(update).observe($('panels'));
   addEventListener('hashchange', () => {
     readHash();
     update();
   });
 }
 
-// The value under the pointer, and where that is in the original photograph.
-let pointed = null;  // where the pointer was last, over the photograph
-function readOut() {
-  $('readout').textContent = '';
-  if (!pointed) return;
-  $('readout').textContent = textAt(pointed, photo(), shown, $('stage').getBoundingClientRect());
-}
-
-function listMethods() {
-  const {methods} = photo();  // those of all photographs
-  $('method').replaceChildren(...methods.map((one, index) =>
-    element('option', {value: index, textContent: one.name})));
-  $('method-field').hidden = methods.length < 2;
-}
-
-function build() {
-  buildGallery(usePhoto);
-  buildDialogs(KEYS);
-}
-
-build();
-if (data.photos.length) {
-  listMethods();
+function start() {
   readHash();
   listen();
   update();
-} else $('caption').textContent = 'No image could be explained; the settings say why.';
+}
+
+// Add a photograph to the open page. `texts` are what the page needs beside its
+// description, by name and in base64, or promises of that.
+function addPhoto(photo, texts) {
+  data.photos.push(photo);
+  for (const [name, text] of Object.entries(texts)) payloads.set(name, text);
+  buildGallery(usePhoto);
+  if (data.photos.length === 1) start();
+  else markPhoto(state.photo);
+}
+
+buildGallery(usePhoto);
+buildDialogs(KEYS);
+if (data.photos.length) start();
+else $('caption').textContent = 'No image could be explained; the settings say why.';

@@ -20,7 +20,8 @@ from ..visualization import colours
 
 FOLDER = Path(__file__).parent
 #: The scripts of each page, beside those that pages share.
-SCRIPTS = dict(page=('gallery.js', 'objects.js', 'page.js'),
+SCRIPTS = dict(page=('labels.js', 'gallery.js', 'objects.js', 'panels.js',
+                     'address.js', 'page.js'),
                errors=('errors.js', ))
 #: Colours of boxes, by their names in style sheets.
 BOX_COLOURS = dict(target=colours.TARGET, rival=colours.RIVAL,
@@ -51,7 +52,8 @@ def write_page(path: Path, name: str, data: Mapping[str, Any],
     page = environment.get_template(f'{name}.html').stream(
         box_colours=BOX_COLOURS,
         style=trusted('shared.css', f'{name}.css'),
-        script=trusted('maps.js', 'shared.js', *SCRIPTS[name]),
+        script=trusted('maps.js', 'shared.js', 'stage.js',
+                       *SCRIPTS[name]),
         data=dict(
             data,
             **described_colours(),

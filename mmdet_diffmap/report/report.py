@@ -22,7 +22,8 @@ from .page_file import (
 
 
 class Photo:
-    """An image of a report, and what methods say about its objects.
+    """An image of a report, and what methods say about the objects that a
+    detector finds in it.
 
     Args:
         name (str): Its path or URL.
@@ -31,8 +32,10 @@ class Photo:
 
     def __init__(self, name: str, image: np.ndarray) -> None:
         self.name = name
-        self.image = image
         self.shown = fitted(image.shape[:2], LONGEST_SIDE)
+        # as the page shows it: the image itself is not kept
+        self.described_picture = described_picture(name, image, self.shown)
+        self.picture = jpeg(image, self.shown)
         self.instances: InstanceData | None = None
         self.methods: list[dict[str, Any]] = []
         #: Of each method, by what they are of.
@@ -64,6 +67,42 @@ class Photo:
         self.methods.append(dict(name=method, **described))
         self.cells.append(cells)
 
+    def described(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Return what a page reads of the detector, ready for JSON.
+
+        Args:
+            class_names (Sequence[str]): The name of each label.
+
+        Raises:
+            ValueError: If no method was added.
+        """
+        instances = self.instances
+        if instances is None:
+            raise ValueError(f'{self.name} has maps of no method')
+        return dict(
+            objects=[
+                dict(
+                    label=label_name(class_names, int(label)),
+                    score=float(score),
+                    box=box.tolist())
+                for label, score, box in zip(
+                    instances.labels, instances.scores, instances.bboxes)
+            ],
+            methods=self.methods)
+
+    def payloads(self, number: int, detector: int) -> dict[str, str]:
+        """Return, by name and in base64, the maps that a page carries.
+
+        Args:
+            number (int): Which of the page's images it is.
+            detector (int): By which of the image's detectors.
+        """
+        return {
+            f'{kind}-{number}-{detector}-{index}': base64_text(cells)
+            for index, cells_of_method in enumerate(self.cells)
+            for kind, cells in cells_of_method.items()
+        }
+
 
 class Report:
     """An interactive page about the objects of several images.
@@ -89,32 +128,37 @@ class Report:
         #: By name, what the page carries beside its data, in base64.
         self.payloads: dict[str, str] = {}
 
-    def add(self, photo: Photo) -> None:
-        """Add an image.
+    def add(self, photo: Photo, detector: str = '',
+            class_names: Sequence[str] | None = None) -> None:
+        """Add an image, or what one more detector says about it.
+
+        Args:
+            photo (Photo): The image. If one of that name was added before,
+                both become one, with several detectors.
+            detector (str): The name of the detector; needed of several.
+            class_names (Sequence[str], optional): The names of its labels.
+                Defaults to those of the report.
 
         Raises:
-            ValueError: If no method was added to it.
+            ValueError: If no method was added to it, if it was added with
+                this detector before, or if detectors read it in other sizes.
         """
-        instances = photo.instances
-        if instances is None:
-            raise ValueError(f'{photo.name} has maps of no method')
-        number = len(self.photos)
-        self.payloads[f'photo-{number}'] = jpeg(photo.image, photo.shown)
-        for index, cells_of_method in enumerate(photo.cells):
-            for kind, cells in cells_of_method.items():
-                self.payloads[f'{kind}-{number}-{index}'] = base64_text(cells)
-        self.photos.append(
-            dict(
-                described_picture(photo.name, photo.image, photo.shown),
-                objects=[
-                    dict(
-                        label=label_name(self.class_names, int(label)),
-                        score=float(score),
-                        box=box.tolist())
-                    for label, score, box in zip(
-                        instances.labels, instances.scores, instances.bboxes)
-                ],
-                methods=photo.methods))
+        described = photo.described(class_names or self.class_names)
+        number = next((number for number, one in enumerate(self.photos)
+                       if one['name'] == photo.described_picture['name']),
+                      len(self.photos))
+        if number == len(self.photos):
+            self.photos.append(dict(photo.described_picture, detectors=[]))
+            self.payloads[f'photo-{number}'] = photo.picture
+        known = self.photos[number]
+        if known['original'] != photo.described_picture['original']:
+            raise ValueError(
+                f'{detector} reads {photo.name} in another size than '
+                f'{known["detectors"][0]["name"]}: give it a page of its own')
+        if detector in [one['name'] for one in known['detectors']]:
+            raise ValueError(f'{photo.name} was added before')
+        self.payloads |= photo.payloads(number, len(known['detectors']))
+        known['detectors'].append(dict(described, name=detector))
 
     def save(self,
              path: Path,

@@ -7,8 +7,11 @@ const LOOK = {
   overlay: true, colour: false,
 };
 
-function bytes(name) {
-  return Uint8Array.from(atob($(`data-${name}`).textContent), char => char.charCodeAt(0));
+// What the page carries beside `data`, by name: in itself, or in what was added.
+const payloads = new Map();
+async function bytes(name) {
+  const text = await (payloads.get(name) ?? $(`data-${name}`).textContent);
+  return Uint8Array.from(atob(text), char => char.charCodeAt(0));
 }
 
 function element(name, properties = {}, ...children) {
@@ -148,58 +151,6 @@ function remember(hash) {
     // a browser may not allow it so often, or inside of another page: the
     // address is a convenience
   }
-}
-
-// ---- The photograph
-
-const urls = new Map();  // of the photographs that are shown
-function showPhoto(at, index) {
-  const {name, size: [width, height]} = data.photos[index];
-  if (urls.has(at)) URL.revokeObjectURL(urls.get(at));
-  urls.set(at, URL.createObjectURL(new Blob([bytes(`photo-${index}`)], {type: 'image/jpeg'})));
-  Object.assign($(`photo${at}`), {src: urls.get(at), alt: name});
-  Object.assign($(`overlay${at}`), {width, height});
-  $(`boxes${at}`).setAttribute('viewBox', `0 0 ${width} ${height}`);
-}
-
-// In a narrow window all stands below each other, as high as what is in it.
-function isNarrow() {
-  return matchMedia('(max-width: 900px)').matches;
-}
-
-// As large as there is room for, in a shape; a small room is left.
-function fitInto(stage, [width, height], room) {
-  const scale = Math.min(room[0] / width, Math.max(240, room[1]) / height);
-  Object.assign(stage.style, {width: `${width * scale}px`, height: `${height * scale}px`});
-}
-
-// A box of the original photograph in pixels of the picture, corners in order.
-function placed({size, original}, box) {
-  const [x1, y1, x2, y2] = box.map((value, i) => value * size[i % 2] / original[i % 2]);
-  return {x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1)};
-}
-
-function boxShape(photo, box, title) {
-  const shape = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
-  for (const [key, value] of Object.entries(placed(photo, box))) shape.setAttribute(key, value);
-  const label = document.createElementNS('http://www.w3.org/2000/svg', 'title');
-  label.textContent = title;
-  shape.append(label);
-  return shape;
-}
-
-function area(shape) {
-  return shape.getAttribute('width') * shape.getAttribute('height');
-}
-
-// Where the pointer is in the original photograph, and the value there; the
-// picture takes up `place` of the window.
-function textAt(pointer, {size: [width, height], original}, values, place) {
-  const x = (pointer.clientX - place.left) / place.width, y = (pointer.clientY - place.top) / place.height;
-  const at = Math.min(height - 1, Math.max(0, Math.floor(y * height))) * width +
-    Math.min(width - 1, Math.max(0, Math.floor(x * width)));
-  return `x ${Math.floor(x * original[0])}, y ${Math.floor(y * original[1])}` +
-    (values ? `: ${values[at].toFixed(2)}` : '');
 }
 
 // ---- Keys and dialogs

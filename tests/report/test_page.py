@@ -124,7 +124,7 @@ def page_of_both(chromium, both):
 
 def drawn(page):
     """Wait until all is drawn that was asked for."""
-    page.wait_for_selector('#stage[aria-busy=false]')
+    page.wait_for_selector('#panels[aria-busy=false]')
 
 
 def act(page, action, *arguments):
@@ -138,26 +138,28 @@ def press(page, *keys):
         act(page, page.keyboard.press, key)
 
 
-def overlay(page):
-    """The overlay's pixels, RGBA (H, W, 4)."""
-    png = page.evaluate('document.getElementById("overlay").toDataURL()')
+def overlay(page, panel=0):
+    """The pixels of a panel's overlay, RGBA (H, W, 4)."""
+    png = page.evaluate(
+        f'document.getElementById("overlay-{panel}").toDataURL()')
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(
         png.partition(',')[2]))).convert('RGBA'))
 
 
-def values(page):
-    """The absolute values that the overlay shows, by its opacity."""
-    opaque = overlay(page)[..., 3] / (255 * OPACITY)
+def values(page, panel=0):
+    """The absolute values that an overlay shows, by its opacity."""
+    opaque = overlay(page, panel)[..., 3] / (255 * OPACITY)
     return np.sqrt(KNEE * opaque / (1 + KNEE - opaque))
 
 
-def box(page, index):
-    """Where a box can be clicked: a corner of it that no other covers."""
-    return page.locator(f'#boxes rect[data-object="{index}"]')
+def box(page, index, panel=0):
+    """The line of an object's box."""
+    return page.locator(
+        f'#boxes-{panel} [data-object="{index}"] .line')
 
 
 def click(page, index):
-    """Click into a box near its upper left corner."""
+    """Click into the middle of a box."""
     place = box(page, index).bounding_box()
     act(page, page.mouse.click, place['x'] + place['width'] / 2,
         place['y'] + place['height'] / 2)
@@ -175,8 +177,8 @@ def maps(folder, method, **options):
     return result.pred_instances.heatmaps
 
 
-def close(page, expected, tolerance=TOLERANCE):
-    found, expected = values(page), expected.abs().numpy()
+def close(page, expected, tolerance=TOLERANCE, panel=0):
+    found, expected = values(page, panel), expected.abs().numpy()
     assert found.shape == expected.shape
     off = np.abs(found - expected)
     assert off.max() < max(tolerance, AT_ZERO)
@@ -215,7 +217,7 @@ def ends(page):
 
 def test_two_clicks_show_a_heat_map_and_the_difference_of_two(page, folder):
     heatmaps = maps(folder, 'odam')
-    assert page.locator('#boxes rect').count() == len(heatmaps) >= 3
+    assert page.locator('#boxes-0 .line').count() == len(heatmaps) >= 3
     assert not overlay(page).any()
     click(page, 1)
     assert view(page)['object'] == '1' and view(page)['mode'] == 'heat'
@@ -474,7 +476,7 @@ def test_the_address_is_a_convenience(page, folder):
 def test_a_narrow_window_shows_a_large_photograph(page):
     for width in (800, 790, 780):
         resize(page, width, 1000)
-    stage = page.locator('#stage').bounding_box()
+    stage = page.locator('#stage-0').bounding_box()
     assert stage['width'] > 600
 
 
