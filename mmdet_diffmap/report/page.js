@@ -204,6 +204,7 @@ function openPhoto(index) {
   axes.clear();
   pointed = null;
   zoomToAll();
+  $('panels').style.setProperty('--shape', photo().size.join(' / '));
   for (const {at} of panels) showPhoto(at, index);
 }
 
@@ -267,6 +268,8 @@ const KEYS = [
   [[...'wasd'], 'w a s d', 'see what is above, left, below, right', key => changeView(moveBy, ...PANS[key])],
   [['v'], 'v', 'one panel for each method, and back', () => toggleComparison('method')],
   [['x'], 'x', 'next panel', () => activate((state.active + 1) % state.count)],
+  [['y'], 'y', 'copy a link to this view', copyLink],
+  [['e'], 'e', 'save this view as a PNG file', savePicture],
   [['Escape'], 'Esc', 'choose nothing', () => choose(active(), null)],
 ];
 
@@ -336,6 +339,8 @@ function listen() {
     'zoom-in': () => changeView(zoomBy, 1.5),
     'zoom-out': () => changeView(zoomBy, 1 / 1.5),
     'zoom-all': () => changeView(zoomToAll),
+    'copy-link': copyLink,
+    'save-picture': savePicture,
   })) $(id).addEventListener('click', act);
   listenToKeys(KEYS);
   new ResizeObserver(update).observe($('panels'));

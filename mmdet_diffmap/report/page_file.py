@@ -21,7 +21,7 @@ from ..visualization import colours
 FOLDER = Path(__file__).parent
 #: The scripts of each page, beside those that pages share.
 SCRIPTS = dict(page=('labels.js', 'gallery.js', 'objects.js', 'panels.js',
-                     'address.js', 'page.js'),
+                     'address.js', 'export.js', 'page.js'),
                errors=('errors.js', ))
 #: Colours of boxes, by their names in style sheets.
 BOX_COLOURS = dict(target=colours.TARGET, rival=colours.RIVAL,

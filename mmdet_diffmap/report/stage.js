@@ -107,6 +107,7 @@ function showView(at, size) {
     width: `${size[0]}px`, height: `${size[1]}px`, transform: `translate(${left}px, ${top}px) scale(${scale})`,
   });
   picture.classList.toggle('pixels', scale >= 8);
+  $(`stage${at}`).classList.toggle('zoomed', view.zoom > 1);
   $(`boxes${at}`).setAttribute('viewBox', [-left, -top, ...room].map(length => length / scale).join(' '));
 }
 
