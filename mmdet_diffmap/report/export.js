@@ -1,6 +1,6 @@
 // What is taken out of the page: the view as a PNG file, and its address.
 // As on a light page: what is sent to others is white.
-const PAPER = '#fff', INK = '#1b1b1f', INKS = {'target-name': '#00851f', 'rival-name': '#b05a00'};
+const PAPER = '#fff', INK = '#1b1b1f', INKS = {'target-name': '#00733f', 'rival-name': '#a3147f'};
 const LINE = 20, BAR = 8, GAP = 10;  // pixels of the screen
 
 // The part of the picture that a panel shows, in pixels of the picture.
@@ -82,11 +82,11 @@ function drawMarks(context, panel, place, part) {
 }
 
 function drawLegend(context, panel, left, top, width, unit) {
-  const table = colourTable(state[scaleOf(isSigned(panel))]);
-  table.forEach(([r, g, b], i) => {
-    context.fillStyle = `rgb(${r} ${g} ${b})`;
-    context.fillRect(left + i * width / table.length, top + 4 * unit, Math.ceil(width / table.length), BAR * unit);
-  });
+  const bar = element('canvas', {width: 256, height: 1});
+  paintColours(bar, isSigned(panel));
+  context.fillStyle = getComputedStyle($('legend').firstChild).backgroundColor;
+  context.fillRect(left, top + 4 * unit, width, BAR * unit);
+  context.drawImage(bar, left, top + 4 * unit, width, BAR * unit);
   const [below, above] = isSigned(panel) ? ends(panel) : ['0', '1'];
   Object.assign(context, {fillStyle: INK, font: `${11 * unit}px system-ui, sans-serif`, textBaseline: 'middle'});
   const y = top + (4 + BAR + LINE / 2) * unit, room = width / 2 - 20 * unit;

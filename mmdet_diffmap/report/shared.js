@@ -83,15 +83,20 @@ function nextColours() {
   set({colours: next(Object.keys(data.schemes), state.colours)});
 }
 
+// All colours of a kind of map, from the lowest value to the highest.
+function paintColours(canvas, signed) {
+  const low = signed ? -1 : 0;
+  paint(canvas, Float32Array.from({length: canvas.width}, (_, x) => low + x / (canvas.width - 1) * (1 - low)), signed);
+}
+
 // The choice of colours and their legend, whose ids end in `at`: colours as they
 // look over a grey photograph.
 function describeColours(at, signed, below, above) {
-  const select = $(`colours${at}`), bar = $(`legend${at}`).firstChild;
+  const select = $(`colours${at}`);
   rebuild(select, 'all', () => Object.entries(data.schemes).map(([value, {safe}]) => element('option', {
     value, textContent: value + (safe ? ' (colour-blind safe)' : '')})));
   select.value = state.colours;
-  const low = signed ? -1 : 0;
-  paint(bar, Float32Array.from({length: bar.width}, (_, x) => low + x / (bar.width - 1) * (1 - low)), signed);
+  paintColours($(`legend${at}`).firstChild, signed);
   $(`low${at}`).textContent = signed ? below : '0';
   $(`middle${at}`).textContent = signed ? '0' : '';
   $(`high${at}`).textContent = signed ? above : '1';
