@@ -165,6 +165,8 @@ function boxesAt(boxes, {x, y}, scale) {
 
 // ---- The pointer
 
+const CLICK = 4;  // pixels that the pointer moves in a click at most; more is a drag
+
 // `actions` are functions of a place in pixels of the stage and the event:
 // `point` (null where it has left), `click` and `twice`; and `seen` says that
 // another part is seen. `size` gives the picture's.
@@ -206,6 +208,10 @@ function listenToStage(stage, size, actions) {
     if (!dragged) actions.click(at(event), event);
   });
   stage.addEventListener('dblclick', event => actions.twice(at(event), event));
+  // one finger may move the page, two are ours
+  stage.addEventListener('touchmove', event => {
+    if (event.touches.length > 1) event.preventDefault();
+  }, {passive: false});
   stage.addEventListener('wheel', event => {
     // in a narrow window the wheel moves the page
     if (isNarrow() && !event.ctrlKey) return;

@@ -1,197 +1,34 @@
 """The page in a real browser, against the maps of the package."""
-import base64
-import io
-from contextlib import contextmanager
-
-import cv2
 import matplotlib
 import numpy as np
 import pytest
 import torch
-from browser import browser, resize
-from demo import CONFIG, WEIGHTS, demo_detector
-from PIL import Image
-
-from mmdet_diffmap import (
-    difference_map,
-    explain,
-    load_detector,
-    separation_map,
+from browser import resize
+from demo import demo_detector
+from report_page import (
+    BOTH,
+    CLASSES,
+    HOSTILE,
+    KNEE,
+    METHODS,
+    TOLERANCE,
+    act,
+    box,
+    click,
+    close,
+    close_in_colour,
+    drawn,
+    go,
+    maps,
+    overlay,
+    press,
+    values,
+    view,
 )
-from mmdet_diffmap.apis import explain_files
-from mmdet_diffmap.datasets import render_scene
+
+from mmdet_diffmap import difference_map, explain, separation_map
 from mmdet_diffmap.report import Report
 from mmdet_diffmap.report.packed_maps import VISIBLE
-
-METHODS = {
-    'odam': dict(type='ODAM'),
-    # several levels take part
-    'backbone': dict(type='ODAM', target_layer='backbone', outputs='score'),
-    # no grids of the detector's
-    'd-rise': dict(type='DRISE', masks=40),
-}
-# methods that were asked for both sides, and one that was not
-BOTH = {
-    'why': dict(type='ODAM', outputs='contrast', evidence='both'),
-    # several outputs and levels take part
-    'two': dict(type='ODAM', outputs=['score', 'x1'], evidence='both',
-                target_layer='backbone'),
-    'odam': dict(type='ODAM'),
-}
-HOSTILE = '<img src=x onerror=document.hacked=1>&"\'.png'
-CLASSES = [f'<b>{i}</b></script><script>document.hacked=1</script>'
-           for i in range(8)]
-OPACITY, KNEE = 0.85, 0.16  # of a value v: OPACITY v² (1 + KNEE) / (v² + KNEE)
-# of a value that was packed in 8 bits, and is read back from the overlay's
-# opacity in 8 bits; that hardly changes close to zero
-TOLERANCE, AT_ZERO = 0.012, 0.04
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('report')
-    # resized by the test pipeline, and padded
-    scene = cv2.resize(render_scene(0, 2).image, (230, 150))
-    cv2.imwrite(str(folder / HOSTILE), scene)
-    cv2.imwrite(str(folder / 'empty.png'), np.full((50, 80, 3), 128, np.uint8))
-    cv2.imwrite(str(folder / 'large.png'),
-                cv2.resize(render_scene(0, 3).image, (2000, 1000)))
-    report = Report('<i>title</i>', CLASSES, {'<u>setting</u>': '<u>1</u>'})
-    paths = [str(folder / name) for name in (HOSTILE, 'empty.png', 'large.png',
-                                             'missing.png')]
-    failures = explain_files(demo_detector(), paths, folder, METHODS,
-                             report=report)
-    assert list(failures) == paths[3:]
-    return folder
-
-
-@pytest.fixture(scope='module')
-def detector():
-    """One whose own names of classes are hostile."""
-    model = load_detector(CONFIG, WEIGHTS, device='cpu')
-    model.dataset_meta = dict(classes=CLASSES)
-    return model
-
-
-@pytest.fixture(scope='module')
-def both(folder, detector, tmp_path_factory):
-    """The folder of a page with what speaks for objects and what against."""
-    out = tmp_path_factory.mktemp('both')
-    paths = [str(folder / name) for name in (HOSTILE, 'empty.png',
-                                             'large.png')]
-    assert not explain_files(detector, paths, out, BOTH,
-                             report=Report('both', CLASSES, {}))
-    return out
-
-
-@pytest.fixture(scope='module')
-def chromium():
-    with browser() as chromium:
-        yield chromium
-
-
-@contextmanager
-def opened(chromium, path):
-    """The open page; at the end it must not have complained, nor asked for
-    anything outside of its file."""
-    page = chromium.new_page(viewport=dict(width=1300, height=800))
-    complaints, requests = [], []
-    page.on('console', lambda message: complaints.append(message.text))
-    page.on('pageerror', lambda error: complaints.append(str(error)))
-    page.on('request', lambda request: requests.append(request.url))
-    page.goto(path.as_uri())
-    drawn(page)
-    yield page
-    assert not complaints
-    outside = [url for url in requests if not url.startswith(
-        (path.as_uri(), 'data:', 'blob:'))]
-    assert not outside
-    assert page.evaluate('document.hacked') is None
-    page.close()
-
-
-@pytest.fixture
-def page(chromium, folder):
-    with opened(chromium, folder / 'report.html') as page:
-        yield page
-
-
-@pytest.fixture
-def page_of_both(chromium, both):
-    with opened(chromium, both / 'report.html') as page:
-        yield page
-
-
-def drawn(page):
-    """Wait until all is drawn that was asked for."""
-    page.wait_for_selector('#panels[aria-busy=false]')
-
-
-def act(page, action, *arguments):
-    """Do something, and wait until it is drawn."""
-    action(*arguments)
-    drawn(page)
-
-
-def press(page, *keys):
-    for key in keys:
-        act(page, page.keyboard.press, key)
-
-
-def overlay(page, panel=0):
-    """The pixels of a panel's overlay, RGBA (H, W, 4)."""
-    png = page.evaluate(
-        f'document.getElementById("overlay-{panel}").toDataURL()')
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(
-        png.partition(',')[2]))).convert('RGBA'))
-
-
-def values(page, panel=0):
-    """The absolute values that an overlay shows, by its opacity."""
-    opaque = overlay(page, panel)[..., 3] / (255 * OPACITY)
-    return np.sqrt(KNEE * opaque / (1 + KNEE - opaque))
-
-
-def box(page, index, panel=0):
-    """The line of an object's box."""
-    return page.locator(
-        f'#boxes-{panel} [data-object="{index}"] .line')
-
-
-def click(page, index):
-    """Click into the middle of a box."""
-    place = box(page, index).bounding_box()
-    act(page, page.mouse.click, place['x'] + place['width'] / 2,
-        place['y'] + place['height'] / 2)
-
-
-def view(page):
-    """What the page shows, by its address."""
-    return page.evaluate(
-        'Object.fromEntries(new URLSearchParams(location.hash.slice(1)))')
-
-
-def maps(folder, method, **options):
-    result = explain(demo_detector(), folder / HOSTILE,
-                     dict(METHODS[method], **options))
-    return result.pred_instances.heatmaps
-
-
-def close(page, expected, tolerance=TOLERANCE, panel=0):
-    found, expected = values(page, panel), expected.abs().numpy()
-    assert found.shape == expected.shape
-    off = np.abs(found - expected)
-    assert off.max() < max(tolerance, AT_ZERO)
-    assert off[expected > 0.1].max(initial=0) < tolerance
-
-
-def close_in_colour(page, expected, tolerance=TOLERANCE):
-    """Signed values are as expected: orange above zero, and blue below."""
-    close(page, expected, tolerance)
-    red, _, blue, _ = np.moveaxis(overlay(page).astype(int), 2, 0)
-    strong = expected.numpy()
-    assert (red > blue)[strong > 0.1].all()
-    assert (blue > red)[strong < -0.1].all()
 
 
 def modes(page):
@@ -446,8 +283,7 @@ def test_an_address_opens_its_view(chromium, folder):
     drawn(page)
     heatmaps = maps(folder, 'odam', outputs='x1')
     close(page, heatmaps[2] - heatmaps[1])
-    page.goto((folder / 'report.html').as_uri() + '#photo=9&object=x&mode=y')
-    drawn(page)
+    go(page, 'photo=9&object=x&mode=y')
     assert view(page) == dict(photo='0', mode='heat', method='odam',
                               output='all')
     page.close()
@@ -629,24 +465,19 @@ def test_both_sides_are_left_for_the_difference_of_two(
     close(page, maps(folder, 'odam')[1])
 
 
-def test_an_address_opens_both_sides(page_of_both, both):
-    page, file = page_of_both, (both / 'report.html').as_uri()
+def test_an_address_opens_both_sides(page_of_both):
+    page = page_of_both
     press(page, 'j', 'j', 'm')
-    before, address = overlay(page), page.url
+    before, address = overlay(page), page.url.partition('#')[2]
     assert 'mode=evidence' in address
     press(page, '1')
-    page.goto(address)
-    drawn(page)
+    go(page, address)
     assert (overlay(page) == before).all()
     for given, mode in [('mode=evidence&method=odam', 'heat'),
                         ('method=odam', 'heat'), ('method=two', 'evidence'),
                         ('method=two&mode=heat', 'heat')]:
-        page.goto(f'{file}#photo=0&object=0&{given}')
-        # a function: the page's policy forbids to evaluate a text
-        page.wait_for_function(
-            'mode => new URLSearchParams(location.hash.slice(1)).get("mode") '
-            '=== mode', arg=mode)
-        drawn(page)
+        go(page, f'photo=0&object=0&{given}')
+        assert view(page)['mode'] == mode
 
 
 def test_both_sides_are_kept_from_photograph_to_photograph(page_of_both):
