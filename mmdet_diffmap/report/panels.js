@@ -215,8 +215,9 @@ function nextOutput() {
 
 // New panels show what the active one does.
 function usePanels(count) {
-  const {index, at, shown, ...same} = active();
-  for (const panel of panels.slice(state.count, count)) Object.assign(panel, same);
+  const {detector, method, mode, output, target, rival, before} = active();
+  for (const panel of panels.slice(state.count, count))
+    Object.assign(panel, {detector, method, mode, output, target, rival, before});
   Object.assign(state, {count, active: Math.min(state.active, count - 1)});
   update();
 }
