@@ -22,8 +22,8 @@ from .video import explain_video, is_video
 
 __all__ = [
     'CocoWriter', 'DiffMapInferencer', 'ExplainedImage', 'FiftyOneWriter',
-    'MapWriter', 'PictureWriter', 'ReportWriter', 'ResultWriter', 'Run', 'build_detector',
-    'class_names', 'compare_files', 'explain', 'explain_files',
-    'explain_pair', 'explain_video', 'find_images', 'is_video',
-    'load_detector', 'pair_files', 'read_image'
+    'MapWriter', 'PictureWriter', 'ReportWriter', 'ResultWriter', 'Run',
+    'build_detector', 'class_names', 'compare_files', 'explain',
+    'explain_files', 'explain_pair', 'explain_video', 'find_images',
+    'is_video', 'load_detector', 'pair_files', 'read_image'
 ]

@@ -87,7 +87,8 @@ def check_video(args: argparse.Namespace, path: str) -> None:
 
 def is_given(args: argparse.Namespace, name: str) -> bool:
     """Whether an option was given; 0 is a value."""
-    return getattr(args, name) not in (None, False)
+    value = getattr(args, name)
+    return value is not None and value is not False
 
 
 def option(name: str) -> str:

@@ -229,7 +229,7 @@ def option_names(config: dict[str, Any]) -> set[str]:
     return names
 
 
-def own_option_names(kind: type[Explainer]) -> set[str]:
+def own_option_names(kind: Any) -> set[str]:
     """Return the options that a class of explainers takes itself."""
     return {
         name

@@ -1,6 +1,7 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmdet.structures import DetDataSample
 from mmengine.dist import is_main_process
@@ -128,10 +129,11 @@ class ExplainHook(Hook):
         self._end(runner, 'test')
 
     def _begin(self, loader: DataLoader) -> None:
+        dataset: Any = loader.dataset
         self.explained = 0
         # a batch does not tell which of several data sets an image is from
-        self.pipeline = DatasetPipelines(loader.dataset).at(0)
-        self.class_names: Sequence[str] = loader.dataset.metainfo['classes']
+        self.pipeline = DatasetPipelines(dataset).at(0)
+        self.class_names: Sequence[str] = dataset.metainfo['classes']
 
     def _has_turn(self, batch_idx: int) -> bool:
         """Whether this process explains the images of a batch; without a

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -196,7 +197,7 @@ def outline_patches(item: Outline, points: float) -> list[Rectangle]:
     return patches
 
 
-def rectangle(area: Sequence[float], **options: object) -> Rectangle:
+def rectangle(area: Sequence[float], **options: Any) -> Rectangle:
     """Return a rectangle (x1, y1, x2, y2) of matplotlib."""
     x1, y1, x2, y2 = area
     return Rectangle((x1, y1), x2 - x1, y2 - y1, **options)

@@ -1,3 +1,4 @@
+import json
 import os
 
 import cv2
@@ -5,7 +6,13 @@ import numpy as np
 import pytest
 from demo import SCENE, demo_detector
 
-from mmdet_diffmap.apis import class_names, explain_files, read_image
+from mmdet_diffmap.apis import (
+    CocoWriter,
+    ResultWriter,
+    class_names,
+    explain_files,
+    read_image,
+)
 from mmdet_diffmap.apis.each_image import result_names
 from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.datasets import render_scene
@@ -149,3 +156,77 @@ def test_methods_that_saw_other_objects():
     photo.add('a', found[0])
     with pytest.raises(ValueError, match=r'found other objects .* for b'):
         photo.add('b', found[1])
+
+
+class CountingWriter(ResultWriter):
+    """Writes what it was told into a file."""
+
+    def begin(self, run):
+        self.out = run.out
+        self.told = [f'begin {",".join(run.methods)}']
+
+    def add(self, image, method, explanation):
+        count = len(explanation.sample.pred_instances)
+        self.told.append(f'{image.name} {method} {count}')
+
+    def end_image(self, image):
+        self.told.append(f'end {image.name}')
+        return 'told'
+
+    def finish(self, failures):
+        self.told.append(f'finish {len(failures)}')
+        (self.out / 'told').write_text('\n'.join(self.told))
+
+
+def test_a_writer_of_ones_own(images, tmp_path, capsys):
+    paths = [str(images / name) for name in ('good.png', 'bad.jpg',
+                                             'empty.png')]
+    explain_files(demo_detector(), paths, tmp_path / 'out',
+                  {'a': 'ODAM', 'b': 'ODAM'}, writers=[CountingWriter()])
+    assert os.listdir(tmp_path / 'out') == ['told']
+    assert (tmp_path / 'out/told').read_text().splitlines() == [
+        'begin a,b', 'good a 5', 'good b 5', 'end good', 'empty a 0',
+        'empty b 0', 'end empty', 'finish 1']
+    assert 'good.png: 5 objects, told (' in capsys.readouterr().out
+
+
+def test_every_writer_finishes_when_a_run_is_interrupted(tmp_path):
+    """Also those behind one that fails."""
+
+    class Failing(ResultWriter):
+
+        def finish(self, failures):
+            raise OSError('disk full')
+
+    with pytest.raises(OSError, match='disk full'):
+        explain_files(
+            demo_detector(), [SCENE, 'scene://0/3'], tmp_path, Interrupted(),
+            writers=[Failing(), CountingWriter(), CocoWriter()])
+    assert (tmp_path / 'told').read_text().endswith('finish 0')
+    content = json.loads((tmp_path / 'detections.json').read_text())
+    assert [one['file_name'] for one in content['images']] == [SCENE]
+
+
+class FirstFails(ODAM):
+    """Memory runs out in the first image."""
+    images = 0
+
+    def maps(self, trace, by_output=False):
+        self.images += 1
+        if self.images == 1:
+            raise MemoryError('too many objects')
+        return super().maps(trace, by_output)
+
+
+def test_an_image_that_fails_half_way_is_in_no_file_of_all_images(tmp_path):
+    """Also where the same file is asked for twice."""
+    report = Report('title', class_names(demo_detector()), {})
+    failures = explain_files(
+        demo_detector(), [SCENE, SCENE], tmp_path,
+        {'a': 'ODAM', 'b': FirstFails()}, report=report,
+        writers=[CocoWriter()])
+    assert failures == {SCENE: 'too many objects'}
+    (photo, ) = report.photos
+    assert [one['name'] for one in photo['methods']] == ['a', 'b']
+    content = json.loads((tmp_path / 'detections.json').read_text())
+    assert len(content['images']) == 1 and len(content['annotations']) == 5
