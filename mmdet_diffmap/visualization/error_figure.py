@@ -45,10 +45,14 @@ class PictureRow:
         boxes (Sequence): Boxes (x1, y1, x2, y2) in pixels of the image, with
             the colour of each.
         panels (Sequence[PicturePanel]): Its maps.
+        around (Sequence, optional): The boxes around which the image is cut;
+            by default all but what the error is compared with, which may be
+            far away.
     """
     title: str
     boxes: Sequence[tuple[Sequence[float], RGB]]
     panels: Sequence[PicturePanel] = field(default_factory=list)
+    around: Sequence[Sequence[float]] | None = None
 
 
 def draw_errors(image: np.ndarray, rows: Sequence[PictureRow],
@@ -92,9 +96,9 @@ def errors_drawing(image: np.ndarray, rows: Sequence[PictureRow],
     for row in rows:
         drawing.text((GAP, drawing.height + 3), row.title, 15)
         top = drawing.height + TITLE
-        # what it is compared with may be far away
-        own = [box for box, ink in row.boxes if ink != RIVAL]
-        crop = square_around(own, image.shape[:2])
+        around = row.around or [
+            box for box, ink in row.boxes if ink != RIVAL]
+        crop = square_around(around, image.shape[:2])
         part = cut(image, crop, density)
         add_panel(drawing, (GAP, top), part, row, crop)
         for column, panel in enumerate(row.panels, 1):

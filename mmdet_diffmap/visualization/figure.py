@@ -210,7 +210,9 @@ def rows_drawing(image: np.ndarray,
     if caption:
         drawing.caption(caption, GAP)
     if boxes:
-        add_box_legend(drawing, others=IMAGE in columns, crop=style.crop)
+        others = IMAGE in columns and any(
+            len(row.instances) > 1 for row in rows)
+        add_box_legend(drawing, others, style.crop)
     add_column_names(drawing, columns, cell)
     for row, region, size in zip(rows, regions, sizes):
         drawing.text((GAP, drawing.height + 3), row.title, 15)

@@ -58,6 +58,6 @@ def pair_drawing(image: np.ndarray, pair: InstanceData,
         [(box.tolist(), colour)
          for box, colour in zip(pair.bboxes, colours)],
         [PicturePanel(text, values.float().cpu().numpy(), above, below)
-         for text, values, above, below in panels])
+         for text, values, above, below in panels], pair.bboxes.tolist())
     return errors_drawing(image, [row], dict(zip(colours, names)), caption,
                           style.density)

@@ -10,6 +10,9 @@ from mmdet_diffmap import explain, explain_pair, separation_map
 from mmdet_diffmap.apis import pair_files
 from mmdet_diffmap.cli.explain import main
 from mmdet_diffmap.visualization import draw_pair
+from mmdet_diffmap.visualization.colours import RIVAL, TARGET
+from mmdet_diffmap.visualization.drawing import Outline, Picture
+from mmdet_diffmap.visualization.pair_figure import pair_drawing
 
 SCENE = 'scene://0/2'
 METHOD = dict(type='ODAM', normalize_outputs=True, extents=True)
@@ -65,6 +68,22 @@ def test_files(tmp_path):
     assert drawn.shape == picture.shape
     assert (drawn != picture).any()  # the photograph is there
     np.testing.assert_array_equal(drawn[:60], picture[:60])
+
+
+def test_a_picture_shows_both_objects():
+    """Both boxes lie in the part of the image that is cut out, whole."""
+    pair = explain_pair(demo_detector(), SCENE, 0, 1)
+    drawing = pair_drawing(np.zeros((192, 192, 3), np.uint8), pair, (0, 1),
+                           demo_detector().dataset_meta['classes'])
+    photo = next(item.area for item in drawing.items
+                 if isinstance(item, Picture))
+    for colour in TARGET, RIVAL:
+        outline = next(item for item in drawing.items
+                       if isinstance(item, Outline) and item.clip == photo
+                       and item.colour == colour)
+        x1, y1, x2, y2 = outline.area
+        assert photo[0] <= x1 < x2 <= photo[2]
+        assert photo[1] <= y1 < y2 <= photo[3]
 
 
 def test_command(tmp_path, capsys):

@@ -78,7 +78,7 @@ def test_a_figure_shows_the_best_and_says_how_many_there_are():
 
 def test_a_figure_says_what_it_means_and_what_made_it():
     drawing = explanations_drawing(
-        np.zeros((90, 120, 3), np.uint8), instances_of(1, 90, 120), ['cat'],
+        np.zeros((90, 120, 3), np.uint8), instances_of(2, 90, 120), ['cat'],
         caption=['yolox · odam', 'a long line ' * 30])
     said = words(drawing)
     assert said[0] == 'yolox · odam'
@@ -92,7 +92,7 @@ def test_a_figure_says_what_it_means_and_what_made_it():
     plain = words(explanations_drawing(
         np.zeros((90, 120, 3), np.uint8), instances_of(1, 90, 120), ['cat'],
         boxes=False))
-    assert 'the object' not in plain
+    assert 'the object' not in plain and 'other objects' not in plain
 
 
 def test_no_such_style():
