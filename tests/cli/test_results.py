@@ -16,7 +16,8 @@ def explain(folder, *arguments):
 
 
 @pytest.mark.parametrize('picture, arguments', [
-    ('vis', ['--max-rows', '1']), ('compare', ['--object', '1']), ('pair', ['--pair', '0', '1'])
+    ('vis', ['--max-rows', '1']), ('compare', ['--object', '1']),
+    ('pair', ['--pair', '0', '1'])
 ])
 def test_vector_files_say_what_made_them(picture, arguments, tmp_path):
     assert explain(tmp_path, '--format', 'pdf', '--score-thr', '0.4',
