@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, list[str], str]] = {
                   'Deletion and Insertion over a data set'),
     'sanity-check': ('sanity_check', [],
                      'whether maps depend on what the detector learned'),
+    'figure': ('figure', [],
+               'the paper\'s figures, of your images and detectors'),
     'check-zoo': ('check_zoo', [],
                   'whether a detector can be explained'),
     'test': ('test', [],

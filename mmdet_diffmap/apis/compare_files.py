@@ -1,10 +1,11 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Pictures that compare methods, or detectors, on one object."""
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torchvision.ops import box_iou
@@ -26,7 +27,7 @@ from ..visualization.figure import (
     comparison_drawing,
 )
 from .each_image import each_image, writable_folder
-from .image_pipeline import LoadedImage, image_pipeline
+from .image_pipeline import image_pipeline
 from .loading import class_names
 from .result_writers import selection_text
 
@@ -59,6 +60,89 @@ class Chosen:
         best = overlap.argsort(descending=True, stable=True)[:1]
         return instances[best[overlap[best] >= SAME].to(
             instances.bboxes.device)]
+
+
+@dataclass(frozen=True)
+class ComparedObject:
+    """One object as several methods, or several detectors, see it.
+
+    Args:
+        picture (np.ndarray): The image, uint8 RGB, shape (H, W, 3).
+        class_name (str): The object's class.
+        rows (Sequence): The detector's and the method's name, and the object
+            with its maps; none if the detector did not find it.
+    """
+    picture: np.ndarray
+    class_name: str
+    rows: Sequence[tuple[str, str, InstanceData]]
+
+
+class Comparison:
+    """Several methods, or several detectors, to be compared on one object of
+    each image.
+
+    Args:
+        models (Mapping): The detectors by their names.
+        explainers (Mapping, optional): The methods by their names. Defaults
+            to ODAM.
+        selection (Selection): Which detections are explained.
+
+    Raises:
+        ValueError: If there is no detector, or an explainer or its target
+            layer does not exist.
+    """
+
+    def __init__(self, models: Mapping[str, nn.Module],
+                 explainers: Mapping[str, ExplainerLike] | None = None,
+                 selection: Selection = DEFAULT_SELECTION) -> None:
+        if not models:
+            raise ValueError('there is no detector to compare')
+        self.models = models
+        self.selection = selection
+        self.methods = {
+            name: build_explainer(explainer)
+            for name, explainer in (explainers or dict(odam='odam')).items()
+        }
+        for model in models.values():  # before the work
+            check_explainable(model, list(self.methods.values()))
+        self.names = {name: class_names(model)
+                      for name, model in models.items()}
+        self.pipelines = {name: image_pipeline(model)
+                          for name, model in models.items()}
+
+    def __call__(self, path: str, object_index: int) -> ComparedObject:
+        """Explain one object of an image.
+
+        Args:
+            path (str): Path or URL of the image.
+            object_index (int): Which detection of the first detector; see
+                :func:`compare_files`.
+        """
+        content = read_content(path)
+        images = {name: pipeline(path, content)
+                  for name, pipeline in self.pipelines.items()}
+        first = next(iter(self.models))
+        chosen: Chosen | None = None
+        rows = []
+        for name, model in self.models.items():
+            for method, explanation in zip(self.methods, explain_image(
+                    model, images[name].batch, 0, list(self.methods.values()),
+                    self.selection)):
+                instances = explanation.sample.pred_instances
+                chosen = chosen or Chosen.of(instances, object_index,
+                                             self.names[name])
+                # a copy, so that the maps of all others are not kept
+                same = instances[[object_index]] if name == first else \
+                    chosen.among(instances, self.names[name])
+                rows.append((name, method, same))
+        assert chosen is not None  # there is a detector, and a method
+        return ComparedObject(images[first].picture[..., ::-1].copy(),
+                              chosen.name, rows)
+
+    def title(self, model: str, method: str) -> str:
+        """Name a detector and a method by what tells them from others."""
+        return method if len(self.models) == 1 else \
+            model if len(self.methods) == 1 else f'{model}, {method}'
 
 
 def compare_files(models: Mapping[str, nn.Module],
@@ -97,56 +181,25 @@ def compare_files(models: Mapping[str, nn.Module],
         ValueError: If there is no detector, or an explainer or its target
             layer does not exist.
     """
-    if not models:
-        raise ValueError('there is no detector to compare')
-    methods = {
-        name: build_explainer(explainer)
-        for name, explainer in (explainers or dict(odam='odam')).items()
-    }
-    for model in models.values():  # before the work
-        check_explainable(model, list(methods.values()))
-    names = {title: class_names(model) for title, model in models.items()}
-    pipelines = {title: image_pipeline(model)
-                 for title, model in models.items()}
-    first = next(iter(models))
+    comparison = Comparison(models, explainers, selection)
     folder = writable_folder(Path(out_dir, 'compare'))
 
-    def rows(images: Mapping[str, LoadedImage]
-             ) -> Iterator[tuple[str, str, InstanceData]]:
-        """Yield the object's class, and the title and content of each row."""
-        chosen: Chosen | None = None
-        for title, model in models.items():
-            for method, explanation in zip(methods, explain_image(
-                    model, images[title].batch, 0, list(methods.values()),
-                    selection)):
-                instances = explanation.sample.pred_instances
-                chosen = chosen or Chosen.of(instances, object_index,
-                                             names[title])
-                # a copy, so that the maps of all others are not kept
-                same = instances[[object_index]] if title == first else \
-                    chosen.among(instances, names[title])
-                yield chosen.name, row_title(title, method), same
-
     def work(path: str, name: str) -> str:
-        content = read_content(path)
-        images = {title: pipeline(path, content)
-                  for title, pipeline in pipelines.items()}
-        classes, titles, instances = zip(*rows(images))
+        compared = comparison(path, object_index)
         file = folder / f'{name}.{style.format}'
         comparison_drawing(
-            images[first].picture[..., ::-1].copy(), classes[0],
-            list(zip(titles, instances)), style, caption(path)).save(file)
+            compared.picture, compared.class_name,
+            [(comparison.title(model, method), instances)
+             for model, method, instances in compared.rows],
+            style, caption(path)).save(file)
         return str(file)
 
     def caption(path: str) -> list[str]:
+        methods = comparison.methods
         texts = [text for text in map(method_text, methods.values())
                  if len(methods) == 1 or not text.endswith('()')]
         return [' · '.join([*models, f'object {object_index}']),
                 ' · '.join([printable(path), selection_text(selection),
                             *texts])]
-
-    def row_title(model: str, method: str) -> str:
-        return method if len(models) == 1 else \
-            model if len(methods) == 1 else f'{model}, {method}'
 
     return each_image(paths, work)

@@ -19,8 +19,6 @@ from .test_data import check_test_data
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from ..evaluation.summary import RunRecord
-
 #: What can be measured; as in ``evaluation``.
 METRICS = ('del_ins', 'localization', 'shape', 'parts')
 
@@ -31,7 +29,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'mmdet-diffmap benchmark', 'CONFIG [CHECKPOINT] [options]',
         'Measure by Deletion and Insertion how well explanations find what a '
         'detector looks at, over the test set of a config. Writes '
-        'del_ins.json, table.md, curves.png, curves.pdf and objects.parquet.',
+        'del_ins.json, table.md, table.tex, table.csv, curves.png, curves.pdf '
+        'and objects.parquet.',
         [
             'my_config.py my_weights.pth --work-dir measured',
             'my_config.py my_weights.pth --work-dir measured --resume',
@@ -128,29 +127,6 @@ def prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def print_tables(record: RunRecord, console: Console) -> None:
-    """Print all tables of a run."""
-    from ..evaluation.tables import tables
-    for title, head, rows in tables(record):
-        table = Table(title=title, title_justify='left')
-        for column in head:
-            table.add_column(column)
-        for row in rows:
-            table.add_row(*map(terminal_marks, row))
-        console.print(table)
-
-
-def terminal_marks(text: str) -> str:
-    """Write bold and underlined text as a terminal shows it."""
-    for mark, style in ('**', 'bold'), ('u', 'underline'):
-        begin, end = (mark, mark) if mark == '**' else (f'<{mark}>',
-                                                        f'</{mark}>')
-        if text.startswith(begin):
-            inner, _, rest = text[len(begin):].partition(end)
-            return f'[{style}]{inner}[/{style}]{rest}'
-    return text
-
-
 def print_profile(profile: dict[str, Any], console: Console) -> None:
     """Print what the stages of a run took."""
     table = Table(title='Profile of the first process', title_justify='left')
@@ -174,8 +150,10 @@ def benchmark(args: argparse.Namespace) -> int:
     from mmengine.dist import is_main_process
 
     from ..evaluation.runner import build_runner
+    from ..evaluation.tables import tables
     from .distributed import distributed
     from .quiet import quiet_runners
+    from .terminal_tables import print_table
     cfg = prepare(args)
     with distributed(args.launcher), quiet_runners(logging.WARNING):
         runner = build_runner(cfg, args.checkpoint)
@@ -186,7 +164,8 @@ def benchmark(args: argparse.Namespace) -> int:
     figures = record.figures
     console = Console(
         width=None if sys.stdout.isatty() else 160, highlight=False)
-    print_tables(record, console)
+    for table in tables(record):
+        print_table(table, console)
     if args.profile:
         print_profile(
             json.loads(Path(cfg.work_dir, 'profile.json').read_text()),

@@ -68,9 +68,8 @@ def contrasts(args: argparse.Namespace) -> str:
     for detector in DETECTORS:
         shares = badge_shares(detector, args.twins, args.seed)
         rows.append([detector, *(
-            f'{estimate.mean:.0f} ({estimate.low:.0f} to {estimate.high:.0f})'
-            for estimate in (shares[name] for name in (
-                'contrast', 'score', 'area')))])
+            shares[name].written('.0f')
+            for name in ('contrast', 'score', 'area'))])
     return markdown(['detector', 'contrast of the two classes',
                      'heat map of the score', 'area'], rows)
 

@@ -17,7 +17,6 @@ from . import options
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..evaluation.intervals import Estimate
     from ..lab.evidence import EvidenceCase, EvidenceFigures
 
 NAMES = {'magnitude': 'either way'}
@@ -113,34 +112,25 @@ def table_of(measured: Mapping[str, EvidenceFigures], side: str) -> str:
         for fill, share in dict.fromkeys(key[1:3] for key in figures.changes):
             rows.append([
                 *method, fill, f'{share:.0%}',
-                text(figures.changes[side, fill, share, side]),
-                *(text(figures.differences[side, fill, share, control])
-                  for control in controls)])
+                figures.changes[side, fill, share, side].written('+.1f'),
+                *(figures.differences[side, fill, share, control].written(
+                    '+.1f') for control in controls)])
     head = ['in their place', 'pixels', 'change of the score', *(
         f'more than {NAMES.get(control, control)}' for control in controls)]
     return markdown(['method', *head] if len(measured) > 1 else head, rows)
 
 
-def text(estimate: Estimate) -> str:
-    """Write a change and its interval."""
-    return f'{estimate.mean:+.1f} ({estimate.low:+.1f} to ' \
-        f'{estimate.high:+.1f})'
-
-
 def remarks(figures: EvidenceFigures, objects: str) -> Iterator[str]:
     """Write what is not in the tables, line by line."""
-    before = figures.before
     yield f'{figures.objects} {objects} objects, scores ' \
-        f'{before.mean:.1f} ({before.low:.1f} to {before.high:.1f}) ' \
-        'before, in points of 100'
+        f'{figures.before.written(".1f")} before, in points of 100'
     for side in dict.fromkeys(side for side, _ in figures.removed):
         shares = ', '.join(
             f'{estimate.mean:.1f}' for key, estimate in figures.removed.items()
             if key[0] == side)
         yield f'removed, {side}: {shares} per cent of the box'
     for name, estimate in figures.on_occluder.items():
-        yield f'on the patch, {name}: {estimate.mean:.1f} per cent ' \
-            f'({estimate.low:.1f} to {estimate.high:.1f})'
+        yield f'on the patch, {name}, per cent: {estimate.written(".1f")}'
 
 
 def check(args: argparse.Namespace) -> int:

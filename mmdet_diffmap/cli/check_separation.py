@@ -111,8 +111,7 @@ def text(estimate: Estimate | None, sign: str = '') -> str:
     """Write an estimate and its interval."""
     if estimate is None or estimate.mean is None:
         return ''
-    return f'{estimate.mean:{sign}.1f} ({estimate.low:{sign}.1f} to ' \
-        f'{estimate.high:{sign}.1f})'
+    return estimate.written(f'{sign}.1f')
 
 
 def check(args: argparse.Namespace) -> int:

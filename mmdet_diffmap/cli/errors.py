@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from . import options
 from .test_data import check_test_data
@@ -47,8 +46,8 @@ def build_parser() -> options.CommandParser:
         'mmdet-diffmap errors', 'CONFIG [CHECKPOINT] [options]',
         'Find out which detections over the test set of a config are wrong, '
         'what is missed, why, and what it costs. Writes errors.json, '
-        'errors.parquet, table.md, errors.png, errors.pdf and report.html, '
-        'in which each error opens its maps.', [
+        'errors.parquet, table.md, table.tex, table.csv, errors.png, '
+        'errors.pdf and report.html, in which each error opens its maps.', [
             'my_config.py my_weights.pth --work-dir errors',
             'my_config.py my_weights.pth --annotations my.json --images '
             'photos',
@@ -274,6 +273,7 @@ def find_errors(args: argparse.Namespace) -> int:
     from ..visualization import use_colours
     from .distributed import distributed
     from .quiet import quiet_runners
+    from .terminal_tables import print_table
     use_colours(args.colours)
     cfg = prepare(args)
     method = build_method(args, cfg)
@@ -290,13 +290,8 @@ def find_errors(args: argparse.Namespace) -> int:
     metric = runner.test_loop.metric
     console = Console(
         width=None if sys.stdout.isatty() else 160, highlight=False)
-    for title, head, rows in metric.summary.tables():
-        table = Table(title=title, title_justify='left')
-        for number, column in enumerate(head):
-            table.add_column(column, justify='right' if number else 'left')
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    for table in metric.summary.tables():
+        print_table(table, console)
     failed = {f'image {image_id}': why
               for image_id, why in metric.failed.items()}
     if args.report_images:

@@ -169,7 +169,7 @@ def measure_proposals(count: int, options: dict[str, Any]) -> str:
     from ..datasets import scene_path
     from ..evaluation.intervals import Means
     from ..evaluation.localization import box_regions, energy_share
-    from ..evaluation.tables import result_text
+    from ..evaluation.tables import estimated
     from ..io.markdown import markdown
     from ..lab.sanity.held_detections import HeldDetections
     cfg = Config.fromfile(package_files.CONFIGS / 'demo/faster-rcnn_scenes.py')
@@ -197,7 +197,7 @@ def measure_proposals(count: int, options: dict[str, Any]) -> str:
     for name, title in ('heatmaps', 'odam'), ('difference_maps', 'odam-diff'):
         row = [title]
         for place in 'proposal', 'box':
-            row.append(result_text(estimates[name, place], '', 3))
+            row.append(estimated(estimates[name, place], 3).markdown())
         rows.append(row)
     return markdown(['explainer', 'inside the proposal', 'inside the box'],
                     rows) + '\n'
@@ -212,6 +212,7 @@ def tables(records: dict[str, dict[str, RunRecord]]
     """
     from ..evaluation.tables import TABLES, result_rows
     from ..io.markdown import markdown
+    from ..io.tables import Table
     for name, found in records.items():
         for table in TABLES:
             group = table.columns[0].quantity.group
@@ -228,7 +229,8 @@ def tables(records: dict[str, dict[str, RunRecord]]
                 f'on {record.figures.num_images} scenes'
                 for detector, record in found.items())
             yield (name if group == 'parts' else group,
-                   f'{counts}.\n\n{markdown(head, rows)}\n')
+                   f'{counts}.\n\n'
+                   f'{markdown(*Table("", head, rows).texts()[1:])}\n')
 
 
 def run(args: argparse.Namespace) -> int:

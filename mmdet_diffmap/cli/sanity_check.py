@@ -7,27 +7,16 @@ how alike the maps remain to what they were.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from . import options
 
-if TYPE_CHECKING:
-    from ..lab.sanity import Checked
-
 #: Those that need no thousand runs of the detector.
 DEFAULT = ('grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++', 'odam')
-TITLES = {
-    'rank_correlation': 'Rank correlation',
-    'rank_correlation_in_box': 'Rank correlation in the own box',
-    'ssim': 'SSIM',
-}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -47,8 +36,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     output = parser.add_argument_group('output')
     output.add_argument(
         '--out-dir', default='outputs/sanity', metavar='FOLDER',
-        help='gets sanity.json, table.md, similarity.png and maps.png; '
-        'default: outputs/sanity')
+        help='gets sanity.json, table.md, table.tex, table.csv, and '
+        'similarity and maps as .png and .pdf; default: outputs/sanity')
     options.add_colours(output)
     detector = parser.add_argument_group('detector')
     options.add_weights(detector)
@@ -61,61 +50,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def tables(checked: Checked) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Make a table for each measure: title, head, and a row for each
-    stage."""
-    from ..evaluation.tables import result_text
-    result = []
-    for measure, title in TITLES.items():
-        rows = [
-            [stage] + [
-                result_text(checked.figures[name][measure][number], '', 2)
-                for name in checked.figures
-            ] for number, stage in enumerate(checked.stages)
-        ]
-        if measure == 'ssim':
-            rows.append(['an empty map'] + [
-                f'{checked.blank[name]:.2f}' for name in checked.figures])
-        result.append((title, ['weights gone', *checked.figures], rows))
-    return result
-
-
-def write_results(checked: Checked, image: str, folder: Path) -> None:
-    """Write all files; each whole or not at all."""
-    from ..io.files import replacing, save_figure
-    from ..io.images import read_image
-    from ..io.markdown import markdown
-    from ..visualization.cascade import draw_similarities, draw_stages
-    record = dict(
-        stages=checked.stages,
-        objects=checked.objects,
-        similarity={
-            name: {measure: [estimate.as_dict() for estimate in estimates]
-                   for measure, estimates in measures.items()}
-            for name, measures in checked.figures.items()},
-        empty_map=checked.blank)
-    with replacing(folder / 'sanity.json') as file:
-        file.write(json.dumps(record, indent=1).encode())
-    lines = []
-    for title, head, rows in tables(checked):
-        lines += [f'## {title}\n', markdown(head, rows), '']
-    with replacing(folder / 'table.md') as file:
-        file.write('\n'.join(lines).encode())
-    save_figure(
-        draw_similarities(checked.stages, checked.figures, checked.blank,
-                          checked.bases), folder / 'similarity.png')
-    save_figure(
-        draw_stages(checked.stages, checked.maps, read_image(image)[..., ::-1],
-                    checked.bases),
-        folder / 'maps.png')
-
-
 def check(args: argparse.Namespace) -> int:
     """Check a detector, and print how alike its maps remain."""
     from ..apis import find_images, load_detector
     from ..explainers import build_explainers
     from ..explainers.engine import Selection
     from ..lab.sanity import check_sanity
+    from ..lab.sanity.files import note, summary_table, write_results
+    from ..visualization import use_colours
+    from .terminal_tables import print_table
+    use_colours(args.colours)
     *inputs, name = args.paths
     images = find_images(inputs)
     model = load_detector(name, args.weights, args.device, args.cfg_options)
@@ -127,18 +71,12 @@ def check(args: argparse.Namespace) -> int:
                          Selection(args.score_thr, args.max_objects),
                          args.seed)
     folder = Path(args.out_dir)
-    write_results(checked, checked.image, folder)
+    write_results(checked, folder)
     console = Console(
-        width=None if sys.stdout.isatty() else 200, highlight=False)
-    for title, head, rows in tables(checked):
-        table = Table(title=title, title_justify='left')
-        for column in head:
-            table.add_column(column)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-    console.print(f'{checked.objects} objects; results in {folder.resolve()}',
-                  soft_wrap=True)
+        width=None if sys.stdout.isatty() else 80, highlight=False)
+    print_table(summary_table(checked), console)
+    console.print(f'{note(checked)}\nresults, also of all stages, in '
+                  f'{folder.resolve()}', soft_wrap=True)
     return 0
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ..io.files import replacing, save_figure
+from ..io.tables import write_tables
 from ..visualization import label_name
 from ..visualization.error_bars import draw_error_bars
 from .kinds import ERRORS
@@ -22,8 +23,8 @@ SIDES = ('x1', 'y1', 'x2', 'y2')
 def write_errors(folder: Path, summary: ErrorSummary,
                  settings: Mapping[str, Any], environment: Mapping[str, Any],
                  failed: Mapping[str, str]) -> None:
-    """Write ``errors.json``, ``errors.parquet``, ``table.md``, ``errors.png``
-    and ``errors.pdf``; each whole or not at all.
+    """Write ``errors.json``, ``errors.parquet``, ``table.md``, ``table.tex``,
+    ``table.csv``, ``errors.png`` and ``errors.pdf``; each whole or not at all.
 
     Args:
         folder (Path): The work dir.
@@ -41,15 +42,13 @@ def write_errors(folder: Path, summary: ErrorSummary,
         with replacing(folder / 'errors.json') as file:
             file.write(json.dumps(content, indent=1,
                                   ensure_ascii=False).encode())
-        with replacing(folder / 'table.md') as file:
-            file.write(summary.markdown().encode())
+        write_tables(folder, summary.tables())
         write_rows(folder / 'errors.parquet', summary)
-        figure = draw_error_bars({
+        save_figure(draw_error_bars({
             name: {kind.value: (costs.counts[kind], costs.gains[kind])
                    for kind in ERRORS}
-            for name, costs in zip(summary.names, summary.costs)})
-        for ending in 'png', 'pdf':
-            save_figure(figure, folder / f'errors.{ending}')
+            for name, costs in zip(summary.names, summary.costs)}),
+            folder / 'errors')
     except OSError as error:
         raise OSError(f'results cannot be written into {folder}: '
                       f'{error.strerror or error}; what was found out is '

@@ -71,7 +71,8 @@ def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
                for index in range(loop.count)}
     loop.image_set.pictures = True
     report = ErrorReport('Why these errors? ' + ' and '.join(summary.names),
-                         summary.names, settings, summary.tables())
+                         summary.names, settings,
+                         [table.texts() for table in summary.tables()])
     failures: Failures = {}
     names = dict(zip(chosen, result_names([
         rows[0].image.path or str(image_id)

@@ -7,16 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..io.markdown import markdown
+from ..io.tables import Name, Number, Table
 from ..visualization import label_name
 from .changes import is_mended
 from .costs import ErrorCosts, error_costs, error_gains
 from .kinds import ERRORS, Kind, Thresholds
 from .misses import Mechanism
 from .records import ErrorRecord, ImageRecord
-
-#: A table: its title, the names of its columns, its rows.
-Table = tuple[str, list[str], list[list[str]]]
 
 
 @dataclass(frozen=True)
@@ -121,40 +118,47 @@ class ErrorSummary:
     def _kinds(self, detector: int, title: str) -> Table:
         costs = self.costs[detector]
         order = sorted(ERRORS, key=lambda kind: -costs.gains[kind])
-        rows = [[kind.value, str(costs.counts[kind]),
-                 f'{costs.gains[kind]:.2f}'] for kind in order]
-        rows.append(['all wrong detections', str(sum(
-            costs.counts[kind] for kind in ERRORS if kind != Kind.MISSED)),
-            f'{costs.without_false_positives:.2f}'])
+        rows = [(kind.value, costs.counts[kind], costs.gains[kind])
+                for kind in order]
+        rows.append(('all wrong detections', sum(
+            costs.counts[kind] for kind in ERRORS if kind != Kind.MISSED),
+            costs.without_false_positives))
         counts = self.counts(detector)
-        rows.append(['all objects not found',
-                     str(counts['objects'] - counts['found']),
-                     f'{costs.without_misses:.2f}'])
-        return (f'{title}: average precision '
-                f'{costs.average_precision:.2f} at IoU {self.foreground}',
-                ['kind', 'number', 'points of average precision'], rows)
+        rows.append(('all objects not found',
+                     counts['objects'] - counts['found'],
+                     costs.without_misses))
+        return Table(
+            f'{title}: average precision {costs.average_precision:.2f} at IoU '
+            f'{self.foreground}',
+            ['kind', 'number', 'points of average precision'],
+            [[self._name(detector, 'kind', kind), Number(number),
+              Number(points, 2)] for kind, number, points in rows],
+            ['number', 'points'])
 
     def _reasons(self, detector: int, title: str) -> Table:
         reasons = self.reasons(detector)
         order = [mechanism.value for mechanism in Mechanism
                  if reasons[mechanism.value]]
-        rows = [[reason, str(reasons[reason])] for reason in sorted(
-            order, key=lambda reason: -reasons[reason])]
-        return title, ['reason', 'objects'], rows
+        return Table(title, ['reason', 'objects'], [
+            [self._name(detector, 'reason', reason), Number(reasons[reason])]
+            for reason in sorted(order, key=lambda reason: -reasons[reason])],
+            ['number'])
 
     def _changes(self) -> Table:
         first, second = self.names
         mended, made = (Counter(row.record.kind for row in rows if row.mended)
                         for rows in self.rows)
-        rows = [[kind.value, str(mended[kind.value]), str(made[kind.value])]
-                for kind in ERRORS]
-        return (f'{second} in place of {first}',
-                ['kind', 'errors mended', 'errors made'], rows)
+        return Table(
+            f'{second} in place of {first}',
+            ['kind', 'errors mended', 'errors made'],
+            [[self._name(0, 'kind', kind.value), Number(mended[kind.value]),
+              Number(made[kind.value])] for kind in ERRORS],
+            ['mended_by_the_other', 'made_by_the_other'])
 
-    def markdown(self) -> str:
-        """Write all tables as Markdown."""
-        return '\n\n'.join(f'{title}\n\n{markdown(head, rows)}'
-                           for title, head, rows in self.tables()) + '\n'
+    def _name(self, detector: int, column: str, value: str) -> Name:
+        """Name a row that is about one detector."""
+        keys = dict(detector=self.names[detector], kind='', reason='')
+        return Name(value, keys=keys | {column: value})
 
     def as_dict(self) -> dict[str, Any]:
         """Return all figures, ready for JSON."""

@@ -18,7 +18,8 @@ class Estimate:
 
     Args:
         mean (float, optional): None where nothing has a value.
-        low, high (float, optional): The interval; None as well.
+        low, high (float, optional): The interval; None where fewer than two
+            images have a value.
     """
     mean: float | None
     low: float | None
@@ -35,13 +36,29 @@ class Estimate:
         """Return ``mean`` and ``ci95``, ready for JSON."""
         return dict(mean=self.mean, ci95=self.limits)
 
+    def written(self, form: str) -> str:
+        """Write the mean, and the interval where there is one.
+
+        >>> Estimate(1.25, -1, 3).written('+.1f')
+        '+1.2 (-1.0 to +3.0)'
+        >>> Estimate(2, None, None).written('.0f')
+        '2'
+        """
+        if self.mean is None:
+            return '-'
+        if self.limits is None:
+            return f'{self.mean:{form}}'
+        low, high = self.limits
+        return f'{self.mean:{form}} ({low:{form}} to {high:{form}})'
+
 
 class Means:
     """Means over objects, with intervals from resampled images.
 
     Objects of an image are not independent, so whole images are drawn with
     replacement, and the interval holds 95 % of the means (percentile
-    bootstrap, Efron 1979). All quantities are resampled with the same draws,
+    bootstrap, Efron 1979). One image alone says nothing of others, and gives
+    no interval. All quantities are resampled with the same draws,
     so that differences of two are paired.
 
     >>> means = Means()
@@ -78,29 +95,39 @@ class Means:
         keys the same of the first one's mean less the second one's."""
         if not self.sums:
             return {}
-        drawn: dict[Any, list[np.ndarray]] = {}
-        for weights in draw_images(len(next(iter(self.sums.values())))):
-            means = {key: self._resampled_means(key, weights)
-                     for key in self.sums}
-            for key, values in means.items():
-                drawn.setdefault(key, []).append(values)
-            for pair in pairs:
-                drawn.setdefault(pair, []).append(
-                    means[pair[0]] - means[pair[1]])
-        exact: dict[Any, float | None] = {
-            key: self.mean(key) for key in self.sums}
+        keys = list(self.sums)
+        places = {key: number for number, key in enumerate(keys)}
+        # (images, keys)
+        sums, counts = (np.stack([np.asarray(of[key]) for key in keys], 1)
+                        for of in (self.sums, self.counts))
+        drawn = np.concatenate(
+            [resampled_means(sums, counts, weights)
+             for weights in draw_images(len(sums))])
+        drawn[:, (counts > 0).sum(axis=0) < 2] = np.nan
+        estimates = {key: Estimate(self.mean(key), *interval(values))
+                     for key, values in zip(keys, drawn.T)}
         for first, second in pairs:
-            exact[first, second] = difference(exact[first], exact[second])
-        return {
-            key: Estimate(exact[key], *interval(np.concatenate(values)))
-            for key, values in drawn.items()
-        }
+            estimates[first, second] = Estimate(
+                difference(self.mean(first), self.mean(second)),
+                *interval(drawn[:, places[first]] - drawn[:, places[second]]))
+        return estimates
 
-    def _resampled_means(self, key: Any,
-                         weights: np.ndarray) -> np.ndarray:
-        counts = weights @ np.asarray(self.counts[key])
-        with np.errstate(invalid='ignore'):
-            return weights @ np.asarray(self.sums[key]) / counts
+
+def resampled_means(sums: np.ndarray, counts: np.ndarray,
+                    weights: np.ndarray) -> np.ndarray:
+    """Return the means of samples of images.
+
+    Args:
+        sums, counts (np.ndarray): Of the values of each image, by quantity,
+            shape (images, K).
+        weights (np.ndarray): How often each image is in each sample, shape
+            (samples, images).
+
+    Returns:
+        np.ndarray: Shape (samples, K); NaN where nothing counts.
+    """
+    with np.errstate(invalid='ignore'):
+        return (weights @ sums) / (weights @ counts)
 
 
 def difference(first: float | None, second: float | None) -> float | None:

@@ -84,9 +84,9 @@ class ExplanationMetric(JournalMetric):
             summary.add(entry)
         check_measured(summary, failed)
         self.record = RunRecord(run.settings, run.environment, failed,
-                                summary.figures(), self.published)
+                                summary.figures(), dict(self.methods.pairs),
+                                self.published)
         write_results(run.folder, self.record, run.journal.entries(measured),
-                      self.methods.pairs,
                       (self.dataset_meta or {}).get('classes', ()))
         return areas(self.record.figures)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +12,30 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ..io.files import replacing, save_figure
+from ..io.tables import write_tables
 from ..visualization import label_name
 from ..visualization.curves import draw_curves
+from .intervals import Estimate
 from .map_metrics import MAP_METRICS
-from .measured_image import CURVES, MeasuredImage
+from .measured_image import CURVES, MeasuredImage, Quantity
 from .perturbation import area_under_curve
 from .summary import RunRecord
-from .tables import markdown_tables
+from .tables import note, tables
 
 SIZES = (32**2, 96**2)  # COCO's bounds of small and medium boxes
 
 
 def write_results(folder: Path, record: RunRecord,
                   entries: Iterable[dict[str, Any]],
-                  pairs: Sequence[tuple[str, str]],
                   classes: Sequence[str]) -> None:
-    """Write ``del_ins.json``, ``table.md``, ``objects.parquet`` and, of
-    curves, ``curves.png`` and ``curves.pdf``; each whole or not at all.
+    """Write ``del_ins.json``, ``table.md``, ``table.tex``, ``table.csv``,
+    ``objects.parquet`` and, of curves, ``curves.png`` and ``curves.pdf``; each
+    whole or not at all.
 
     Args:
         folder (Path): The work dir.
         record (RunRecord): The figures.
         entries (Iterable): Those of the journal that count.
-        pairs (Sequence): Difference maps with the methods whose heat maps
-            they compare, by name.
         classes (Sequence[str]): Names of the labels.
 
     Raises:
@@ -44,7 +45,7 @@ def write_results(folder: Path, record: RunRecord,
         write_record(folder, record)
         write_objects(folder / 'objects.parquet', entries,
                       list(record.figures.methods), classes)
-        write_curves(folder, record, pairs)
+        write_curves(folder, record)
     except OSError as error:
         raise OSError(f'results cannot be written into {folder}: '
                       f'{error.strerror or error}; what was measured is kept, '
@@ -52,26 +53,94 @@ def write_results(folder: Path, record: RunRecord,
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write the figures as ``del_ins.json`` and ``table.md``."""
+    """Write the figures as ``del_ins.json``, and as tables in three forms."""
     with replacing(folder / 'del_ins.json') as file:
         file.write(
             json.dumps(record.as_dict(), indent=1,
                        ensure_ascii=False).encode())
-    with replacing(folder / 'table.md') as file:
-        file.write(markdown_tables(record).encode())
+    write_tables(folder, tables(record), note(record))
 
 
-def write_curves(folder: Path, record: RunRecord,
-                 pairs: Sequence[tuple[str, str]]) -> None:
+def write_curves(folder: Path, record: RunRecord) -> None:
     """Draw the mean curves, if there are any."""
-    curves = {
-        name: figures.curves
-        for name, figures in record.figures.methods.items() if figures.curves
-    }
+    figures = record.figures
+    curves = {name: method.curves for name, method in figures.methods.items()
+              if method.curves}
     if curves:
-        figure = draw_curves(curves, dict(pairs))
-        for ending in 'png', 'pdf':
-            save_figure(figure, folder / f'curves.{ending}')
+        save_figure(
+            draw_curves(curves, record.bases, figures.num_images,
+                        figures.num_objects), folder / 'curves')
+
+
+@dataclass(frozen=True)
+class MeasuredCurves:
+    """The mean curves of a finished run.
+
+    Args:
+        curves (dict): By method and quantity, the mean at every step.
+        bases (dict): By the name of each difference map, the method whose
+            heat maps it compares.
+        num_images, num_objects (int): How many were measured.
+    """
+    curves: dict[str, dict[Quantity, list[Estimate]]]
+    bases: dict[str, str]
+    num_images: int
+    num_objects: int
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any mean has an interval."""
+        return any(point.limits for curves in self.curves.values()
+                   for points in curves.values() for point in points)
+
+
+def read_curves(folder: Path,
+                methods: Sequence[str] | None = None) -> MeasuredCurves:
+    """Read the curves of a finished run from its ``del_ins.json``.
+
+    Args:
+        folder (Path): The work dir.
+        methods (Sequence[str], optional): Only these; default: all.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it holds no curves, or not those of a method.
+    """
+    path = folder / 'del_ins.json'
+    try:
+        record = json.loads(path.read_text())
+        explainers = record['explainers']
+        found = {name: figures for name, figures in explainers.items()
+                 if 'curves' in figures}
+    except OSError as error:
+        raise OSError(f'{path} cannot be read: {error.strerror}; give the '
+                      '--work-dir of a finished benchmark') from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is no result of a benchmark') from error
+    if not found:
+        raise ValueError(f'{path} holds no curves: measure del_ins')
+    for name in methods or ():
+        if name not in found:
+            raise ValueError(f'{path} has no explainer {name!r}, only '
+                             f'{", ".join(found)}')
+    return MeasuredCurves(
+        {name: curves_of(found[name]) for name in methods or found},
+        record.get('bases', {}),  # older files have none
+        record['num_images'], record['num_objects'])
+
+
+def curves_of(figures: dict[str, Any]) -> dict[Quantity, list[Estimate]]:
+    """Read the curves of a method; those of older files have no
+    intervals."""
+    curves = {}
+    for quantity in CURVES:
+        group, name = quantity
+        means = figures['curves'][group][name]
+        limits = figures.get('curves_ci95', {}).get(group, {}).get(
+            name, [None] * len(means))
+        curves[quantity] = [Estimate(mean, *(ends or (None, None)))
+                            for mean, ends in zip(means, limits)]
+    return curves
 
 
 def size_bucket(area: float) -> str:

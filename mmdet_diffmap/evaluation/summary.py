@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .intervals import Estimate, Means
 from .measured_image import MeasuredImage, Quantity
 from .perturbation import area_under_curve
@@ -20,10 +18,10 @@ class MethodFigures:
     Args:
         estimates (dict): By quantity; areas under curves in per cent.
         curves (dict): By quantity the mean curve in per cent, ``steps + 1``
-            numbers.
+            estimates.
     """
     estimates: dict[Quantity, Estimate] = field(default_factory=dict)
-    curves: dict[Quantity, list[float]] = field(default_factory=dict)
+    curves: dict[Quantity, list[Estimate]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return dicts of dicts, ready for JSON: by group and name the means,
@@ -33,7 +31,11 @@ class MethodFigures:
             put(tree, quantity, estimate.mean)
             put(tree, ('ci95', *quantity), estimate.limits)
             if quantity in self.curves:
-                put(tree, ('curves', *quantity), self.curves[quantity])
+                curve = self.curves[quantity]
+                put(tree, ('curves', *quantity),
+                    [point.mean for point in curve])
+                put(tree, ('curves_ci95', *quantity),
+                    [point.limits for point in curve])
         return tree
 
 
@@ -86,6 +88,8 @@ class RunRecord:
         environment (dict): What changes them by rounding only.
         failed (dict): By image id the reason.
         figures (Figures): The figures.
+        bases (Mapping): By the name of each difference map, the method whose
+            heat maps it compares.
         published (Mapping): Figures to print beside them: by method,
             ``deletion`` and ``insertion``, ``target`` and ``others``, in per
             cent.
@@ -94,6 +98,7 @@ class RunRecord:
     environment: dict[str, Any]
     failed: dict[str, str]
     figures: Figures
+    bases: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,6 +107,7 @@ class RunRecord:
             settings=self.settings,
             environment=self.environment,
             failed=self.failed,
+            bases=dict(self.bases),
             **self.figures.as_dict())
         if self.published:
             record['published'] = dict(self.published)
@@ -123,7 +129,8 @@ class Summary:
         self.images = self.skipped = self.objects = 0
         #: Of (method, quantity).
         self.means = Means()
-        self.curves: dict[tuple[str, Quantity], np.ndarray] = {}
+        #: Of (method, quantity, step).
+        self.points = Means()
 
     def add(self, entry: dict[str, Any]) -> None:
         """Add an entry of the journal, in the order of the images' ids; one
@@ -137,11 +144,12 @@ class Summary:
         for method in self.methods:
             for quantity, curves in image.percent_curves(method).items():
                 key = method, quantity
-                self.curves[key] = self.curves.get(key, 0) + curves.sum(axis=0)
+                for step, values in enumerate(curves.T):
+                    self.points.add((*key, step), values)
                 self.means.add(key,
                                [area_under_curve(curve) for curve in curves])
-            for quantity, values in image.values.get(method, {}).items():
-                self.means.add((method, quantity), values)
+            for quantity, numbers in image.values.get(method, {}).items():
+                self.means.add((method, quantity), numbers)
 
     def figures(self) -> Figures:
         """Compute means, intervals and mean curves."""
@@ -153,8 +161,8 @@ class Summary:
         methods = {name: MethodFigures() for name in self.methods}
         for method, quantity in self.means.sums:
             methods[method].estimates[quantity] = estimates[method, quantity]
-        for (method, quantity), total in self.curves.items():
-            methods[method].curves[quantity] = (total / self.objects).tolist()
+        for (method, quantity, _), point in self.points.estimates().items():
+            methods[method].curves.setdefault(quantity, []).append(point)
         differences: dict[Pair, dict[Quantity, Estimate]] = {}
         for pair, quantity in keys:
             differences.setdefault(pair, {})[quantity] = estimates[

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..io.markdown import markdown
+from ..explainers.paper_names import paper_name
+from ..io.tables import BOLD, UNDERLINED, Name, Number, Table
 from .intervals import Estimate
 from .map_metrics import MAP_METRICS
 from .measured_image import Quantity
 from .summary import Figures, MethodFigures, Pair, RunRecord
 
 ARROWS = {True: ' ↑', False: ' ↓', None: ''}
-Rows = list[list[str]]
+Rows = list[list[Name | Number]]
 
 
 class Column(NamedTuple):
@@ -45,6 +46,11 @@ class FigureTable(NamedTuple):
         """The titles of the columns."""
         return [column.title for column in self.columns]
 
+    @property
+    def names(self) -> list[str]:
+        """What the columns are called in CSV."""
+        return ['_'.join(column.quantity) for column in self.columns]
+
     def is_measured(self, figures: Figures) -> bool:
         """Whether a run has the figures of the table."""
         method = next(iter(figures.methods.values()))
@@ -72,12 +78,12 @@ TABLES = (DEL_INS, *(
 
 def emphasis(values: Sequence[float | None], more_is_better: bool | None,
              digits: int) -> list[str]:
-    """Return how the best and the second best value are set off: ``**`` and
-    ``u``; what is equal in print shares its place. Nothing is set off if
-    neither more nor less is better.
+    """Return how the best and the second best value are set off; what is
+    equal in print shares its place. Nothing is set off if neither more nor
+    less is better.
 
     >>> emphasis([0.5, 0.7, None, 0.704], True, 2)
-    ['u', '**', '', '**']
+    ['underlined', 'bold', '', 'bold']
     """
     if more_is_better is None:
         return [''] * len(values)
@@ -85,9 +91,16 @@ def emphasis(values: Sequence[float | None], more_is_better: bool | None,
                for value in values]
     ranked = sorted({value for value in printed if value is not None},
                     reverse=more_is_better)
-    marks = dict(zip(ranked, ('**', 'u')))
+    marks = dict(zip(ranked, (BOLD, UNDERLINED)))
     return ['' if value is None else marks.get(value, '')
             for value in printed]
+
+
+def estimated(estimate: Estimate, digits: int, mark: str = '',
+              **options: Any) -> Number:
+    """Return a mean and its interval as a number of a table."""
+    return Number(estimate.mean, digits, (estimate.low, estimate.high), mark,
+                  **options)
 
 
 def result_rows(methods: Mapping[str, MethodFigures],
@@ -101,89 +114,67 @@ def result_rows(methods: Mapping[str, MethodFigures],
         published (Mapping): See :class:`RunRecord`.
         table (FigureTable): Its columns.
     """
-    rows = [[name] for name in methods]
+    rows: Rows = [[Name(name, paper_name(name),
+                        dict(explainer=name, against=''))]
+                  for name in methods]
     for _, quantity, more_is_better in table.columns:
         estimates = [figures.estimates[quantity]
                      for figures in methods.values()]
         marks = emphasis([estimate.mean for estimate in estimates],
                          more_is_better, table.digits)
-        for row, estimate, mark in zip(rows, estimates, marks):
-            text = result_text(estimate, mark, table.digits)
-            number = published.get(row[0], {}).get(
-                quantity.group, {}).get(quantity.name)
-            if number is not None:
-                text += f', published {number:.{table.digits}f}'
-            row.append(text)
+        for name, row, estimate, mark in zip(methods, rows, estimates, marks):
+            row.append(estimated(
+                estimate, table.digits, mark,
+                published=published.get(name, {}).get(
+                    quantity.group, {}).get(quantity.name)))
     return rows
-
-
-def result_text(estimate: Estimate, mark: str, digits: int) -> str:
-    """Return a mean and its interval, set off by a mark of
-    :func:`emphasis`."""
-    text = '-' if estimate.mean is None else f'{estimate.mean:.{digits}f}'
-    if mark:
-        text = f'**{text}**' if mark == '**' else f'<u>{text}</u>'
-    if estimate.limits is not None:
-        low, high = estimate.limits
-        text += f' ({low:.{digits}f} – {high:.{digits}f})'
-    return text
 
 
 def difference_rows(differences: Mapping[Pair, Mapping[Quantity, Estimate]],
                     table: FigureTable) -> Rows:
     """Return a row for each pair of methods: in each column the mean
-    difference and its interval."""
-    return [[str(pair)] + [
-        difference_text(estimates[column.quantity], table.digits)
-        for column in table.columns
-    ] for pair, estimates in differences.items()]
+    difference and its interval, bold where that leaves zero out."""
+    rows: Rows = []
+    for pair, estimates in differences.items():
+        name = Name(str(pair), ' − '.join(map(paper_name, pair)),
+                    dict(explainer=pair.name, against=pair.base))
+        rows.append([name, *(
+            estimated(estimate, table.digits,
+                      BOLD if leaves_zero_out(estimate) else '', signed=True)
+            for estimate in (estimates[column.quantity]
+                             for column in table.columns))])
+    return rows
 
 
-def difference_text(estimate: Estimate, digits: int) -> str:
-    """Return a mean difference and its interval, bold where that leaves zero
-    out."""
-    text = '-' if estimate.mean is None else signed(estimate.mean, digits)
-    if estimate.limits is not None:
-        low, high = estimate.limits
-        if low > 0 or high < 0:
-            text = f'**{text}**'
-        text += f' ({signed(low, digits)} – {signed(high, digits)})'
-    return text
+def leaves_zero_out(estimate: Estimate) -> bool:
+    """Whether an interval is on one side of zero."""
+    low, high = estimate.limits or (0, 0)
+    return low > 0 or high < 0
 
 
-def signed(value: float, digits: int) -> str:
-    """Return a number with its sign, of which zero has none.
-
-    >>> signed(0.126, 2), signed(-0.001, 2)
-    ('+0.13', '0.00')
-    """
-    number = round(value, digits)
-    return f'{number:+.{digits}f}' if number else f'{0:.{digits}f}'
-
-
-def tables(record: RunRecord) -> list[tuple[str, list[str], Rows]]:
-    """Return the tables of a run: title, head and rows."""
+def tables(record: RunRecord) -> list[Table]:
+    """Return the tables of a run."""
     figures = record.figures
     result = []
     for table in TABLES:
         if not table.is_measured(figures):
             continue
-        result.append((table.title, ['explainer', *table.head],
-                       result_rows(figures.methods, record.published, table)))
+        result.append(Table(
+            table.title, ['explainer', *table.head],
+            result_rows(figures.methods, record.published, table),
+            table.names))
         if figures.differences:
-            result.append((f'{table.title}: differences',
-                           ['pair', *table.head],
-                           difference_rows(figures.differences, table)))
+            result.append(Table(
+                f'{table.title}: differences', ['pair', *table.head],
+                difference_rows(figures.differences, table), table.names))
     return result
 
 
-def markdown_tables(record: RunRecord) -> str:
-    """Return all tables as Markdown."""
+def note(record: RunRecord) -> str:
+    """Say what the tables of a run are about."""
     figures = record.figures
-    parts = [f'{figures.num_objects} objects on {figures.num_images} '
-             'images; the best value of a column is bold, the second '
-             'underlined; in brackets 95 % intervals over resampled images. '
-             'A difference is bold where its interval leaves out zero.\n']
-    for title, head, rows in tables(record):
-        parts += [f'## {title}\n', markdown(head, rows), '']
-    return '\n'.join(parts)
+    return f'{figures.num_objects} objects on {figures.num_images} ' \
+        f'image{"s" * (figures.num_images != 1)}; the best value of a ' \
+        'column is bold, the second underlined; in brackets 95 % intervals ' \
+        'over resampled images. A difference is bold where its interval ' \
+        'leaves out zero.'

@@ -1,40 +1,35 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The pictures of the sanity check."""
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from ..explainers.paper_names import paper_name
+from ..io.files import DPI
+from .colours import overlay, resize
+from .curves import Estimate, draw_line
+from .lines import COLUMN, PAGE, line_styles, paper_style
+from .paper_figure import GAP, Canvas
 
 MEASURES = {
     'rank_correlation': 'rank correlation',
     'rank_correlation_in_box': 'rank correlation in the own box',
-    'ssim': 'SSIM',
+    'ssim': 'SSIM (at the right: of an empty map)',
 }
-
-
-class Estimate(Protocol):
-    """A mean with its interval; None where nothing has a value."""
-
-    @property
-    def mean(self) -> float | None:
-        """The mean."""
-
-    @property
-    def limits(self) -> Sequence[float] | None:
-        """The ends of the interval."""
+#: Of the picture of stages, in inches: the names of stages and of maps, the
+#: slope of the last name, a panel.
+LABELS, HEADS, SLOPE, PANEL = 1.5, 0.95, 0.6, 0.7
 
 
 def draw_similarities(stages: Sequence[str],
                       figures: Mapping[str, Mapping[str, Sequence[Estimate]]],
                       blank: Mapping[str, float],
-                      bases: Mapping[str, str]) -> Figure:
+                      bases: Mapping[str, str],
+                      width: float = COLUMN) -> Figure:
     """Draw how alike maps remain while a detector loses its weights.
 
-    A method and its difference map have one colour, the difference map a
-    solid line.
+    Lines are those of :func:`~mmdet_diffmap.visualization.curves.draw_curves`.
 
     Args:
         stages (Sequence[str]): The parts in the order in which they lost
@@ -44,44 +39,38 @@ def draw_similarities(stages: Sequence[str],
             right edge.
         bases (Mapping): By the name of each difference map, the method whose
             heat maps it compares.
+        width (float): Of the figure, in inches.
     """
-    figure = Figure(figsize=(17, 5.5), layout='constrained')
-    methods = list(dict.fromkeys(bases.get(name, name) for name in figures))
-    colours = colormaps['tab10']
-    for axes, (measure, title) in zip(figure.subplots(1, 3),
-                                      MEASURES.items()):
-        for name, similarities in figures.items():
-            method = bases.get(name, name)
-            colour = colours(methods.index(method) % colours.N)
-            draw_line(axes, similarities[measure], color=colour, label=name,
-                      linestyle='--' if name == method else '-')
-            if measure == 'ssim':
-                axes.plot(len(stages) - 0.5, blank[name], color=colour,
-                          marker='<' if name == method else 'o')
-        axes.axhline(0, color='black', linewidth=0.5)
-        axes.set(title=title, ylim=(-0.3, 1.05))
-        axes.set_xticks(range(len(stages)), stages, rotation=60, ha='right',
-                        fontsize=7)
-        axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    styles = line_styles(list(figures), bases)
+    with paper_style():
+        figure = Figure(figsize=(
+            width, 1.95 * width + 0.07 * len(figures)), layout='constrained')
+        panels = figure.subplots(len(MEASURES), 1, sharex=True)
+        for axes, (measure, title) in zip(panels, MEASURES.items()):
+            for name, similarities in figures.items():
+                draw_line(axes, range(len(stages)), similarities[measure],
+                          label=paper_name(name), **styles[name])
+                if measure == 'ssim':
+                    axes.plot(len(stages) + 0.2, blank[name],
+                              **styles[name] | dict(linestyle='none'),
+                              clip_on=False)
+            axes.axhline(0, color='black', linewidth=0.5)
+            axes.set(title=title, ylim=(-0.3, 1.05))
+            axes.grid()
+        panels[-1].set_xticks(range(len(stages)), stages, rotation=90)
+        figure.legend(*panels[0].get_legend_handles_labels(),
+                      loc='outside lower center', ncols=2, frameon=False,
+                      handlelength=3)
     return figure
-
-
-def draw_line(axes: Axes, estimates: Sequence[Estimate],
-              **style: Any) -> None:
-    """Draw means as a line, with their intervals behind it."""
-    means = [np.nan if estimate.mean is None else estimate.mean
-             for estimate in estimates]
-    axes.plot(means, marker='.', **style)
-    limits = [estimate.limits or (np.nan, np.nan) for estimate in estimates]
-    axes.fill_between(range(len(means)), *np.transpose(limits),
-                      color=style['color'], alpha=0.08, linewidth=0)
 
 
 def draw_stages(stages: Sequence[str],
                 maps: Sequence[Mapping[str, np.ndarray]],
-                image: np.ndarray, signed: Collection[str]) -> Figure:
-    """Draw one object's maps at every stage, a row for each map.
+                image: np.ndarray,
+                signed: Collection[str],
+                width: float = PAGE) -> Figure:
+    """Draw one object's maps at every stage: a row for each stage, a column
+    for each map.
 
     Args:
         stages (Sequence[str]): See :func:`draw_similarities`.
@@ -89,27 +78,30 @@ def draw_stages(stages: Sequence[str],
         image (np.ndarray): RGB, uint8 (H, W, 3).
         signed (Collection[str]): The names of maps in [-1, 1]; all others are
             in [0, 1].
+        width (float): Of the figure, in inches, at most.
     """
     names = list(maps[0])
-    height, width = image.shape[:2]
-    figure = Figure(
-        figsize=(1.1 * len(stages) + 1,
-                 1.1 * len(names) * height / width + 1.2),
-        layout='constrained')
-    panels = figure.subplots(len(names), len(stages), squeeze=False)
-    grey = image.mean(axis=2)
-    for row, name in zip(panels, names):
-        for axes, stage_maps in zip(row, maps):
-            axes.imshow(grey, cmap='gray', vmin=0, vmax=255)
-            axes.imshow(
-                stage_maps[name],
-                cmap='coolwarm' if name in signed else 'inferno',
-                vmin=-1 if name in signed else 0,
-                vmax=1,
-                alpha=0.75)
-            axes.set_xticks([])
-            axes.set_yticks([])
-        row[0].set_ylabel(name, fontsize=7)
-    for axes, stage in zip(panels[0], stages):
-        axes.set_title(stage, fontsize=6, rotation=35, ha='left')
+    height, length = image.shape[:2]
+    panel = min(PANEL, (width - LABELS - SLOPE) / len(names))
+    step = panel * height / length
+    photo = resize(np.ascontiguousarray(image),
+                   (round(panel * DPI), round(step * DPI)))
+    with paper_style():
+        size = LABELS + len(names) * panel + SLOPE, \
+            HEADS + len(stages) * step + GAP
+        figure = Figure(figsize=size)
+        canvas = Canvas(figure, *size)
+        for row, (stage, stage_maps) in enumerate(zip(stages, maps)):
+            top = HEADS + row * step
+            canvas.text(LABELS - 2 * GAP, top + step / 2, stage, ha='right',
+                        va='center', fontsize=7)
+            for column, name in enumerate(names):
+                axes = canvas.axes(LABELS + column * panel, top, panel - GAP,
+                                   step - GAP)
+                axes.imshow(overlay(photo, stage_maps[name], name in signed),
+                            aspect='auto')
+        for column, name in enumerate(names):
+            canvas.text(LABELS + (column + 0.4) * panel, HEADS - GAP,
+                        paper_name(name), ha='left', va='bottom', fontsize=7,
+                        rotation=45, rotation_mode='anchor')
     return figure

@@ -22,6 +22,11 @@ RIGHT: RGB = (170, 230, 255)  # one that is not
 OTHER: RGB = (190, 190, 190)
 EDGE: RGB = (20, 20, 20)  # around all of them, so that they show on white
 
+#: Of lines and bars on white (Okabe & Ito, "Color Universal Design", 2008),
+#: without yellow, which is too light for a line.
+LINES = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
+         '#000000')
+
 STEPS = 256  # colours of a table
 OPAQUE = 0.85  # of the photo that the largest value hides
 # Colours of a signed map this close to its middle are not used: they are

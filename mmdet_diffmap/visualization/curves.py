@@ -1,10 +1,14 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """The curves of deletion and insertion."""
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from matplotlib import colormaps
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from ..explainers.paper_names import paper_name
+from .lines import COLUMN, PAGE, line_styles, paper_style
 
 PANELS = (
     ('(a) Deletion, target', ('deletion', 'target')),
@@ -12,16 +16,30 @@ PANELS = (
     ('(c) Deletion, others', ('deletion', 'others')),
     ('(d) Insertion, others', ('insertion', 'others')),
 )
-MARKERS = 'os^Dv'
 
 
-def draw_curves(curves: Mapping[str, Mapping[Any, Sequence[float]]],
-                bases: Mapping[str, str]) -> Figure:
+class Estimate(Protocol):
+    """A mean with its interval; None where nothing has a value."""
+
+    @property
+    def mean(self) -> float | None:
+        """The mean."""
+
+    @property
+    def limits(self) -> Sequence[float] | None:
+        """The ends of the interval."""
+
+
+def draw_curves(curves: Mapping[str, Mapping[Any, Sequence[Estimate]]],
+                bases: Mapping[str, str],
+                num_images: int,
+                num_objects: int,
+                width: float = PAGE) -> Figure:
     """Draw the paper's Fig. 5: how scores change while pixels are deleted or
     inserted.
 
-    A method and its difference maps have one colour, the method a dashed line
-    and its difference maps solid ones.
+    A method and its difference maps have one colour and one marker, the method
+    a dashed line and its difference maps solid ones; bands are intervals.
 
     Args:
         curves (Mapping): By method, and by direction (``deletion``,
@@ -30,49 +48,52 @@ def draw_curves(curves: Mapping[str, Mapping[Any, Sequence[float]]],
             area.
         bases (Mapping): By the name of each difference map, the method whose
             heat maps it compares.
+        num_images, num_objects (int): How many were measured.
+        width (float): Of the figure, in inches.
     """
-    figure = Figure(figsize=(11, 8.5), layout='constrained')
-    panels = figure.subplots(2, 2).flatten()
-    styles = line_styles(list(curves), bases)
-    for axes, (title, quantity) in zip(panels, PANELS):
-        for name, method_curves in curves.items():
-            values = method_curves[quantity]
-            shares = [100 * i / (len(values) - 1) for i in range(len(values))]
-            axes.plot(shares, values, markersize=4, label=name,
-                      **styles[name])
-        axes.set(
-            title=title,
-            xlabel='pixels, per cent of the box area',
-            ylabel='score, per cent of the untouched image\'s',
-            xlim=(0, 100))
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=8)
+    beside = width > COLUMN  # the legend, which is else above
+    with paper_style():
+        figure = Figure(figsize=(width, 0.6 * width if beside else
+                                 1.25 * width), layout='constrained')
+        panels = figure.subplots(2, 2, sharex=True).flatten()
+        styles = line_styles(list(curves), bases)
+        banded = False
+        for axes, (title, quantity) in zip(panels, PANELS):
+            for name, method_curves in curves.items():
+                points = method_curves[quantity]
+                banded |= draw_line(
+                    axes, np.linspace(0, 100, len(points)), points,
+                    label=paper_name(name), **styles[name])
+            axes.set(title=title, xlim=(-2, 102),
+                     xticks=range(0, 101, 25 if beside else 50))
+            if axes.dataLim.y0 < 50:  # curves near 100 would be one
+                axes.set_ylim(bottom=0)
+            axes.grid()
+        figure.supxlabel('pixels, per cent of the box area', fontsize=8)
+        figure.supylabel('score, per cent of the untouched image\'s',
+                         fontsize=8)
+        counts = f'{num_objects:,} objects on {num_images:,} ' \
+            f'image{"s" * (num_images != 1)}'
+        if banded:
+            counts += '\nbands: 95 % intervals'
+        figure.legend(*panels[0].get_legend_handles_labels(), title=counts,
+                      loc='outside right upper' if beside else
+                      'outside upper center',
+                      ncols=1 if beside else 2, frameon=False,
+                      alignment='left', handlelength=3)
     return figure
 
 
-def line_styles(names: Sequence[str],
-                bases: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Choose how the line of each method is drawn; see :func:`draw_curves`.
-
-    >>> styles = line_styles(['plain', 'apart'], {'apart': 'plain'})
-    >>> styles['plain']['color'] == styles['apart']['color']
-    True
-    >>> styles['plain']['linestyle'], styles['apart']['linestyle']
-    ('--', '-')
-    """
-    families: dict[str, list[str]] = {}
-    for name in names:
-        families.setdefault(bases.get(name, name), []).append(name)
-    colours = colormaps['tab10' if len(families) <= 10 else 'tab20']
-    styles: dict[str, dict[str, Any]] = {}
-    for number, (base, members) in enumerate(families.items()):
-        solid = [name for name in members if name != base] or members
-        for name in members:
-            plain = name not in solid
-            styles[name] = dict(
-                color=colours(number % colours.N),
-                linestyle='--' if plain else '-',
-                marker='.' if plain else
-                MARKERS[solid.index(name) % len(MARKERS)])
-    return styles
+def draw_line(axes: Axes, places: Sequence[float] | np.ndarray,
+              estimates: Sequence[Estimate], **style: Any) -> bool:
+    """Draw means as a line, with their intervals behind it; return whether
+    there is one."""
+    means = [np.nan if estimate.mean is None else estimate.mean
+             for estimate in estimates]
+    axes.plot(places, means, **style)
+    limits = [estimate.limits or (np.nan, np.nan) for estimate in estimates]
+    if not np.isfinite(limits).any():
+        return False
+    axes.fill_between(places, *np.transpose(limits), color=style['color'],
+                      alpha=0.15, linewidth=0)
+    return True

@@ -1,4 +1,5 @@
 """The benchmark as a user starts it, and what may happen to it."""
+import csv
 import json
 import os
 import shutil
@@ -119,6 +120,47 @@ def test_what_is_written(plain_run):
                     if row['explainer'] == 'odam-diff'])
     assert record['explainers']['odam-diff']['insertion'][
         'others'] == pytest.approx(mean)
+
+
+def test_the_table_in_csv_has_the_figures_in_full(plain_run):
+    folder, _ = plain_run
+    record = json.loads((folder / 'del_ins.json').read_text())
+    rows = list(csv.DictReader((folder / 'table.csv').open()))
+    assert [(row['explainer'], row['against']) for row in rows] == [
+        ('odam', ''), ('odam-diff', ''), ('odam-diff', 'odam')]
+    for row in rows:
+        for direction in 'deletion', 'insertion':
+            for kind in 'target', 'others':
+                if row['against']:
+                    estimate = record['differences']['odam-diff - odam'][
+                        direction][kind]
+                    mean, limits = estimate['mean'], estimate['ci95']
+                else:
+                    found = record['explainers'][row['explainer']]
+                    mean = found[direction][kind]
+                    limits = found['ci95'][direction][kind]
+                name = f'{direction}_{kind}'
+                assert [float(row[f'{name}{end}']) for end in (
+                    '', '_low', '_high')] == [mean, *limits]
+    latex = (folder / 'table.tex').read_text()
+    assert latex.count('\\toprule') == 2 and '\nODAM + Diff & ' in latex
+
+
+def test_curves_have_intervals_and_are_drawn_again(plain_run, tmp_path):
+    folder, _ = plain_run
+    record = json.loads((folder / 'del_ins.json').read_text())
+    assert record['bases'] == {'odam-diff': 'odam'}
+    for found in record['explainers'].values():
+        for direction, kinds in found['curves'].items():
+            for kind, means in kinds.items():
+                for mean, (low, high) in zip(
+                        means, found['curves_ci95'][direction][kind]):
+                    assert low <= mean <= high
+    result = run('mmdet-diffmap', 'figure', 5, folder, cwd=tmp_path)
+    assert not result.stderr
+    drawn = (np.asarray(Image.open(path).convert('RGB')) for path in (
+        tmp_path / 'outputs/figure-5.png', folder / 'curves.png'))
+    np.testing.assert_array_equal(*drawn)
 
 
 def test_backends_get_the_figures(plain_run):

@@ -1,4 +1,5 @@
 """The errors of a data set as a user asks for them."""
+import csv
 import json
 import os
 import socket
@@ -152,6 +153,21 @@ def test_another_detector(plain, tmp_path):
     assert '"by": "fcos_scenes only"' in page and '"by": "both"' in page
     table = (folder / 'table.md').read_text()
     assert '| kind | errors mended | errors made |' in table
+    in_csv = {(row['detector'], row['kind'], row['reason']): row
+              for row in csv.DictReader((folder / 'table.csv').open())}
+    for detector in first, second:
+        for kind, counted in detector['kinds'].items():
+            row = in_csv[detector['name'], kind, '']
+            assert int(row['number']) == counted['number']
+            assert float(row['points']) == counted['cost']
+        for reason, number in detector['reasons'].items():
+            row = in_csv[detector['name'], '', reason]
+            assert int(row['number']) == number
+    for kind, counted in first['kinds'].items():
+        row = in_csv[first['name'], kind, '']
+        assert int(row['mended_by_the_other']) == \
+            counted['mended_by_the_other']
+    assert 'errors made' in (folder / 'table.tex').read_text()
 
 
 def test_a_damaged_image_does_not_stop_the_others(tmp_path):

@@ -1,4 +1,5 @@
 """The tools around the demo detectors, as a user starts them."""
+import csv
 import json
 import re
 
@@ -51,7 +52,8 @@ def test_a_page_without_a_place_is_refused_before_the_work(tmp_path):
 
 
 def test_sanity_check(tmp_path):
-    run(ROOT / 'tools/sanity_check.py', 'scene://0/2', 'scene://0/3', CONFIG,
+    result = run(
+        ROOT / 'tools/sanity_check.py', 'scene://0/2', 'scene://0/3', CONFIG,
         '--explainer', 'odam', 'grad-cam', '--max-objects', 2, '--out-dir',
         'o', cwd=tmp_path)
     found = json.loads((tmp_path / 'o/sanity.json').read_text())
@@ -60,9 +62,32 @@ def test_sanity_check(tmp_path):
     assert similar[0]['mean'] == pytest.approx(1)
     assert similar[-1]['mean'] < 0.6
     table = (tmp_path / 'o/table.md').read_text()
-    assert table.count('| backbone.conv1 |') == 3 == table.count('## ')
+    # a table of what is left, and one for each map
+    assert table.count('| backbone.conv1 |') == 4 == table.count('## ') - 1
+    assert max(map(len, table.splitlines()[2:])) <= 80
+    assert max(map(len, result.stdout.splitlines()[:-2])) <= 80
+    rows = {(row['map'], row['weights_gone']): row for row in csv.DictReader(
+        (tmp_path / 'o/table.csv').read_text().splitlines())}
+    assert len(rows) == 4 * len(found['stages'])
+    for (name, stage), row in rows.items():
+        for measure, similar in found['similarity'][name].items():
+            estimate = similar[found['stages'].index(stage)]
+            assert [float(row[f'{measure}{end}'])
+                    for end in ('', '_low', '_high')] == [
+                estimate['mean'], *estimate['ci95']]
     for name in 'similarity.png', 'maps.png':
         assert np.asarray(Image.open(tmp_path / 'o' / name)).std() > 10
+
+
+def test_one_image_gives_no_interval(tmp_path):
+    result = run(ROOT / 'tools/sanity_check.py', 'scene://0/2', CONFIG,
+                 '--explainer', 'grad-cam', '--max-objects', 2, '--out-dir',
+                 'o', cwd=tmp_path)
+    assert '2 objects on 1 image; one image gives no interval' in \
+        result.stdout
+    assert '±' not in result.stdout + (tmp_path / 'o/table.md').read_text()
+    found = json.loads((tmp_path / 'o/sanity.json').read_text())
+    assert found['similarity']['grad-cam']['ssim'][-1]['ci95'] is None
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -44,6 +44,19 @@ def test_what_has_no_value_has_no_interval():
     assert means.mean('x') is None
     assert estimates['x'] == estimates['x', 'y'] == Estimate(None, None, None)
     assert estimates['x'].as_dict() == dict(mean=None, ci95=None)
-    assert estimates['y'].as_dict() == dict(mean=1, ci95=[1, 1])
+    assert estimates['y'].as_dict() == dict(mean=1, ci95=None)
     assert interval(np.array([np.nan])) == (None, None)
     assert Means().estimates() == {}
+
+
+def test_one_image_with_a_value_gives_no_interval():
+    means = Means()
+    for image, others in enumerate(([1., 2.], [3.], [5., 6., 7.])):
+        means.add('many', others)
+        means.add('one', [float(image)] if image == 1 else [None])
+    estimates = means.estimates([('many', 'one')])
+    assert estimates['one'] == Estimate(1, None, None)
+    assert estimates['many', 'one'] == Estimate(3, None, None)
+    assert estimates['many'].limits == [1.5, 6]
+    assert estimates['one'].written('.1f') == '1.0'
+    assert estimates['many'].written('+.1f') == '+4.0 (+1.5 to +6.0)'

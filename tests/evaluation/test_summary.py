@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mmdet_diffmap.evaluation.intervals import Means
 from mmdet_diffmap.evaluation.measured_image import MeasuredImage
 from mmdet_diffmap.evaluation.summary import Summary
 
@@ -59,6 +60,21 @@ def test_curves_are_in_per_cent_of_the_untouched_scores():
     assert curves['deletion', 'others'] == pytest.approx(
         np.array([[100, 50], [100, 100], [100, 0]]))
     assert curves['insertion', 'others'][0].tolist() == [0, 50]
+
+
+def test_every_point_of_a_curve_has_the_interval_of_its_mean(entries):
+    figures = summarize(entries, ['a'], [])['explainers']['a']
+    for i in range(5):
+        means = Means()  # of this step alone
+        for entry in entries:
+            scores = entry['scores']['a']['deletion']['target']
+            means.add('x', [100 * values[i] / untouched for values, untouched
+                            in zip(scores, entry['untouched'])])
+        assert figures['curves_ci95']['deletion']['target'][i] == \
+            pytest.approx(means.estimates()['x'].limits)
+    (single, ) = summarize(entries[:1], ['a'], [])['explainers'].values()
+    assert single['curves_ci95']['insertion']['others'] == [None] * 5
+    assert single['ci95']['insertion']['others'] is None
 
 
 def test_means_are_over_all_objects(entries):

@@ -4,11 +4,17 @@ import stat
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from mmdet_diffmap.io.files import replacing, save_maps, save_picture
+from mmdet_diffmap.io.files import (
+    replacing,
+    save_figure,
+    save_maps,
+    save_picture,
+)
 
 
 def sample_of(count):
@@ -61,3 +67,16 @@ def test_file_has_ordinary_permissions(tmp_path):
     (tmp_path / 'b').write_bytes(b'x')
     first, second = (stat.S_IMODE(os.stat(tmp_path / n).st_mode) for n in 'ab')
     assert first == second
+
+
+def test_figures_go_into_a_paper(tmp_path):
+    figure = Figure(figsize=(3.3, 1))
+    figure.text(.5, .5, 'Grad-CAM')
+    save_figure(figure, tmp_path / 'new/v1.2')
+    pdf, png = (tmp_path / f'new/v1.2.{kind}' for kind in ('pdf', 'png'))
+    content = pdf.read_bytes()
+    assert b'/CIDFontType2' in content and b'/Type3' not in content
+    assert b'CreationDate' not in content
+    with Image.open(png) as picture:
+        assert picture.size == (990, 300)
+        assert picture.info['dpi'] == pytest.approx((300, 300), abs=.1)

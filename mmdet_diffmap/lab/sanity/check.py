@@ -41,6 +41,7 @@ class Checked:
         maps (list[dict]): For each stage, the maps of its first object, each
             (H, W).
         objects (int): How many objects were looked at.
+        num_images (int): On how many images.
     """
     stages: list[str]
     figures: dict[str, dict[str, list[Estimate]]]
@@ -49,6 +50,7 @@ class Checked:
     image: str
     maps: list[Maps]
     objects: int
+    num_images: int
 
 
 def check_sanity(model: BaseDetector,
@@ -106,4 +108,5 @@ def check_sanity(model: BaseDetector,
         for name in cascade.methods.spans
     }
     return Checked(stages, figures, cascade.blank(), cascade.methods.bases,
-                   cascade.images[0].path, maps, cascade.objects)
+                   cascade.images[0].path, maps, cascade.objects,
+                   len(cascade.images))
