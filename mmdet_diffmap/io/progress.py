@@ -122,14 +122,22 @@ def progress_display(console: Console | None = None) -> Iterator[Progress]:
     errors = Console(stderr=True, quiet=not is_main_process())
     console = console or errors
     with Progress(console=console, transient=True) if console.is_terminal or \
-            console.is_jupyter else ProgressLines(errors) as display:
-        token = _current.set(display)
+            console.is_jupyter else ProgressLines(errors) as display, \
+            shown_in(display):
         try:
             yield display
         except KeyboardInterrupt as error:
             raise interrupted(display, error) from error
-        finally:
-            _current.reset(token)
+
+
+@contextmanager
+def shown_in(display: Progress) -> Iterator[None]:
+    """Have all progress of this context go to a display."""
+    token = _current.set(display)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def interrupted(display: Progress, error: KeyboardInterrupt) -> Interrupted:

@@ -356,13 +356,17 @@ function start() {
   update();
 }
 
-// Add a photograph to the open page. `texts` are what the page needs beside its
-// description, by name and in base64, or promises of that.
-function addPhoto(photo, texts) {
-  data.photos.push(photo);
+// Add a photograph to the open page, or put one in the place of another, which
+// is to be opened then. `texts` are what the page needs beside its description, by
+// name and in base64, or promises of that.
+function addPhoto(photo, texts, index = data.photos.length) {
+  const isFirst = !data.photos.length;
+  data.photos[index] = photo;
   for (const [name, text] of Object.entries(texts)) payloads.set(name, text);
+  for (const {at} of panels) delete $(`boxes${at}`).dataset.made;  // of the other one
+  delete $('objects').dataset.of;
   buildGallery(usePhoto);
-  if (data.photos.length === 1) start();
+  if (isFirst) start();
   else markPhoto(state.photo);
 }
 

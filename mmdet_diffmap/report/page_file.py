@@ -11,6 +11,7 @@ import jinja2
 import mmdet
 import numpy as np
 import torch
+from jinja2.environment import TemplateStream
 from markupsafe import Markup
 
 from ..io.files import printable, replacing
@@ -19,10 +20,12 @@ from ..version import __version__
 from ..visualization import colours
 
 FOLDER = Path(__file__).parent
-#: The scripts of each page, beside those that pages share.
-SCRIPTS = dict(page=('labels.js', 'gallery.js', 'objects.js', 'panels.js',
-                     'address.js', 'export.js', 'page.js'),
-               errors=('errors.js', ))
+PAGE = ('labels.js', 'gallery.js', 'objects.js', 'panels.js', 'address.js',
+        'export.js', 'page.js')
+#: The scripts and style sheets of each page, beside those that pages share.
+SCRIPTS = dict(page=PAGE, live=(*PAGE, 'live.js'), errors=('errors.js', ))
+STYLES = dict(page=('page.css', ), live=('page.css', 'live.css'),
+              errors=('errors.css', ))
 #: Colours of boxes, by their names in style sheets.
 BOX_COLOURS = dict(target=colours.TARGET, rival=colours.RIVAL,
                    wrong=colours.WRONG, right=colours.RIGHT)
@@ -30,14 +33,27 @@ LONGEST_SIDE = 1600  # of a picture in a page, in pixels
 THUMBNAIL = 144
 
 
-def write_page(path: Path, name: str, data: Mapping[str, Any],
-               payloads: Mapping[str, str], settings: Mapping[str, str],
-               failures: Mapping[str, str] | None, **parts: Any) -> None:
+def write_page(path: Path, *args: Any, **parts: Any) -> None:
     """Write a page.
 
     Args:
         path (Path): The file; it is there whole, or not at all.
-        name (str): Of the page's template, style sheet and script.
+        *args: See :func:`page_stream`.
+        **parts: See :func:`page_stream`.
+    """
+    page = page_stream(*args, **parts)
+    with replacing(path) as file:
+        page.dump(file, encoding='utf-8', errors='replace')
+
+
+def page_stream(name: str, data: Mapping[str, Any],
+                payloads: Mapping[str, str], settings: Mapping[str, str],
+                failures: Mapping[str, str] | None,
+                **parts: Any) -> TemplateStream:
+    """Return the text of a page, piece by piece.
+
+    Args:
+        name (str): Of the page's template.
         data (Mapping): What the script reads, ready for JSON.
         payloads (Mapping): By name, what else the script reads, in base64.
         settings (Mapping): What made the maps, by name, to be read by people.
@@ -49,19 +65,16 @@ def write_page(path: Path, name: str, data: Mapping[str, Any],
         undefined=jinja2.StrictUndefined)
     # maps lie in the cells in the order of their names here
     environment.policies['json.dumps_kwargs'] = dict(sort_keys=False)
-    page = environment.get_template(f'{name}.html').stream(
+    return environment.get_template(f'{name}.html').stream(
         box_colours=BOX_COLOURS,
-        style=trusted('shared.css', f'{name}.css'),
-        script=trusted('maps.js', 'shared.js', 'stage.js',
-                       *SCRIPTS[name]),
+        style=trusted('shared.css', *STYLES[name]),
+        script=trusted('maps.js', 'shared.js', 'stage.js', *SCRIPTS[name]),
         data=dict(
             data,
             **described_colours(),
             settings=described(settings, failures or {})),
         payloads=payloads,
         **parts)
-    with replacing(path) as file:
-        page.dump(file, encoding='utf-8', errors='replace')
 
 
 def trusted(*names: str) -> Markup:

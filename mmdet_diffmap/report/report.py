@@ -17,6 +17,7 @@ from .page_file import (
     described_picture,
     fitted,
     jpeg,
+    page_stream,
     write_page,
 )
 
@@ -171,3 +172,16 @@ class Report:
         """
         write_page(path, 'page', dict(photos=self.photos), self.payloads,
                    self.settings, failures, title=self.title)
+
+    def html(self, name: str, data: Mapping[str, Any], **parts: Any) -> str:
+        """Return a page about the same that is not kept as a file.
+
+        Args:
+            name (str): Of its template.
+            data (Mapping): What the script reads beside the photographs.
+            **parts: What the template shows beside the title.
+        """
+        page = page_stream(name, dict(data, photos=self.photos),
+                           self.payloads, self.settings, {}, title=self.title,
+                           **parts)
+        return ''.join(page)
