@@ -22,6 +22,8 @@ def read_version() -> str:
 
 
 REQUIRED, LITE = read_requirements()
+#: For `mmdet-diffmap serve`.
+SERVE = ['starlette>=0.40', 'uvicorn>=0.30']
 
 setup(
     name='mmdet_diffmap',
@@ -45,6 +47,7 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         'lite': LITE,
+        'serve': SERVE,
         'docs': [
             'furo>=2024.8', 'myst-nb>=1.2', 'myst-parser>=4.0', 'sphinx>=8.1'
         ],
@@ -54,7 +57,7 @@ setup(
             'colour-science>=0.4.6', 'hypothesis>=6.100', 'mypy>=1.10',
             'playwright>=1.45', 'pypdfium2>=4.30', 'pytest>=8.0',
             'pytest-xdist>=3.5', 'ruff>=0.6', 'tensorboard>=2.14',
-            'types-psutil'
+            'types-psutil', *SERVE
         ],
     },
     classifiers=[

@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, list[str], str]] = {
                 'heat maps and difference maps of all objects in images'),
     'report': ('explain', ['--report'],
                'the same, and a page that shows them interactively'),
+    'serve': ('serve', [],
+              'a page that explains photographs which are dropped into it'),
     'errors': ('errors', [],
                'what a detector misses or gets wrong, why, and what it costs'),
     'benchmark': ('benchmark', [],
