@@ -17,7 +17,7 @@ FLOORS = [
     {'visualization'},
     {'report'},
     {'apis'},
-    {'hooks', 'evaluation'},
+    {'hooks', 'evaluation', 'serve'},
     {'errors'},
     {'lab'},
     {'cli'},

@@ -53,6 +53,7 @@ def start(script, *arguments, cwd=None):
     (['explain', '--help'], 0), (['report', '-h'], 0),
     (['benchmark', '--help'], 0), (['sanity-check', '--help'], 0),
     (['check-zoo', '--help'], 0), (['test', '--help'], 0),
+    (['serve', '--help'], 0), (['serve', '--port', '65536'], 2),
     (['explain', 'alone'], 2),
     (['explain', 'a.jpg', 'b.py', '--score-thr', 'nan'], 2)])
 def test_help_and_mistakes_import_nothing_heavy(arguments, status):
