@@ -19,8 +19,10 @@ from PIL import Image
 
 from mmdet_diffmap.__main__ import main as command
 from mmdet_diffmap.apis import compare_files, load_detector
+from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.datasets.twins import render_twins
 from mmdet_diffmap.errors import explain_errors
+from mmdet_diffmap.lab.evidence import occlude
 from mmdet_diffmap.lab.planted_errors import instances_of, swap_badges
 from mmdet_diffmap.visualization import draw_errors
 
@@ -105,26 +107,20 @@ def errors_report(folder: Path) -> Image.Image:
 
 
 def errors(folder: Path) -> Image.Image:
-    """Show why twins with swapped badges have another class."""
-    detector = load_detector(f'{DEMO}fcos_twins.py')
-    rows = []
-    for index in 0, 3:
-        scene = render_twins(0, index)
-        explained = explain_errors(detector, scene.image,
-                                   swap_badges(instances_of(scene)), 'odam')
-        rows.append(draw_errors(scene.image[..., ::-1].copy(),
-                                [error.row() for error in explained][:1]))
-    return stacked(*map(Image.fromarray, rows))
-
-
-def twins(folder: Path) -> Image.Image:
-    """Show joined twins above twins that stand apart."""
-    pictures = []
-    for index in 2, 3:
-        run('explain', f'twins://0/{index}', f'{DEMO}faster-rcnn_twins.py',
-            '--max-objects', '2', '--out-dir', str(folder / str(index)))
-        pictures.append(Image.open(folder / f'{index}/vis/{index}.png'))
-    return stacked(*pictures)
+    """Show a twin that has another class because of its badge, and a flower
+    that is missed behind a patch."""
+    scene = render_twins(0, 7)
+    wrong = explain_errors(
+        load_detector(f'{DEMO}fcos_twins.py'), scene.image,
+        swap_badges(instances_of(scene)), 'odam')
+    hidden = render_scene(0, 5)
+    occluded, _ = occlude(hidden, (0, 5))
+    missed = explain_errors(
+        load_detector(f'{DEMO}faster-rcnn_scenes.py'), occluded,
+        instances_of(hidden))
+    return stacked(*(
+        Image.fromarray(draw_errors(image[..., ::-1].copy(), [error.row()]))
+        for image, error in ((scene.image, wrong[0]), (occluded, missed[0]))))
 
 
 def stacked(*pictures: Image.Image) -> Image.Image:
@@ -143,7 +139,7 @@ PICTURES: dict[str, Callable[[Path], Image.Image]] = {
                       picture='vis/2.png'),
     'joined': explained('twins://0/2', f'{DEMO}faster-rcnn_twins.py',
                         picture='vis/2.png'),
-    'contrast': explained('twins://0/2', f'{DEMO}faster-rcnn_twins.py',
+    'contrast': explained('twins://0/2', f'{DEMO}fcos_twins.py',
                           '--contrast', picture='vis/2.png'),
     'separation': explained('pairs://0/4', f'{DEMO}fcos_pairs.py', '--pair',
                             '0', '1', picture='pair/4.png'),
@@ -161,7 +157,6 @@ PICTURES: dict[str, Callable[[Path], Image.Image]] = {
     'encoder': compared('detr_scenes.py', 0, {
         layer: dict(type='ODAM', target_layer=layer)
         for layer in ('neck', 'encoder')}),
-    'twins': twins,
     'errors': errors,
     'report': report,
     'pair': pair,
