@@ -170,15 +170,23 @@ class ReportWriter(ResultWriter):
     """Writes ``report.html``, the page that shows all images.
 
     Args:
-        report (Report): The page, still without images.
+        report (Report): The page. Several detectors fill it one after the
+            other, each by a writer and a run of its own.
+        detector (str): What the page calls the detector, needed of several.
+        path (Path, optional): The file. Defaults to ``report.html`` in the
+            folder of the results.
     """
     by_output = True
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, detector: str = '',
+                 path: Path | None = None) -> None:
         self.report = report
+        self.detector = detector
+        self.path = path
 
     def begin(self, run: Run) -> None:
-        self.path = run.out / 'report.html'
+        self.run = run
+        self.path = self.path or run.out / 'report.html'
         self.image: ExplainedImage | None = None
 
     def add(self, image: ExplainedImage, method: str,
@@ -189,11 +197,14 @@ class ReportWriter(ResultWriter):
         self.photo.add(method, explanation)
 
     def end_image(self, image: ExplainedImage) -> str:
-        self.report.add(self.photo)
+        self.report.add(self.photo, self.detector, self.run.class_names)
         return ''
 
     def finish(self, failures: Mapping[str, str]) -> None:
-        self.report.save(self.path, failures)
+        assert self.path is not None  # a run has begun
+        by = f' by {self.detector}' if self.detector else ''
+        self.report.save(self.path, {f'{path}{by}': why
+                                     for path, why in failures.items()})
 
 
 def maps_file(image: ExplainedImage) -> str:

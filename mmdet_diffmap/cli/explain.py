@@ -86,12 +86,20 @@ def describe(args: argparse.Namespace, number: int,
     }
 
 
-def make_report(title: str, detector: nn.Module,
-                settings: dict[str, str]) -> Report:
-    """Make the page about one detector, without images."""
-    from ..apis import class_names
+def make_report(args: argparse.Namespace,
+                methods: dict[str, Explainer]) -> Report:
+    """Make the page about all detectors, without images."""
     from ..report import Report
-    return Report(f'Why this object? {title}', class_names(detector), settings)
+    titles = detector_names(args.models)
+    settings = describe(args, 0, methods)
+    if len(titles) > 1:
+        own = [name for name in settings if name in ('detector', 'weights')]
+        settings = {
+            **{f'{name} of {title}': describe(args, number, methods)[name]
+               for number, title in enumerate(titles) for name in own},
+            **{name: text for name, text in settings.items()
+               if name not in own}}
+    return Report(f'Why this object? {" and ".join(titles)}', (), settings)
 
 
 def options_text(config: dict[str, Any]) -> str:
@@ -126,21 +134,21 @@ def explain_videos(args: argparse.Namespace, videos: list[str],
 
 def explain_images(args: argparse.Namespace, images: list[str], number: int,
                    detector: nn.Module, methods: dict[str, Explainer],
-                   selection: Selection, folder: Path) -> dict[str, str]:
+                   selection: Selection, folder: Path,
+                   report: Report | None) -> dict[str, str]:
     """Write the results of one detector; return the images that failed, with
     the reason."""
-    from ..apis import explain_files
+    from ..apis import ReportWriter, explain_files
+    several = len(args.models) > 1
     title = detector_names(args.models)[number]
-    settings = describe(args, number, methods)
-    report = make_report(title, detector, settings) if args.report else None
-    dataset = f'{args.fiftyone}-{title}' if len(args.models) > 1 \
-        else args.fiftyone
-    failures = explain_files(
-        detector, images, folder, methods, selection, args.save_maps, report,
-        results.result_writers(args, dataset, settings))
+    dataset = f'{args.fiftyone}-{title}' if several else args.fiftyone
+    writers = results.result_writers(args, dataset,
+                                     describe(args, number, methods))
     if report is not None:
-        print(f'report: {(folder / "report.html").resolve()}')
-    return failures
+        writers.append(ReportWriter(report, title * several,
+                                    Path(args.out_dir, 'report.html')))
+    return explain_files(detector, images, folder, methods, selection,
+                         args.save_maps, writers=writers)
 
 
 def explain(args: argparse.Namespace) -> int:
@@ -172,14 +180,17 @@ def explain(args: argparse.Namespace) -> int:
         failures = compare_files(detectors, images, args.object, args.out_dir,
                                  methods, selection,
                                  results.figure_style(args))
+    report = make_report(args, methods) if args.report else None
     for number, (title, detector) in enumerate(detectors.items()):
         folder = Path(args.out_dir, title * (len(detectors) > 1))
         if images and args.object is None and not args.pair:
             failures |= explain_images(args, images, number, detector, methods,
-                                       selection, folder)
+                                       selection, folder, report)
         for name, method in methods.items():
             failures |= explain_videos(args, videos, detector, method,
                                        folder / (name * (len(methods) > 1)))
+    if report is not None:
+        print(f'report: {Path(args.out_dir, "report.html").resolve()}')
     done = len(paths) - len(failures)
     counted = ' and '.join(
         f'{len(some)} {kind}{"s" * (len(some) != 1)}'

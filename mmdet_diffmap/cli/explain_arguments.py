@@ -30,8 +30,9 @@ HELP = {
         'page that shows the maps interactively, OUT_DIR/report.html: one '
         'file that needs no network. Click an object to see its heat map, '
         'and a second one to see what matters to the first and not to the '
-        'second. Writes the pictures of explain, too. Without arguments: the '
-        'bundled scenes and detector.', [
+        'second. Several detectors are in one page, to be seen side by side. '
+        'Writes the pictures of explain, too. Without arguments: the bundled '
+        'scenes and detector.', [
             'photos my_config.py --weights my_weights.pth',
             'photos my_config.py --weights my_weights.pth '
             '--explainer odam ss-grad-cam --max-objects 10',

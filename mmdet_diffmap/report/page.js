@@ -71,7 +71,7 @@ function arrangePanels() {
   for (const button of $('counts').querySelectorAll('button'))
     button.setAttribute('aria-pressed', +button.value === state.count);
   $('panels').classList.toggle('several', state.count > 1);
-  $('together').hidden = state.count < 2;
+  $('together').classList.toggle('unused', state.count < 2);
   fit();
 }
 
@@ -82,7 +82,9 @@ function describePanel(panel) {
   showLabels($(`boxes${panel.at}`).nextElementSibling, placeLabels(labels(panel, place), place.room));
   const name = photo().detectors.length > 1 ? `${detector(panel).name} · ${method(panel).name}` : method(panel).name;
   const output = panel.output === JOINT || isEvidence(panel) ? '' : ` ${panel.output}`;
-  $(`title${panel.at}`).replaceChildren(element('strong', {textContent: name + output}), ' ', ...caption(panel));
+  const title = $(`title${panel.at}`);
+  title.replaceChildren(element('strong', {textContent: name + output}), ' ', ...caption(panel));
+  title.title = title.textContent;
 }
 
 function drawBoxes(panel) {
@@ -170,8 +172,11 @@ function describeOutputs(panel) {
 // What a panel shows, in words.
 function caption(panel) {
   const object = current(panel), {mode, rival} = panel;
-  if (object === null) return [];
-  const named = (index, className) => element('span', {className, textContent: objectName(panel, index)});
+  const named = (index, className, of = panel) => element('span', {className, textContent: objectName(of, index)});
+  if (object === null) {
+    const {target} = active();
+    return state.together && target !== null ? ['does not find ', named(target, 'target-name', active())] : [];
+  }
   const target = named(object, 'target-name'), other = rival === null ? 'all others' : named(rival, 'rival-name');
   return {
     heat: ['heat map of ', target],

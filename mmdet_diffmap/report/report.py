@@ -106,7 +106,8 @@ class Photo:
 
 
 class Report:
-    """An interactive page about the objects of several images.
+    """An interactive page about the objects of several images, by one detector
+    or several.
 
     Shows each object's heat map and difference maps over its photograph, the
     difference of any two objects, the maps of single outputs, and what speaks
@@ -128,50 +129,58 @@ class Report:
         self.photos: list[dict[str, Any]] = []
         #: By name, what the page carries beside its data, in base64.
         self.payloads: dict[str, str] = {}
+        self.failures: dict[str, str] = {}
 
     def add(self, photo: Photo, detector: str = '',
             class_names: Sequence[str] | None = None) -> None:
         """Add an image, or what one more detector says about it.
 
         Args:
-            photo (Photo): The image. If one of that name was added before,
-                both become one, with several detectors.
+            photo (Photo): The image. What several detectors say about it is
+                added one after the other, under the same name.
             detector (str): The name of the detector; needed of several.
             class_names (Sequence[str], optional): The names of its labels.
                 Defaults to those of the report.
 
         Raises:
-            ValueError: If no method was added to it, if it was added with
-                this detector before, or if detectors read it in other sizes.
+            ValueError: If no method was added to it, or if detectors read it
+                in other sizes.
         """
         described = photo.described(class_names or self.class_names)
-        number = next((number for number, one in enumerate(self.photos)
-                       if one['name'] == photo.described_picture['name']),
-                      len(self.photos))
-        if number == len(self.photos):
-            self.photos.append(dict(photo.described_picture, detectors=[]))
-            self.payloads[f'photo-{number}'] = photo.picture
-        known = self.photos[number]
+        number, known = self._entry(photo, detector)
         if known['original'] != photo.described_picture['original']:
             raise ValueError(
                 f'{detector} reads {photo.name} in another size than '
                 f'{known["detectors"][0]["name"]}: give it a page of its own')
-        if detector in [one['name'] for one in known['detectors']]:
-            raise ValueError(f'{photo.name} was added before')
         self.payloads |= photo.payloads(number, len(known['detectors']))
         known['detectors'].append(dict(described, name=detector))
+
+    def _entry(self, photo: Photo,
+               detector: str) -> tuple[int, dict[str, Any]]:
+        """Return the number and the description of an image that this
+        detector was not added to."""
+        for number, known in enumerate(self.photos):
+            if known['name'] == photo.described_picture['name'] and \
+                    detector not in [one['name'] for one in
+                                     known['detectors']]:
+                return number, known
+        self.photos.append(dict(photo.described_picture, detectors=[]))
+        self.payloads[f'photo-{len(self.photos) - 1}'] = photo.picture
+        return len(self.photos) - 1, self.photos[-1]
 
     def save(self,
              path: Path,
              failures: Mapping[str, str] | None = None) -> None:
-        """Write the page.
+        """Write the page; again, after more was added to it.
 
         Args:
             path (Path): The file; it is there whole, or not at all.
-            failures (Mapping, optional): Why images failed, by their names.
+            failures (Mapping, optional): Why images failed, by their names,
+                beside those that were named before.
         """
+        self.failures |= failures or {}
         write_page(path, 'page', dict(photos=self.photos), self.payloads,
-                   self.settings, failures, title=self.title)
+                   self.settings, self.failures, title=self.title)
 
     def html(self, name: str, data: Mapping[str, Any], **parts: Any) -> str:
         """Return a page about the same that is not kept as a file.
