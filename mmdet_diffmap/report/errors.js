@@ -20,12 +20,12 @@ function finding({index}) {
   return error().findings[index];
 }
 
-function view(panel) {
+function viewOf(panel) {
   return finding(panel).views[state.views[panel.index]];
 }
 
 function isSigned(panel) {
-  return (view(panel)?.kind ?? 'heat') !== 'heat';
+  return (viewOf(panel)?.kind ?? 'heat') !== 'heat';
 }
 
 // ---- The map
@@ -45,7 +45,7 @@ async function valuesOfView({kind, row, rival}, detector) {
 
 async function draw(isStale) {
   const found = await Promise.all(panels.map(panel =>
-    state.overlay && view(panel) ? valuesOfView(view(panel), panel.index) : null));
+    state.overlay && viewOf(panel) ? valuesOfView(viewOf(panel), panel.index) : null));
   if (isStale()) return;
   for (const panel of panels) {
     panel.shown = found[panel.index];
@@ -100,7 +100,7 @@ function describeCaption() {
 }
 
 function describeViews(panel) {
-  const {views} = finding(panel), field = $(`views${panel.at}`), chosen = view(panel);
+  const {views} = finding(panel), field = $(`views${panel.at}`), chosen = viewOf(panel);
   rebuild(field, String(state.error), () => [field.firstElementChild, ...views.map(({text}, index) =>
     element('label', {}, element('input', {type: 'radio', name: `view${panel.at}`, value: index}), ` ${text}`)),
   ...views.length ? [] : ['no map: there is nothing that it could be of']]);

@@ -248,6 +248,10 @@ function toggleComparison(kind) {
 
 const PANS = {w: [0, 80], a: [80, 0], s: [0, -80], d: [-80, 0]};  // in pixels of the screen
 const KEYS = [
+  [[], 'click', 'choose an object, and then another one to compare with; further clicks at one place go through ' +
+    'all objects there'],
+  [[], 'Shift+click', 'compare with the object there'],
+  [[], 'wheel', 'zoom; a drag moves the zoomed photograph, a double click beside the objects shows all of it'],
   [['ArrowRight', 'n'], '→ n', 'next photograph', () => usePhoto(neighbour(state.photo, 1))],
   [['ArrowLeft', 'p'], '← p', 'previous photograph', () => usePhoto(neighbour(state.photo, -1))],
   [['ArrowDown', 'j'], '↓ j', 'next object', () => nextObject(1)],
