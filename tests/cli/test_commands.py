@@ -301,7 +301,8 @@ def test_a_benchmark_without_weights(tmp_path):
 
 def test_numbers_that_a_benchmark_cannot_use(tmp_path):
     result = benchmark(CONFIG, '--num-objects', '0', cwd=tmp_path, expect=2)
-    assert 'numbers must be 1 or more' in result.stderr
+    assert '--num-objects: 0 is not a whole number, 1 or more' in \
+        result.stderr
 
 
 def test_overhead_of_d_rise(tmp_path):
