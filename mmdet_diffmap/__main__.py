@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, list[str], str]] = {
                'the paper\'s figures, of your images and detectors'),
     'check-zoo': ('check_zoo', [],
                   'whether a detector can be explained'),
+    'doctor': ('doctor', [],
+               'whether all that is needed is installed and works'),
     'test': ('test', [],
              'mmdet\'s own test, also without compiled ops'),
 }

@@ -248,7 +248,8 @@ def test_config(args: argparse.Namespace) -> Config:
 
 def run(work: Callable[[], int],
         resume: bool = False,
-        mistakes: tuple[type[Exception], ...] = MISTAKES) -> int:
+        mistakes: tuple[type[Exception], ...] = MISTAKES,
+        register: bool = True) -> int:
     """Do a command's work, and return its exit status; what the user can mend
     is one line.
 
@@ -256,12 +257,15 @@ def run(work: Callable[[], int],
         work (Callable): The work; it returns the status.
         resume (bool): Whether the command has the option ``--resume``.
         mistakes (tuple): Exceptions whose messages are for the user.
+        register (bool): Whether the work needs what the package registers;
+            it imports torch and mmdet.
     """
     try:
         # remarks of the host's packages about each other; ours are errors, or
         # logged
         warnings.simplefilter('ignore')
-        from .. import plugin  # noqa: F401, not registered yet
+        if register:
+            from .. import plugin  # noqa: F401
         keep_freed_memory()
         return work()
     except KeyboardInterrupt as error:

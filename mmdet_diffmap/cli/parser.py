@@ -67,11 +67,12 @@ class CommandParser(argparse.ArgumentParser):
         """
         args = self.parse_intermixed_args(
             list(map(self.current, sys.argv[1:] if argv is None else argv)))
-        if 'checkpoint' in args and args.weights:
+        weights = getattr(args, 'weights', None)
+        if 'checkpoint' in args and weights:
             if args.checkpoint:
                 self.error('the weights are given twice: as CHECKPOINT, and '
                            'by --weights')
-            args.checkpoint = args.weights
+            args.checkpoint = weights
         return args
 
     def current(self, argument: str) -> str:

@@ -159,9 +159,8 @@ def is_url(path: str) -> bool:
     return path.startswith(('http://', 'https://'))
 
 
-def download(url: str) -> Path:
-    """Return the file of a URL in torch's cache, downloaded if it is not
-    there.
+def place_in_cache(url: str) -> Path:
+    """Return where the file of a URL lies once it is downloaded.
 
     A name that ends in a hash of the content, as in mmdet's zoo, is kept;
     another gets the URL's hash, since many files have the name
@@ -170,7 +169,13 @@ def download(url: str) -> Path:
     name = Path(url).name
     if not re.search(r'-[0-9a-f]{8}\.pth$', name):
         name = f'{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}'
-    file = Path(torch.hub.get_dir(), 'checkpoints', name)
+    return Path(torch.hub.get_dir(), 'checkpoints', name)
+
+
+def download(url: str) -> Path:
+    """Return the file of a URL in torch's cache, downloaded if it is not
+    there."""
+    file = place_in_cache(url)
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

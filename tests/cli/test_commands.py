@@ -324,10 +324,15 @@ def test_overhead_of_d_rise(tmp_path):
     assert many['memory'] < 1.2 * few['memory']
 
 
+def test_no_masks_are_refused_at_once(tmp_path):
+    result = run(ROOT / 'tools/benchmark_d_rise.py', 'scene://0/2', CONFIG,
+                 '--masks', '0', cwd=tmp_path, expect=2)
+    assert '--masks: 0 is not a whole number, 1 or more' in result.stderr
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['no.jpg'], 'image no.jpg does not exist'),
     (['scene://0/2', '--score-thr', '1'], 'no object above the score thresh'),
-    (['scene://0/2', '--masks', '0'], 'masks, grid and batch_size must be'),
     (['scene://0/2', '--explainer-options', 'max_masks=5001'],
      'number of masks must be fixed'),
 ])
