@@ -36,10 +36,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     options.add_detector(inputs)
     options.add_annotated_images(inputs)
     inputs.add_argument(
-        '--scenes', type=options.whole_number, metavar='N', default=0,
+        '--scenes', type=options.count, metavar='N', default=0,
         help='take N generated scenes')
     inputs.add_argument(
-        '--occluded', type=options.whole_number, metavar='N', default=0,
+        '--occluded', type=options.count, metavar='N', default=0,
         help='take N generated scenes, in each of which a patch hides a part '
         'of an object')
     options.add_method(parser.add_argument_group(

@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     options.add_detector(inputs)
     options.add_annotated_images(inputs)
     inputs.add_argument(
-        '--scenes', type=options.whole_number, metavar='N', default=0,
+        '--scenes', type=options.count, metavar='N', default=0,
         help='take N generated scenes in which two objects touch')
     options.add_score_threshold(parser.add_argument_group('which objects'))
     parser.add_argument_group('output').add_argument(

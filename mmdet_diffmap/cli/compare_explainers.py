@@ -68,7 +68,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
     parser = options.CommandParser(
         'python tools/compare_explainers.py',
-        'INPUTS ... MODEL --second ... [options]',
+        'INPUTS ... MODEL --second KEY=VALUE',
         'Compare the maps that two settings of an explainer give for the same '
         'objects.', [
             'photos my_config.py --weights my_weights.pth '

@@ -37,7 +37,7 @@ OPTIONAL = {
     'timm': ('backbones of timm', 'pip install timm'),
     'tensorboard': ('pictures of a test run in TensorBoard',
                     'pip install tensorboard'),
-    'fiftyone': ('data sets and results in FiftyOne',
+    'fiftyone': ('detections and maps in FiftyOne',
                  'pip install fiftyone'),
     'starlette': ('mmdet-diffmap serve',
                   'pip install "mmdet_diffmap[serve]"'),

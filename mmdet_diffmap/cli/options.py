@@ -268,14 +268,26 @@ def run(work: Callable[[], int],
             from .. import plugin  # noqa: F401
         keep_freed_memory()
         return work()
-    except KeyboardInterrupt as error:
-        if os.environ.get('RANK', '0') == '0':  # one line for all processes
-            print(last_words(getattr(error, 'done', ''), resume),
-                  file=sys.stderr)
-        return INTERRUPTED
-    except mistakes as error:
+    except (Exception, KeyboardInterrupt) as error:
+        interruption = interruption_behind(error)
+        if interruption is not None:
+            if os.environ.get('RANK', '0') == '0':  # a line for all processes
+                print(last_words(getattr(interruption, 'done', ''), resume),
+                      file=sys.stderr)
+            return INTERRUPTED
+        if not isinstance(error, mistakes):
+            raise
         print(f'error: {error}', file=sys.stderr)
         return 1
+
+
+def interruption_behind(error: BaseException | None
+                        ) -> KeyboardInterrupt | None:
+    """Return the KeyboardInterrupt that an error is, or from which it came:
+    mmengine makes it another one while it formats a config."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def last_words(done: str, resume: bool) -> str:

@@ -72,7 +72,7 @@ class ProgressLines(Progress):
         silence = now - self.spoken
         step = share - self.shares.get(task_id, 0.)
         if silence < SECONDS * INNER**depth or \
-                (step < SHARE and silence < LONG):
+                (step < SHARE - 1e-9 and silence < LONG):
             return
         self.spoken, self.shares[task_id] = now, share
         line = f'{count_of(task)}, {share:.0%}'
