@@ -14,6 +14,8 @@ COLUMN, PAGE = 3.3, 6.9
 MARKERS = 'os^DvP<X>phd*'
 DASHES = ('-', '-.', ':')
 STYLE: dict[Any, Any] = {
+    'font.family': 'DejaVu Sans',
+    'text.parse_math': False,  # names may have a $
     'font.size': 8,
     'axes.titlesize': 8,
     'axes.labelsize': 8,

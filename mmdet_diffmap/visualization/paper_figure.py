@@ -14,7 +14,8 @@ from matplotlib.patheffects import withStroke
 from mmengine.structures import InstanceData
 
 from ..io.files import DPI
-from .colours import EDGE, OTHER, RGB, TARGET, colour_bar, overlay, resize
+from .colours import EDGE, OTHER, TARGET, colour_bar, overlay, resize
+from .drawing import hexadecimal
 from .figure import HEATMAP, IMAGE, POSITIVE, SCALES, SIGNED, object_map
 from .lines import paper_style
 
@@ -192,21 +193,11 @@ def draw_boxes(axes: Axes, row: MapRow, others: bool) -> None:
         if own or others:
             axes.add_patch(Rectangle(
                 (x1, y1), x2 - x1, y2 - y1, fill=False,
-                edgecolor=fractions(TARGET if own else OTHER),
+                edgecolor=hexadecimal(TARGET if own else OTHER),
                 linewidth=0.7 if own else 0.4, zorder=3 if own else 2,
                 path_effects=[withStroke(
-                    linewidth=1.3, foreground=fractions(EDGE))]
+                    linewidth=1.3, foreground=hexadecimal(EDGE))]
                 if own else []))
-
-
-def fractions(colour: RGB) -> tuple[float, float, float]:
-    """Return a colour as matplotlib takes it.
-
-    >>> fractions((0, 51, 255))
-    (0.0, 0.2, 1.0)
-    """
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255
 
 
 def draw_bars(canvas: Canvas, left: float, top: float, width: float,

@@ -28,7 +28,7 @@ def row():
     torch.manual_seed(0)
     picture = np.random.default_rng(0).integers(
         0, 255, (30, 40, 3)).astype(np.uint8)
-    return MapRow('traffic light 0.93', picture, InstanceData(
+    return MapRow('$ traffic light $ 0.93', picture, InstanceData(
         bboxes=torch.tensor(BOXES), heatmaps=torch.rand(2, 30, 40),
         difference_maps=torch.rand(2, 30, 40) * 2 - 1), 1)
 
