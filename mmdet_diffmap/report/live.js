@@ -44,10 +44,13 @@ async function answer(job) {
   const most = +$('ask').dataset.most;
   if (job.body && job.body.size > most)
     throw new Error(`the file has more than ${most / 1e6} MB, which is the most that is taken`);
+  const body = job.body && await job.body.arrayBuffer().catch(() => {
+    throw new Error('the file cannot be read, or is a folder');
+  });
   const started = performance.now();
   tell(job, 'is sent');
   const response = await fetch(`${job.address}?${new URLSearchParams(job.query)}`, {
-    method: 'POST', body: job.body, signal: job.abort.signal,
+    method: 'POST', body, signal: job.abort.signal,
   }).catch(() => { throw new Error('the server does not answer: does mmdet-diffmap serve still run?'); });
   if (!response.ok) {
     const {error} = await response.json().catch(() => ({error: `the server answers ${response.status}`}));
@@ -131,19 +134,20 @@ function buildRow(job) {
     jobs.forEach(describeWaiting);
   });
   job.row = element('li', {}, element('span', {className: 'name', textContent: job.name, title: job.name}),
-    element('span', {className: 'state'}), button);
+    element('span', {className: 'state'}), element('span', {className: 'time', ariaLive: 'off'}), button);
   $('jobs').append(job.row);
   describeWaiting(job);
 }
 
-function tell(job, text, share) {
-  const [, state, bar] = job.row.children;
-  state.textContent = text;
-  if (share === undefined && bar.tagName === 'PROGRESS') bar.remove();
-  else if (share !== undefined && bar.tagName !== 'PROGRESS') state.after(element('progress'));
-  const shown = job.row.querySelector('progress');
-  if (share === null) shown.removeAttribute('value');
-  else if (share !== undefined) shown.value = share;
+// `time` is how long it takes so far, and `share` how much is done; null if that
+// is not known.
+function tell(job, text, time = '', share = undefined) {
+  const [, state, clock] = job.row.children;
+  if (state.textContent !== text) state.textContent = text;  // it is read aloud
+  clock.textContent = time;
+  if (share === undefined) return job.row.querySelector('progress')?.remove();
+  if (!job.row.querySelector('progress')) clock.after(element('progress'));
+  if (share !== null) job.row.querySelector('progress').value = share;
 }
 
 function describeWaiting(job) {
@@ -155,7 +159,7 @@ function describeWork(job, {before, share}, started) {
   if (before) return tell(job, `waits for others of this server; ${before} before it`);
   const seconds = ((performance.now() - started) / 1000).toFixed(0);
   const percent = share === null ? '' : `, ${Math.round(100 * share)} %`;
-  tell(job, `is explained by ${job.query.method}: ${seconds} s${percent}`, share);
+  tell(job, `is explained by ${job.query.method}`, `${seconds} s${percent}`, share);
 }
 
 function clearDone() {

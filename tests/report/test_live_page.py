@@ -200,7 +200,7 @@ def test_work_is_shown_and_can_be_stopped(page, live):
     assert page.is_disabled('#ask-layer')
     page.click('#again')
     page.locator('#jobs', has_text=re.compile(
-        r'explained by d-rise: \d+ s, \d+ %')).wait_for()
+        r'explained by d-rise\d+ s, \d+ %')).wait_for()
     assert page.locator('#jobs progress').count() == 1
     page.select_option('#ask-method', 'odam')
     page.evaluate(DROP, [[dict(name='b.png', text=base64.b64encode(
@@ -222,6 +222,14 @@ def test_both_sides_of_a_photograph(page):
     signed = explain(demo_detector(), scene(2), dict(
         type='ODAM', evidence='both')).pred_instances.evidence_maps[0]
     close(page, signed, 2 * AT_ZERO)  # each side may be off
+
+
+def test_a_view_is_saved_as_a_picture(page):
+    give(page, {'a.png': encoded(scene(2))})
+    press(page, 'j')
+    with page.expect_download() as download:
+        page.click('#save-picture')
+    assert cv2.imread(download.value.path()) is not None
 
 
 def test_what_is_typed_is_no_key_of_the_page(page):
