@@ -3,18 +3,20 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
-import threading
-import time
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from demo import CONFIG, ROOT, WEIGHTS
+from programs import added_path
 
 pytest.importorskip('starlette', reason='the extra serve is not installed')
 pytest.importorskip('uvicorn', reason='the extra serve is not installed')
 
 from mmdet_diffmap.__main__ import main
+from mmdet_diffmap.serve import server
 
 
 @pytest.fixture
@@ -33,66 +35,53 @@ def get(address):
         return error.code, error.read().decode()
 
 
-class Visitor(threading.Thread):
-    """Opens the page as soon as it is there, and then presses Ctrl-C."""
-
-    def __init__(self, port, output):
-        super().__init__()
-        self.port = port
-        self.output = output
-        self.answers = []
-
-    def run(self):
-        printed = ''
-        end = time.monotonic() + 60
-        while 'http' not in printed and time.monotonic() < end:
-            printed += self.output()
-            time.sleep(0.1)
-        address = re.search(r'http://\S+', printed)[0]
+@pytest.mark.parametrize('host', [
+    '127.0.0.1', pytest.param('0.0.0.0', marks=pytest.mark.slow)])
+def test_the_page_is_there_until_ctrl_c(port, host, tmp_path):
+    """In a process of its own: Ctrl-C is for all of a process."""
+    arguments = [
+        'serve', CONFIG, WEIGHTS, '--host', host, '--port', port,
+        '--max-upload', '0.5', '--explainer', 'grad-cam', 'odam', 'd-rise',
+        '--explainer-options', 'masks=9', '--score-thr', '0.4',
+        '--device', 'cpu', '--colours', 'viridis']
+    with subprocess.Popen(
+            [sys.executable, '-m', 'mmdet_diffmap', *map(str, arguments)],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env=dict(os.environ, PYTHONWARNINGS='ignore',
+                                PYTHONPATH=added_path(ROOT))) as process:
         try:
-            self.answers = [
-                get(f'http://127.0.0.1:{self.port}/'),
-                get(re.sub('//[^:/]+', '//127.0.0.1', address))]
+            loaded, said, address = (process.stdout.readline()
+                                     for _ in range(3))
+            refused, _ = get(f'http://127.0.0.1:{port}/')
+            found, page = get(re.sub('//[^:/]+', '//127.0.0.1',
+                                     address.strip()))
         finally:
-            self.printed = printed
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-@pytest.mark.parametrize('host', ['127.0.0.1', '0.0.0.0'])
-def test_the_page_is_there_until_ctrl_c(port, capsys, host):
-    written = []
-    def output():
-        out, err = capsys.readouterr()
-        written.append(err)
-        return out
-    visitor = Visitor(port, output)
-    visitor.start()
-    try:
-        status = main([
-            'serve', '--host', host, '--port', str(port), '--max-upload',
-            '0.5', '--explainer', 'grad-cam', 'odam', 'd-rise',
-            '--explainer-options', 'masks=9', '--score-thr', '0.4',
-            '--evidence', 'both', '--device', 'cpu', '--colours', 'viridis'])
-    finally:
-        visitor.join()
-    assert status == 0
-    (refused, _), (found, page) = visitor.answers
+            process.send_signal(signal.SIGINT)
+        left, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and left == 'ended\n', errors
+    assert loaded.startswith('fcos_scenes.py: loaded in ')
+    assert said == 'open this address in a browser (Ctrl-C ends it):\n'
     assert (refused, found) == (403, 200)
-    assert 'loaded in' in visitor.printed
-    out, err = capsys.readouterr()
-    assert out == 'ended\n'
-    written.append(err)
-    warned = ''.join(written)
     if host == '127.0.0.1':
-        assert not warned
+        assert not errors
     else:
-        assert warned.startswith('warning: --host 0.0.0.0 can be reached from')
-        assert len(warned.splitlines()) == 1
+        assert errors.startswith('warning: --host 0.0.0.0 can be reached from')
+        assert len(errors.splitlines()) == 1
     assert re.findall(r'<option(?: class="no-layer")?>([^<]+)</option>',
                       page) == ['grad-cam', 'odam', 'd-rise']
     assert 'value="0.4"' in page and 'data-most="500000"' in page
     assert 'value="backbone.layer4"' in page
-    assert 'masks=9' in page and 'fcos_scenes.py' in page
+    assert 'masks=9' in page and 'fcos_scenes.pth' in page
+    assert str(ROOT) not in page
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('host, is_alone', [
+    ('127.0.0.1', True), ('127.8.9.1', True), ('::1', True),
+    ('localhost', True), ('0.0.0.0', False), ('::', False),
+    ('192.168.0.7', False), ('localhost.example', False)])
+def test_addresses_of_this_machine_alone(host, is_alone):
+    assert server.is_local(host) == is_alone
 
 
 def test_a_port_that_is_taken(capsys):
