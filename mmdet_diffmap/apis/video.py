@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from ..explainers import DifferenceMap, ExplainerLike
 from ..explainers.engine import Selection, as_difference, check_explainable
+from ..explainers.explainer import method_name
 from ..io.progress import progress_bar
 from ..io.video_files import opened, writing
-from ..visualization.colours import OTHER, TARGET, overlay
-from ..visualization.drawing import font, ordered
+from ..visualization.colours import OTHER, TARGET, colour_bar, overlay
+from ..visualization.drawing import Outline, font, paint_outline
 from ..visualization.figure import (
     HEATMAP,
     POSITIVE,
@@ -28,6 +29,13 @@ from ..visualization.figure import (
     SIGNED,
     label_name,
 )
+from ..visualization.labels import (
+    Side,
+    draw_label,
+    label_size,
+    place_labels,
+)
+from ..visualization.legend import legend_strip
 from .each_image import without_query, writable_folder
 from .explain import explain_one
 from .image_pipeline import image_pipeline
@@ -37,6 +45,16 @@ from .tracking import Tracker
 EXTENSIONS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg')
 #: The maps that a video can show, and their colours.
 SHOWN = dict(heatmap=HEATMAP, difference=SIGNED, positive=POSITIVE)
+JOINED_ENDS = '0 none or shared', '1 one object only'
+#: What the ends of their colours mean: of all objects joined, and of one.
+ENDS = {
+    (HEATMAP, False): ('0 no influence', '1 strongest'),
+    (HEATMAP, True): ('0 no influence', '1 strongest'),
+    (SIGNED, False): JOINED_ENDS,
+    (SIGNED, True): ('−1 others only', '1 this object only'),
+    (POSITIVE, False): JOINED_ENDS,
+    (POSITIVE, True): ('0 none or shared', '1 this object only'),
+}
 
 
 def is_video(path: str | os.PathLike) -> bool:
@@ -120,10 +138,11 @@ def explain_video(model: nn.Module,
     pipeline = image_pipeline(model)
     painter = Painter(
         class_names(model), SHOWN[show], follow, draw_boxes,
-        Tracker(patience=patience))
+        method_name(type(method.explainer)), Tracker(patience=patience))
     writable_folder(out.parent)
     with opened(path) as video, writing(
-            out, video.rate / every, video.size) as write, progress_bar(
+            out, video.rate / every,
+            painter.picture_size(*video.size)) as write, progress_bar(
                 'frames',
                 ceil(video.count / every)) if show_progress else silent() \
             as done:
@@ -157,20 +176,24 @@ class Painter:
         shown (str): The column of a figure whose maps and colours are shown.
         follow (int, optional): The object whose maps are shown alone.
         draw_boxes (bool): Whether to draw boxes.
+        method (str): The name of the method.
         tracker (Tracker): Numbers the objects.
         count (int): The number of frames painted.
         followed (str): The name of the followed object, once it was seen.
+        sides (dict): Where the label of each object stood last.
     """
     class_names: Sequence[str]
     shown: str
     follow: int | None
     draw_boxes: bool
+    method: str
     tracker: Tracker = field(default_factory=Tracker)
     count: int = 0
     followed: str = ''
+    sides: dict[int, Side] = field(default_factory=dict)
 
     def paint(self, frame: np.ndarray, instances: InstanceData) -> np.ndarray:
-        """Return the next frame with its maps and boxes.
+        """Return the next frame with its maps, boxes and legend.
 
         Args:
             frame (np.ndarray): RGB, uint8 (H, W, 3).
@@ -178,7 +201,8 @@ class Painter:
                 CPU.
 
         Returns:
-            np.ndarray: RGB, uint8 (H, W, 3).
+            np.ndarray: RGB, uint8, higher than the frame by the legend, which
+            has the same height in all frames.
         """
         numbers = self.tracker.update(instances.bboxes.numpy(),
                                       instances.labels.numpy())
@@ -193,22 +217,19 @@ class Painter:
                 self.followed = names[self.follow]
             chosen = np.flatnonzero(numbers == self.follow)
         self.count += 1
-        if self.follow is not None and not len(chosen):
-            return written_on(
-                frame, f'{self.followed} is not found in this frame'
-                if self.followed else 'no object yet')
         if len(chosen):
-            field_name = 'heatmaps' if self.shown == HEATMAP else \
-                'difference_maps'
-            maps = instances[field_name][chosen.tolist()]
-            frame = overlay(frame, maps.float().amax(dim=0).numpy(),
-                            SCALES[self.shown], grey=False)
-        if not self.draw_boxes:
-            return frame
-        return labelled(
-            frame, instances.bboxes.numpy(),
-            [f'{name} {float(score):.2f}'
-             for name, score in zip(names, instances.scores)], chosen)
+            frame = self._with_maps(frame, instances, chosen)
+        if self.draw_boxes:
+            frame = self._with_labels(
+                frame, instances.bboxes.numpy(), numbers,
+                [f'{name} {float(score):.2f}'
+                 for name, score in zip(names, instances.scores)], chosen)
+        return np.concatenate([frame, self._legend(frame, has_maps=len(chosen) > 0)])
+
+    def picture_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height of what is painted of a frame."""
+        frame = np.zeros((height, width, 3), np.uint8)
+        return width, height + len(self._legend(frame, has_maps=False))
 
     def _check_there_is(self, count: int) -> None:
         """Raise a ValueError if the object to follow is not in the first
@@ -219,42 +240,59 @@ class Painter:
                 f'there is no object {self.follow} to follow: the first frame '
                 f'with objects has {count}, counted from 0')
 
+    def _with_maps(self, frame: np.ndarray, instances: InstanceData,
+                   chosen: np.ndarray) -> np.ndarray:
+        """Lay the maps of the chosen objects over the frame, joined by their
+        maximum."""
+        name = 'heatmaps' if self.shown == HEATMAP else 'difference_maps'
+        joined = instances[name][chosen.tolist()].float().amax(dim=0)
+        return overlay(frame, joined.numpy(), SCALES[self.shown], grey=False)
 
-def labelled(frame: np.ndarray, boxes: np.ndarray, texts: Sequence[str],
-             chosen: np.ndarray) -> np.ndarray:
-    """Return the frame with boxes and a text at each; those of the chosen
-    objects stand out."""
-    picture = Image.fromarray(frame)
-    draw = ImageDraw.Draw(picture)
-    # the chosen ones last, so that they are in front
-    order = sorted(range(len(boxes)), key=lambda i: i in chosen)
-    for i in order:
-        draw.rectangle(
-            ordered(boxes[i]), None, *((TARGET, 2) if i in chosen else
-                                       (OTHER, 1)))
-    for i in order:  # no line crosses a text
-        x1, y1, _, _ = ordered(boxes[i])
-        write_text(draw, (x1, y1), texts[i],
-                   TARGET if i in chosen else OTHER, frame.shape)
-    return np.asarray(picture)
+    def _with_labels(self, frame: np.ndarray, boxes: np.ndarray,
+                     numbers: np.ndarray, texts: Sequence[str],
+                     chosen: np.ndarray) -> np.ndarray:
+        """Draw boxes and a text at each; those of the chosen objects stand
+        out."""
+        picture = Image.fromarray(frame)
+        draw, letters = ImageDraw.Draw(picture), letters_of(frame)
+        # what is chosen comes first where there is little room
+        order = sorted(range(len(boxes)),
+                       key=lambda i: (i not in chosen, numbers[i]))
+        places = place_labels(
+            boxes, [label_size(text, letters) for text in texts], picture.size,
+            order, [self.sides.get(number) for number in numbers])
+        for i in reversed(order):  # and lies in front
+            target = i in chosen
+            paint_outline(picture, Outline(
+                tuple(boxes[i].tolist()), TARGET if target else OTHER,
+                2 if target else 1, None))
+        for i in reversed(order):  # no line crosses a text
+            draw_label(draw, places[i][1], texts[i], letters,
+                       TARGET if i in chosen else OTHER)
+        self.sides |= {number: side
+                       for number, (side, _) in zip(numbers, places)}
+        self.sides = {number: side for number, side in self.sides.items()
+                      if number in self.tracker.tracks}
+        return np.asarray(picture)
+
+    def _legend(self, frame: np.ndarray, has_maps: bool) -> np.ndarray:
+        """Say what the frame shows."""
+        alone = self.follow is not None
+        if has_maps:
+            whose = self.followed if alone else 'all objects'
+        elif self.followed:
+            whose = f'{self.followed} is not found in this frame'
+        else:
+            whose = 'no object in this frame'
+        signed = SCALES[self.shown]
+        colours = colour_bar((512, 1), signed)[0]
+        if signed and not alone:  # joined, nothing negative is left
+            colours = colours[256:]
+        return legend_strip(
+            frame.shape[1], f'{self.method}: {self.shown}, {whose}', colours,
+            ENDS[self.shown, alone], letters_of(frame))
 
 
-def written_on(frame: np.ndarray, text: str) -> np.ndarray:
-    """Return the frame with a text in its upper left corner."""
-    picture = Image.fromarray(frame)
-    write_text(ImageDraw.Draw(picture), (0, 0), text, OTHER, frame.shape)
-    return np.asarray(picture)
-
-
-def write_text(draw: ImageDraw.ImageDraw, corner: tuple[float, float],
-               text: str, paint: tuple[int, int, int],
-               shape: tuple[int, ...]) -> None:
-    """Write black on a plate, above the corner of a box where there is room,
-    and inside of the picture (H, W, 3)."""
-    letters = font(max(10, min(shape[:2]) // 30))
-    width, height = (4 + side for side in draw.textbbox((0, 0), text,
-                                                        letters)[2:])
-    x = min(max(corner[0], 0), max(shape[1] - width, 0))
-    y = min(max(corner[1] - height, 0), max(shape[0] - height, 0))
-    draw.rectangle([x, y, x + width, y + height], paint)
-    draw.text((x + 2, y + 1), text, (0, 0, 0), letters)
+def letters_of(frame: np.ndarray) -> ImageFont.FreeTypeFont:
+    """Return a font that can be read in a picture (H, W, 3)."""
+    return font(max(10, min(frame.shape[:2]) // 30))

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .encoders import ENCODERS, find_encoder, frames_in
 from .files import current_umask
 
 
@@ -82,26 +84,43 @@ def writing(path: Path, rate: float,
     """Give a function that writes the next frame, BGR, uint8 (H, W, 3). The
     video takes its place when the context ends well, and vanishes otherwise.
 
+    Encoders take even sizes alone: the last row, or column, of an odd number
+    is there twice. A frame is encoded while the caller makes the next one.
+
     Raises:
         OSError: If it cannot be written.
     """
+    even = size[0] + size[0] % 2, size[1] + size[1] % 2
+    encoder = find_encoder(rate, even)
+    if encoder is None:
+        raise OSError(
+            f'video {path} cannot be written: OpenCV has no encoder '
+            f'({" or ".join(ENCODERS)}) for {even[0]}x{even[1]} pixels at '
+            f'{rate:g} frames a second; the opencv-python that pip installs '
+            'has one for common sizes')
     handle, name = tempfile.mkstemp(
         dir=path.parent, prefix=f'.{path.stem}.', suffix='.mp4')
     os.close(handle)  # OpenCV opens files by their names
+    writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*encoder), rate,
+                             even)
     written = 0
-    writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
+    encoding: Future[None] | None = None
 
     def write(frame: np.ndarray) -> None:
-        nonlocal written
-        writer.write(frame)
+        nonlocal encoding, written
+        padded = cv2.copyMakeBorder(
+            frame, 0, frame.shape[0] % 2, 0, frame.shape[1] % 2,
+            cv2.BORDER_REPLICATE)
+        if encoding is not None:
+            encoding.result()
+        encoding = thread.submit(writer.write, padded)
         written += 1
 
     try:
-        if not writer.isOpened():
-            raise OSError(f'video {path} cannot be written: OpenCV has no '
-                          f'mp4v for {size[0]}x{size[1]} pixels at {rate:g} '
-                          'frames a second')
-        yield write
+        with ThreadPoolExecutor(1) as thread:
+            yield write
+        if encoding is not None:
+            encoding.result()
         writer.release()
         if frames_in(name) != written:  # OpenCV does not tell of a full disk
             raise OSError(f'video {path} cannot be written: its file breaks '
@@ -112,12 +131,3 @@ def writing(path: Path, rate: float,
         writer.release()
         os.unlink(name)
         raise
-
-
-def frames_in(name: str) -> int:
-    """Return the number of frames of a finished video."""
-    capture = cv2.VideoCapture(name)
-    try:
-        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    finally:
-        capture.release()
