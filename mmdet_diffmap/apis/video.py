@@ -224,7 +224,8 @@ class Painter:
                 frame, instances.bboxes.numpy(), numbers,
                 [f'{name} {float(score):.2f}'
                  for name, score in zip(names, instances.scores)], chosen)
-        return np.concatenate([frame, self._legend(frame, has_maps=len(chosen) > 0)])
+        legend = self._legend(frame, has_maps=len(chosen) > 0)
+        return np.concatenate([frame, legend])
 
     def picture_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height of what is painted of a frame."""

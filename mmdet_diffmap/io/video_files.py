@@ -106,6 +106,9 @@ def writing(path: Path, rate: float,
     written = 0
     encoding: Future[None] | None = None
 
+    def encode(frame: np.ndarray) -> None:
+        writer.write(frame)
+
     def write(frame: np.ndarray) -> None:
         nonlocal encoding, written
         padded = cv2.copyMakeBorder(
@@ -113,7 +116,7 @@ def writing(path: Path, rate: float,
             cv2.BORDER_REPLICATE)
         if encoding is not None:
             encoding.result()
-        encoding = thread.submit(writer.write, padded)
+        encoding = thread.submit(encode, padded)
         written += 1
 
     try:

@@ -76,8 +76,9 @@ def places_at(box: Sequence[float], label: tuple[int, int],
     right, bottom = max(size[0] - width, 0), max(size[1] - height, 0)
     for column, row in SIDES:
         left, top = columns[column], rows[row]
-        if column in ('before', 'after') and not 0 <= left <= right or \
-                row in ('above', 'below') and not 0 <= top <= bottom:
+        beside, over = column in ('before', 'after'), row in ('above', 'below')
+        if (beside and not 0 <= left <= right) or \
+                (over and not 0 <= top <= bottom):
             continue
         # a box may reach beyond the picture, and be narrower than its label
         left, top = min(max(left, 0), right), min(max(top, 0), bottom)
