@@ -49,7 +49,8 @@ setup(
         'lite': LITE,
         'serve': SERVE,
         'docs': [
-            'furo>=2024.8', 'myst-nb>=1.2', 'myst-parser>=4.0', 'sphinx>=8.1'
+            'furo>=2024.8', 'myst-nb>=1.2', 'myst-parser>=4.0', 'sphinx>=8.1',
+            'sphinx-copybutton>=0.5.2'
         ],
         'tests': [
             # 1.5.7 puts a headless OpenCV over the one that mmcv wants

@@ -19,7 +19,8 @@ author = 'mmdet_diffmap authors'
 copyright = f'{author}. Licensed under Apache-2.0'
 release = __version__
 
-extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon',
+              'sphinx_copybutton']
 root_doc = 'docs/index'
 include_patterns = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md',
                     'docs/*.md', 'docs/*.ipynb']
@@ -41,6 +42,9 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
 highlight_language = 'text'  # of blocks that name none
+# a session in Python is copied without its prompts and outputs
+copybutton_prompt_text = '>>> |\\.\\.\\. '
+copybutton_prompt_is_regexp = True
 html_theme = 'furo'
 html_title = f'{project} {release}'
 html_extra_path = ['html_root']  # index.html, which leads to docs/index.html

@@ -37,7 +37,9 @@ pytestmark = pytest.mark.skipif(
 
 DEMOS = ('fcos', 'faster-rcnn', 'detr', 'retinanet-pvt')
 GRADIENT_METHODS = ('odam', 'grad-cam', 'grad-cam++', 'ss-grad-cam',
-                    'ss-grad-cam++')
+                    'ss-grad-cam++', 'layer-cam', 'hires-cam', 'x-grad-cam',
+                    'eigen-grad-cam')
+FEATURE_METHODS = ('eigen-cam', 'ablation-cam')
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +66,7 @@ def test_a_gpu_is_chosen_where_there_is_one():
     assert next(model.parameters()).is_cuda
 
 
-@pytest.mark.parametrize('method', GRADIENT_METHODS)
+@pytest.mark.parametrize('method', GRADIENT_METHODS + FEATURE_METHODS)
 @pytest.mark.parametrize('name', DEMOS)
 def test_maps_are_those_of_the_cpu(name, method):
     instances, expected = (

@@ -15,30 +15,40 @@ class Track:
     Args:
         box (np.ndarray): Where it was last found: (x1, y1, x2, y2).
         label (int): Its class.
+        motion (np.ndarray): By how much it moves in a frame: (x, y).
         missed (int): For how many frames it has not been found.
     """
     box: np.ndarray
     label: int
+    motion: np.ndarray
     missed: int = 0
+
+    @property
+    def expected(self) -> np.ndarray:
+        """Where it is in the next frame if it moves on."""
+        return self.box + np.tile(self.motion, 2) * (self.missed + 1)
 
 
 class Tracker:
     """Follows objects by the overlap of their boxes from frame to frame.
 
-    Only boxes of one class are the same object. Of all ways to pair a frame's
-    boxes with the known objects, that with the largest sum of IoUs is taken.
-    There is no model of motion: an object that moves by more than its own
-    size from one frame to the next, or while it is not found, is a new one.
+    Only boxes of one class are the same object. It is looked for where it was
+    last found, and where it is if it has moved on as before; the larger IoU
+    counts. Of all ways to pair a frame's boxes with the known objects, that
+    with the largest sum of IoUs is taken. Of a new object it is assumed that
+    it moves as most others do, as they do where the camera turns. So an object
+    that changes its course by more than its own size from one frame to the
+    next is a new one.
 
     Args:
         min_iou (float): Boxes with a smaller IoU are different objects.
-            Defaults to 0.3.
+            Defaults to 0.2.
         patience (int): For how many frames in a row an object may not be
             found and keep its number. Defaults to 10, a third of a second at
             30 frames a second.
     """
 
-    def __init__(self, min_iou: float = 0.3, patience: int = 10) -> None:
+    def __init__(self, min_iou: float = 0.2, patience: int = 10) -> None:
         self.min_iou = min_iou
         self.patience = patience
         self.tracks: dict[int, Track] = {}
@@ -57,29 +67,49 @@ class Tracker:
             they appear, and those of a frame in the order in which they are
             given.
         """
-        numbers_of_tracks = list(self.tracks)
-        overlap = overlaps(
-            boxes, np.array([track.box for track in self.tracks.values()]))
-        same = labels[:, None] == [
-            track.label for track in self.tracks.values()]
-        overlap = np.where(same & (overlap >= self.min_iou), overlap, 0)
-        numbers = np.full(len(boxes), -1, np.int64)
-        for row, column in zip(*linear_sum_assignment(overlap, maximize=True)):
-            if overlap[row, column] > 0:
-                numbers[row] = numbers_of_tracks[column]
+        numbers = self._known(boxes, labels)
         for track in self.tracks.values():
             track.missed += 1
-        for row, (box, label) in enumerate(zip(boxes, labels)):
-            if numbers[row] < 0:
-                numbers[row] = self.count
-                self.count += 1
-            self.tracks[int(numbers[row])] = Track(box, int(label))
+        steps = [self._move(self.tracks[number], box)
+                 for number, box in zip(numbers.tolist(), boxes)
+                 if number >= 0]
+        common = np.median(steps, axis=0) if steps else np.zeros(2)
+        for row in np.flatnonzero(numbers < 0):
+            numbers[row] = self.count
+            self.tracks[self.count] = Track(boxes[row], int(labels[row]),
+                                            common)
+            self.count += 1
         self.tracks = {
             number: track
             for number, track in self.tracks.items()
             if track.missed <= self.patience
         }
         return numbers
+
+    def _known(self, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the number of each detection's object, shape (N, ); -1 where
+        it is new."""
+        tracks = self.tracks.values()
+        overlap = np.maximum(
+            overlaps(boxes, np.array([track.box for track in tracks])),
+            overlaps(boxes, np.array([track.expected for track in tracks])))
+        same = labels[:, None] == [track.label for track in tracks]
+        overlap = np.where(same & (overlap >= self.min_iou), overlap, 0)
+        numbers = np.full(len(boxes), -1, np.int64)
+        for row, column in zip(*linear_sum_assignment(overlap, maximize=True)):
+            if overlap[row, column] > 0:
+                numbers[row] = list(self.tracks)[column]
+        return numbers
+
+    @staticmethod
+    def _move(track: Track, box: np.ndarray) -> np.ndarray:
+        """Take an object's new box; return by how much it moved in a
+        frame."""
+        step: np.ndarray = (box - track.box).reshape(2, 2).mean(axis=0) / \
+            track.missed
+        track.motion = (track.motion + step) / 2  # boxes tremble
+        track.box, track.missed = box, 0
+        return step
 
 
 def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -106,3 +106,40 @@ def test_forgets_what_is_gone():
     tracker = Tracker(patience=2)
     follow(tracker, [[box(50 * t, 0)] for t in range(100)])
     assert len(tracker.tracks) == 3 and tracker.count == 100
+
+
+def test_objects_that_move_on():
+    """Each by more than its own size in a frame, once its course is known."""
+    steps = [0, 4, 12, 24, 40, 60, 82, 104, 126, 148, 170]
+    frames = [[box(step, 50), box(300 - step, 200)] for step in steps]
+    assert overlaps(frames[-2], frames[-1]).max() == 0
+    assert follow(Tracker(), frames) == [[0, 1]] * len(steps)
+    # also while one is not found
+    hidden = [*frames[:8], frames[8][:1], frames[9][:1], frames[10]]
+    assert follow(Tracker(), hidden)[-1] == [0, 1]
+
+
+def test_object_that_stands_still_is_found_where_it_was():
+    """Its box trembles, so that it seems to move while it is missed."""
+    rng = np.random.default_rng(0)
+    tracker = Tracker()
+    for _ in range(40):
+        trembling = np.array([box(50, 50)]) + rng.normal(0, 1, (1, 4))
+        assert tracker.update(trembling, np.zeros(1)).tolist() == [0]
+        for _ in range(9):
+            tracker.update(np.empty((0, 4)), np.empty(0))
+
+
+def test_new_objects_move_as_the_others_do():
+    """A camera turns, and objects that come into the picture move by nearly
+    their own size from the first frame on."""
+    tracker = Tracker()
+    known = {}
+    for step, shift in enumerate((0, 8, 18, *range(34, 300, 16))):
+        places = [place for place in range(-300, 300, 45)
+                  if 0 <= place + shift < 280]
+        (numbers, ) = follow(tracker, [[box(place + shift, 50)
+                                        for place in places]])
+        for place, number in zip(places, numbers):
+            assert known.setdefault(place, number) == number, step
+    assert len(known) > 10
