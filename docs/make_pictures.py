@@ -47,8 +47,9 @@ def compared(detector: str, index: int,
     """Return what compares methods on an object of a scene."""
 
     def make(folder: Path) -> Image.Image:
-        compare_files({'': load_detector(DEMO + detector)}, ['scene://0/2'],
-                      index, folder, explainers)
+        model = load_detector(DEMO + detector)
+        compare_files({Path(detector).stem: model}, ['scene://0/2'], index,
+                      folder, explainers)
         return Image.open(folder / 'compare/2.png')
 
     return make

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,7 +65,7 @@ def test_side_is_kept_while_it_is_free():
         sides = [side for side, _ in placed(
             [first, [x, 82, x + 30, 140]], sides, order=[1, 0])]
         history.append(sides[0])
-    changes = sum(a != b for a, b in zip(history, history[1:]))
+    changes = sum(a != b for a, b in pairwise(history))
     assert history[0] == SIDES[0] and changes == 1
 
 
