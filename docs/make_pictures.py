@@ -7,6 +7,7 @@ NAME is that of a file in docs/images, without its ending; by default all that
 are listed in ``PICTURES``. Those of pages need Playwright and Chromium.
 """
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ def run(*arguments: str) -> None:
 
 
 @contextmanager
-def opened(path: Path, address: str, size: tuple[int, int]) -> Iterator[Any]:
+def opened(address: str, size: tuple[int, int]) -> Iterator[Any]:
     """Give a page, in a browser window of a size."""
     from playwright.sync_api import sync_playwright
     with sync_playwright() as play:
@@ -71,8 +72,8 @@ def opened(path: Path, address: str, size: tuple[int, int]) -> Iterator[Any]:
             executable_path=shutil.which('chromium'), args=['--no-sandbox'])
         page = browser.new_page(
             viewport=dict(width=size[0], height=size[1]), color_scheme='light')
-        page.goto(f'{path.as_uri()}#{address}')
-        page.wait_for_selector('[aria-busy=false]')
+        page.goto(address)
+        page.wait_for_selector('[aria-busy=false]', state='attached')
         yield page
         browser.close()
 
@@ -80,7 +81,7 @@ def opened(path: Path, address: str, size: tuple[int, int]) -> Iterator[Any]:
 def shot(path: Path, address: str, size: tuple[int, int],
          selector: str = 'body') -> Image.Image:
     """Return a picture of a page, or of a part of it."""
-    with opened(path, address, size) as page:
+    with opened(f'{path.as_uri()}#{address}', size) as page:
         target = path.with_suffix('.png')
         page.locator(selector).first.screenshot(path=target)
     return Image.open(target)
@@ -92,6 +93,34 @@ def report(folder: Path) -> Image.Image:
         '--explainer', 'odam', 'ss-grad-cam', '--out-dir', str(folder))
     return shot(folder / 'report.html',
                 'photo=1&object=1&against=0&mode=signed', (1240, 700))
+
+
+def serve(folder: Path) -> Image.Image:
+    """Show the page over a running detector, while it explains a scene."""
+    files = [folder / f'scene-{number}.png' for number in (17, 2, 35, 13)]
+    for number, path in zip((17, 2, 35, 13), files):
+        scene = Image.fromarray(render_scene(0, number).image[..., ::-1])
+        scene.resize((384, 384)).save(path)
+    done = '#jobs[aria-busy=false]'
+    with subprocess.Popen(
+            [sys.executable, '-m', 'mmdet_diffmap', 'serve', '--port', '0',
+             '--explainer-options', 'masks=2500'],
+            stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        *_, address = (server.stdout.readline().strip() for _ in range(3))
+        with opened(address, (1240, 690)) as page:
+            page.set_input_files('#files', files[:3])
+            page.wait_for_selector(done, state='attached')
+            page.select_option('#ask-method', 'grad-cam')
+            page.click('#again')
+            page.wait_for_selector(done, state='attached')
+            page.keyboard.press('j')
+            page.select_option('#ask-method', 'd-rise')
+            page.set_input_files('#files', files[3])
+            page.wait_for_timeout(9000)
+            page.screenshot(path=folder / 'serve.png')
+        server.terminate()
+    return Image.open(folder / 'serve.png')
 
 
 def pair(folder: Path) -> Image.Image:
@@ -160,6 +189,7 @@ PICTURES: dict[str, Callable[[Path], Image.Image]] = {
         for layer in ('neck', 'encoder')}),
     'errors': errors,
     'report': report,
+    'serve': serve,
     'pair': pair,
     'errors-report': errors_report,
 }
