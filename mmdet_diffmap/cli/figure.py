@@ -48,7 +48,7 @@ def build_parser() -> options.CommandParser:
     """Build the parser."""
     parser = options.CommandParser(
         'mmdet-diffmap figure',
-        '{2,3,4,5} [INPUTS ... MODEL [MODEL ...] | WORK_DIR] [options]',
+        'NUMBER [INPUTS ... MODEL | WORK_DIR] [options]',
         'Draw a figure of the paper, as wide as a column or a page, as PDF '
         'and PNG: 2, one object by several detectors; 3, objects of images; '
         '4, one object by several methods; 5, the curves of a benchmark. '
@@ -110,7 +110,7 @@ def add_output(group: argparse._ArgumentGroup) -> None:
         help='3.3 or 6.9 inches; default: a page, and of figure 3 a column')
     options.add_colours(group)
     group.add_argument(
-        '--out-dir', default='outputs',
+        '--out-dir', default='outputs', metavar='FOLDER',
         help='gets figure-NUMBER.pdf and figure-NUMBER.png; default: outputs')
 
 
