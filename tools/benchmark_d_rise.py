@@ -1,9 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Measure what D-RISE costs beyond the detector's forward passes."""
 import sys
-import warnings
-
-warnings.simplefilter('ignore')  # of the host's packages about each other
 
 from mmdet_diffmap.cli.benchmark_d_rise import main
 

@@ -1,9 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Compare the maps that two settings of an explainer give."""
 import sys
-import warnings
-
-warnings.simplefilter('ignore')  # of the host's packages about each other
 
 from mmdet_diffmap.cli.compare_explainers import main
 

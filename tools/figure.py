@@ -1,9 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Draw a figure of the paper, of any images and detectors."""
 import sys
-import warnings
-
-warnings.simplefilter('ignore')  # of the host's packages about each other
 
 from mmdet_diffmap.cli.figure import main
 

@@ -1,9 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Measure the maps of the demo detectors where the right answer is known."""
 import sys
-import warnings
-
-warnings.simplefilter('ignore')  # of the host's packages about each other
 
 from mmdet_diffmap.cli.measure_scenes import main
 

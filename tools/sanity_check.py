@@ -1,9 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """Check that maps depend on what a detector has learned."""
 import sys
-import warnings
-
-warnings.simplefilter('ignore')  # of the host's packages about each other
 
 from mmdet_diffmap.cli.sanity_check import main
 

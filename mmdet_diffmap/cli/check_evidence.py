@@ -17,6 +17,7 @@ from . import options
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..evaluation.image_set import FailedImage, TestImage
     from ..lab.evidence import EvidenceCase, EvidenceFigures
 
 NAMES = {'magnitude': 'either way'}
@@ -66,21 +67,28 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def photographs(args: argparse.Namespace,
-                model: nn.Module) -> Iterator[EvidenceCase]:
-    """Load annotated photographs."""
+def photographs(args: argparse.Namespace, model: nn.Module
+                ) -> tuple[int, Iterator[EvidenceCase]]:
+    """Return the number of annotated photographs, and an iterator that loads
+    them."""
     from ..apis import class_names
-    from ..evaluation.image_set import FailedImage, ImageSet, dataset_of
-    from ..lab.evidence import EvidenceCase
+    from ..evaluation.image_set import ImageSet, dataset_of
     from .errors import annotated_images
     config: Any = model.cfg
     images = ImageSet(dataset_of(dict(dataset=annotated_images(
         config, args.annotations, args.images, class_names(model)))))
-    for index in range(len(images)):
-        image = images[index]
-        if isinstance(image, FailedImage):
-            raise OSError(f'image {image.image_id}: {image.reason}')
-        yield EvidenceCase(image.data, image.instances)
+    return len(images), (photograph(images[index])
+                         for index in range(len(images)))
+
+
+def photograph(image: TestImage | FailedImage) -> EvidenceCase:
+    """Return an annotated photograph; raise an OSError if it cannot be
+    read."""
+    from ..evaluation.image_set import FailedImage
+    from ..lab.evidence import EvidenceCase
+    if isinstance(image, FailedImage):
+        raise OSError(f'image {image.image_id}: {image.reason}')
+    return EvidenceCase(image.data, image.instances)
 
 
 def scenes(count: int, model: nn.Module,
@@ -139,6 +147,7 @@ def check(args: argparse.Namespace) -> int:
     from ..explainers import build_explainers
     from ..io.files import replacing
     from ..io.markdown import with_tables
+    from ..io.progress import counted, progress_bar
     from ..lab.evidence import (
         CONTROLS,
         FILLS,
@@ -155,11 +164,15 @@ def check(args: argparse.Namespace) -> int:
         check_explainer(explainer)
     measured = {}
     for name, explainer in explainers.items():
-        cases = photographs(args, model) if args.annotations else scenes(
-            args.scenes or args.occluded, model, bool(args.occluded))
-        measured[name] = check_evidence(
-            model, cases, explainer, FILLS if args.occluded else FILLS[:2],
-            score_thr=args.score_thr, objects=args.objects)
+        number = args.scenes or args.occluded
+        cases = scenes(number, model, bool(args.occluded))
+        if args.annotations:
+            number, cases = photographs(args, model)
+        with progress_bar(f'images, {name}', number) as advance:
+            measured[name] = check_evidence(
+                model, counted(cases, advance), explainer,
+                FILLS if args.occluded else FILLS[:2],
+                score_thr=args.score_thr, objects=args.objects)
         for side in CONTROLS:
             print(f'What speaks {side} goes, {name}:\n\n'
                   f'{table_of({name: measured[name]}, side)}\n')

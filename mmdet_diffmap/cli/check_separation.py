@@ -48,13 +48,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def photographs(args: argparse.Namespace,
-                model: nn.Module) -> Iterator[PairCase]:
-    """Load annotated photographs."""
+                model: nn.Module) -> tuple[int, Iterator[PairCase]]:
+    """Return the number of annotated photographs, and an iterator that loads
+    them."""
     from ..lab.separation import PairCase, overlapping_pairs
     from .check_evidence import photographs
-    for case in photographs(args, model):
-        yield PairCase(case.data, case.instances,
-                       overlapping_pairs(case.instances))
+    number, cases = photographs(args, model)
+    return number, (PairCase(case.data, case.instances,
+                             overlapping_pairs(case.instances))
+                    for case in cases)
 
 
 def scenes(count: int, model: nn.Module) -> Iterator[PairCase]:
@@ -119,14 +121,17 @@ def check(args: argparse.Namespace) -> int:
     from ..apis import load_detector
     from ..io.files import replacing
     from ..io.markdown import with_tables
+    from ..io.progress import counted, progress_bar
     from ..lab.separation import FILLS, compare_separation
     model = load_detector(args.config, args.checkpoint, args.device,
                           args.cfg_options)
     fills = FILLS if args.scenes else FILLS[:2]
-    cases = scenes(args.scenes, model) if args.scenes else \
-        photographs(args, model)
-    figures = compare_separation(model, cases, fills,
-                                 score_thr=args.score_thr)
+    number, cases = args.scenes, scenes(args.scenes, model)
+    if args.annotations:
+        number, cases = photographs(args, model)
+    with progress_bar('images', number) as advance:
+        figures = compare_separation(model, counted(cases, advance), fills,
+                                     score_thr=args.score_thr)
     table = f'{figures.pairs} pairs on {figures.images} images, in per cent' \
         + (f'; the cue is {figures.on_cue["area"].mean:.1f} per cent of both '
            'boxes' if figures.on_cue else '') + \

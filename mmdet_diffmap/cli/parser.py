@@ -8,7 +8,8 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from difflib import get_close_matches
+from typing import Any, NoReturn, TypeVar
 
 Number = TypeVar('Number', int, float)
 #: Earlier names of options, and names that others know them by.
@@ -79,6 +80,23 @@ class CommandParser(argparse.ArgumentParser):
         """Write an option by the name that it has now."""
         name, sign, value = argument.partition('=')
         return self.old_names.get(name, name) + sign + value
+
+    def error(self, message: str) -> NoReturn:
+        """End with an error, and name the option that is like an unknown
+        one."""
+        kind, _, arguments = message.partition(': ')
+        if kind == 'unrecognized arguments' and arguments.startswith('--'):
+            name = re.split('[ =]', arguments)[0]
+            like = get_close_matches(name, self.names(), 1)
+            message = f'there is no option {name}' + (
+                f', but {like[0]}' if like else '; --help lists all')
+        super().error(message)
+
+    def names(self) -> list[str]:
+        """Return the names of the options that are in the help."""
+        return [name for action in self._actions
+                if action.help != argparse.SUPPRESS
+                for name in action.option_strings if name.startswith('--')]
 
 
 def broken(command: str, width: int = 77) -> str:

@@ -2,10 +2,10 @@
 """One progress display for a run, however many parts of it take long: a bar at
 a terminal, and a line now and then elsewhere."""
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from mmengine.dist import is_main_process
 from rich.console import Console
@@ -18,6 +18,7 @@ LONG = 600.
 #: Work inside of other work has fewer lines: so many times the seconds.
 INNER = 6.
 
+Item = TypeVar('Item')
 _current: ContextVar[Progress | None] = ContextVar('progress', default=None)
 
 
@@ -166,3 +167,12 @@ def progress_bar(description: str, total: int,
             raise interrupted(display, error) from error
         finally:
             display.remove_task(task)
+
+
+def counted(items: Iterable[Item],
+            advance: Callable[[int], None]) -> Iterator[Item]:
+    """Yield items, each of which is a step that is done when the next one is
+    asked for."""
+    for item in items:
+        yield item
+        advance(1)

@@ -145,6 +145,22 @@ def test_errors_teach_the_names_of_the_help(option, name):
     assert f'argument {name}: 2 is not a number from 0 to 1' in result.stderr
 
 
+@pytest.mark.parametrize('option, answer', [
+    ('--score-treshold=0.3', 'no option --score-treshold, but --score-thr'),
+    ('--max-object', None),  # a beginning of a name is enough
+    ('--zzz', 'there is no option --zzz; --help lists all')])
+def test_an_option_that_there_is_not(option, answer, capsys):
+    parser = CommandParser('x', '', '')
+    options.add_selection(parser)
+    values = [] if '=' in option else ['3']
+    if answer is None:
+        assert parser.read([option, *values]).max_objects == 3
+        return
+    with pytest.raises(SystemExit):
+        parser.read([option, *values])
+    assert answer in capsys.readouterr().err
+
+
 def test_options_may_stand_between_paths():
     parser = CommandParser('x', '', '')
     options.add_annotated_detector(parser)
