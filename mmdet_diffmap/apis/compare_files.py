@@ -198,7 +198,8 @@ def compare_files(models: Mapping[str, nn.Module],
         methods = comparison.methods
         texts = [text for text in map(method_text, methods.values())
                  if len(methods) == 1 or not text.endswith('()')]
-        return [' · '.join([*models, f'object {object_index}']),
+        return [' · '.join(filter(None, [*models,
+                                         f'object {object_index}'])),
                 ' · '.join([printable(path), selection_text(selection),
                             *texts])]
 
