@@ -26,6 +26,7 @@ from mmdet_diffmap.errors import explain_errors
 from mmdet_diffmap.lab.evidence import occlude
 from mmdet_diffmap.lab.planted_errors import instances_of, swap_badges
 from mmdet_diffmap.visualization import draw_errors
+from mmdet_diffmap.visualization.figure import GAP, PANEL, TITLE
 
 IMAGES = Path(__file__).parent / 'images'
 DEMO = 'mmdet_diffmap::demo/'
@@ -153,6 +154,24 @@ def errors(folder: Path) -> Image.Image:
         for image, error in ((scene.image, wrong[0]), (occluded, missed[0]))))
 
 
+def methods(folder: Path) -> Image.Image:
+    """Show one object by all methods, in two halves beside each other, without
+    the positive part of difference maps."""
+    run('explain', 'scene://0/2', FOUR[0], '--explainer', 'all', '--object',
+        '1', '--out-dir', str(folder))
+    picture = np.asarray(Image.open(folder / 'compare/2.png'))
+    row = PANEL + TITLE + GAP
+    count = len(picture) // row
+    header, rows = np.split(picture[:, :GAP + 2 * (PANEL + GAP)],
+                            [len(picture) - count * row])
+    halves = rows[:(count + 1) // 2 * row], rows[(count + 1) // 2 * row:]
+    both = [np.concatenate([header, half]) for half in halves]
+    if count % 2:
+        both[1] = np.pad(both[1], ((0, row), (0, 0), (0, 0)),
+                         constant_values=255)
+    return Image.fromarray(np.concatenate(both, axis=1))
+
+
 def stacked(*pictures: Image.Image) -> Image.Image:
     """Put pictures below each other."""
     width = max(picture.width for picture in pictures)
@@ -173,8 +192,6 @@ PICTURES: dict[str, Callable[[Path], Image.Image]] = {
                           '--contrast', picture='vis/2.png'),
     'separation': explained('pairs://0/4', f'{DEMO}fcos_pairs.py', '--pair',
                             '0', '1', picture='pair/4.png'),
-    'methods': explained('scene://0/2', FOUR[0], '--explainer', 'all',
-                         '--object', '1', picture='compare/2.png'),
     'detectors': explained('scene://0/2', *FOUR, '--object', '0',
                            picture='compare/2.png'),
     'outputs': compared('fcos_scenes.py', 0, {
@@ -187,6 +204,7 @@ PICTURES: dict[str, Callable[[Path], Image.Image]] = {
     'encoder': compared('detr_scenes.py', 0, {
         layer: dict(type='ODAM', target_layer=layer)
         for layer in ('neck', 'encoder')}),
+    'methods': methods,
     'errors': errors,
     'report': report,
     'serve': serve,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdet_diffmap.visualization.figure import font
+from mmdet_diffmap.visualization.drawing import font
 from mmdet_diffmap.visualization.labels import (
     SIDES,
     label_size,
