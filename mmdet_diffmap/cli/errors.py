@@ -237,8 +237,9 @@ def build_method(args: argparse.Namespace, cfg: Config) -> Explainer:
 
 
 def write_report(args: argparse.Namespace, runner: Runner,
-                 method: Explainer) -> dict[str, str]:
-    """Write the page; return the images that failed, with the reason."""
+                 method: Explainer, failed: dict[str, str]) -> dict[str, str]:
+    """Write the page; return the images that failed, with the reason, and
+    those that had failed before."""
     from ..errors.pages import write_error_report
     from ..explainers.explainer import as_config
     from .explain import options_text
@@ -254,12 +255,10 @@ def write_report(args: argparse.Namespace, runner: Runner,
         'IoU of foreground and background':
             f'{args.foreground}, {args.background}',
         f'method {args.explainer}': options_text(as_config(method)),
-        **{f'failed: image {image_id}': why
-           for image_id, why in metric.failed.items()},
     }
     failures = write_error_report(
         runner.test_loop, metric.summary, method, path, args.report_images,
-        settings, path.parent / 'vis' if args.pictures else None)
+        settings, path.parent / 'vis' if args.pictures else None, failed)
     print(f'report: {path.resolve()}')
     return failures
 
@@ -295,7 +294,7 @@ def find_errors(args: argparse.Namespace) -> int:
     failed = {f'image {image_id}': why
               for image_id, why in metric.failed.items()}
     if args.report_images:
-        failed |= write_report(args, runner, method)
+        failed = write_report(args, runner, method, failed)
     counts = metric.summary.counts()
     console.print(
         f'{counts["found"]} of {counts["objects"]} objects found on '

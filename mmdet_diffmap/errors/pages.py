@@ -49,7 +49,8 @@ Failures = dict[str, str]
 def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
                        explainer: Explainer, path: Path, num_images: int,
                        settings: Mapping[str, str],
-                       pictures: Path | None = None) -> Failures:
+                       pictures: Path | None = None,
+                       failed: Mapping[str, str] | None = None) -> Failures:
     """Write the page with those images whose errors cost most. They go
     through the detector once more.
 
@@ -62,9 +63,11 @@ def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
         settings (Mapping): What made the page, to be read by people.
         pictures (Path, optional): Folder for a picture of the errors of each
             image too.
+        failed (Mapping, optional): Why images failed before, by their names.
 
     Returns:
-        dict: Why images could not be explained, by their names.
+        dict: Why images could not be explained, by their names, with those
+        that failed before.
     """
     chosen = most_costly(summary, num_images)
     indices = {loop.image_set.image_id(index): index
@@ -73,14 +76,14 @@ def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
     report = ErrorReport('Why these errors? ' + ' and '.join(summary.names),
                          summary.names, settings,
                          [table.texts() for table in summary.tables()])
-    failures: Failures = {}
-    names = dict(zip(chosen, result_names([
-        rows[0].image.path or str(image_id)
-        for image_id, rows in chosen.items()])))
+    failures: Failures = dict(failed or {})
+    paths = [rows[0].image.path or str(image_id)
+             for image_id, rows in chosen.items()]
     try:
         with single_precision(), \
                 progress_bar('images of the report', len(chosen)) as advance:
-            for image_id, rows in chosen.items():
+            for (image_id, rows), image_path, name in zip(
+                    chosen.items(), paths, result_names(paths)):
                 image = loop.image_set[indices[image_id]]
                 try:
                     if isinstance(image, FailedImage):
@@ -89,13 +92,13 @@ def write_error_report(loop: ErrorTestLoop, summary: ErrorSummary,
                     report.add(page.photo())
                     if pictures is not None:
                         save_picture(page.picture(),
-                                     pictures / f'{names[image_id]}.png')
+                                     pictures / f'{name}.png')
                 except (OSError, ValueError, ArithmeticError, RuntimeError,
                         MemoryError) as error:
-                    failures[rows[0].image.path or str(image_id)] = str(error)
+                    failures[image_path] = str(error)
                 advance(1)
     finally:
-        report.save(path, failures)
+        report.save(path, failures, paths)
     return failures
 
 

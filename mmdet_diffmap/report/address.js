@@ -30,7 +30,7 @@ function hash() {
   for (const name of REMEMBERED)
     if (state[name] !== USUAL[name]) parts.push([name, state[name]]);
   if (view.zoom > 1) parts.push(['zoom', [view.zoom, view.x, view.y].map(value => value.toFixed(4))]);
-  return `#${new URLSearchParams(parts)}`;
+  return `#${new URLSearchParams([...parts, ...Object.entries(galleryHash())])}`;
 }
 
 // The address says at once what is chosen; sliders and zooming would change it
@@ -53,9 +53,8 @@ function readHash() {
   state.count = Math.max(1, number('panels', panels.length + 1) ?? 1);
   state.active = Math.max(0, (number('active', state.count + 1) ?? 1) - 1);
   for (const name of REMEMBERED) state[name] = readLook(name, given.get(name));
-  // by default, one on which there is something to see
-  openPhoto(number('photo', data.photos.length) ??
-    Math.max(0, data.photos.findIndex(one => one.detectors.some(({objects}) => objects.length))));
+  readGallery(given);
+  openPhoto(number('photo', data.photos.length) ?? firstToSee());
   for (const panel of openPanels()) readPanel(panel, given, number);
   readZoom(given.get('zoom'));
   remembered = null;

@@ -220,15 +220,18 @@ class ErrorReport:
 
     def save(self,
              path: Path,
-             failures: Mapping[str, str] | None = None) -> None:
+             failures: Mapping[str, str] | None = None,
+             asked: Sequence[str] | None = None) -> None:
         """Write the page.
 
         Args:
             path (Path): The file; it is there whole, or not at all.
             failures (Mapping, optional): Why images failed, by their names.
+            asked (Sequence[str], optional): The names of all images that were
+                to be added. The page says which of them were not reached.
         """
         write_page(path, 'errors', dict(photos=self.photos), self.payloads,
-                   self.settings, failures, title=self.title,
+                   self.settings, failures, asked, title=self.title,
                    detectors=self.detectors, tables=self.tables)
 
 

@@ -51,6 +51,7 @@ async function draw(isStale) {
     panel.shown = found[panel.index];
     paint($(`overlay${panel.at}`), panel.shown, isSigned(panel));
     $(`stage${panel.at}`).classList.toggle('grey', panel.shown !== null && !state.colour);
+    tell(panel.at, describedPanel(panel));
   }
   readOut();
 }
@@ -71,17 +72,21 @@ function scoreOf({score}) {
   return score === null ? 'no score' : `score ${score.toFixed(2)}`;
 }
 
+// What a detector says, and its map, for people who do not see it.
+function describedPanel(panel) {
+  const {text, box} = finding(panel), chosen = view(panel), around = box ?? error().truth;
+  if (!panel.shown || !around) return text;
+  const ends = isSigned(panel) ? [chosen.below, chosen.above] : null;
+  const its = box ? 'the detection’s box' : 'the annotated box';
+  return `${text}. ${chosen.text}: ${mapInWords(panel.shown, photo(), around, its, ends)}`;
+}
+
 // Everything but the overlays.
 function describe() {
   describeLook();
   describeCaption();
-  for (const [number, option] of options.entries()) {
-    option.setAttribute('aria-selected', number === state.error);
-    option.tabIndex = -1;
-  }
-  // one of the list can be reached by the tab key
-  const reached = listed.includes(state.error) ? state.error : listed[0];
-  if (reached !== undefined) options[reached].tabIndex = 0;
+  for (const [number, option] of options.entries()) option.setAttribute('aria-selected', number === state.error);
+  reach(options, options[listed.includes(state.error) ? state.error : listed[0]]);
   for (const panel of panels) {
     $(`finding${panel.at}`).textContent = finding(panel).text;
     describeViews(panel);
@@ -289,15 +294,9 @@ function choose(number, views = []) {
   state.error = number;
   state.views = panels.map(panel => finding(panel).views[views[panel.index]] ? views[panel.index] : 0);
   state.zoom = zoomWanted ?? isSmall(error());
-  reveal(options[number]);
+  reveal($('list'), options[number]);
   if ($('list').contains(document.activeElement)) options[number].focus({preventScroll: true});
   update();
-}
-
-// Scroll the list alone: in a narrow window the page would leave the photograph.
-function reveal(made) {
-  const list = $('list'), top = made.offsetTop - list.offsetTop;
-  list.scrollTop = Math.min(top, Math.max(list.scrollTop, top + made.offsetHeight - list.clientHeight));
 }
 
 function chooseListed(at) {
@@ -432,9 +431,7 @@ function build() {
 
 function saySo() {
   document.querySelector('main').classList.add('empty');
-  const failed = Object.keys(data.settings).some(name => name.startsWith('failed: '));
-  $('caption').textContent = 'There are no errors to show.' +
-    (failed ? ' Some images failed; the settings say why.' : '');
+  $('caption').textContent = 'There are no errors to show.';
 }
 
 buildDialogs(KEYS);

@@ -1,26 +1,151 @@
-// The gallery: which photographs are listed, and which comes next.
+// The gallery: which photographs are listed, in which order, and which is next.
+const ANY = {find: '', class: '', from: 0, sort: 'given'};
+const wanted = {...ANY};
+let listed = [];  // the photographs that are listed, by their index, in order
 
-// `open` is called with the index of the photograph that somebody clicks.
-function buildGallery(open) {
-  $('gallery').replaceChildren(...data.photos.map((one, index) => {
-    const count = one.detectors[0].objects.length;
-    const button = element('button', {type: 'button', title: one.name},
-      element('img', {src: `data:image/jpeg;base64,${one.thumbnail}`, alt: ''}),
-      element('span', {textContent: one.name.split('/').pop()}),
-      element('small', {textContent: `${count} object${count === 1 ? '' : 's'}`}));
-    button.addEventListener('click', () => open(index));
-    return button;
-  }));
+function fileName({name}) {
+  return name.split('/').pop();
 }
 
-function markPhoto(index) {
-  for (const [number, button] of [...$('gallery').children].entries())
-    button.setAttribute('aria-current', number === index);
+function isFilteredByObjects() {
+  return wanted.class !== '' || wanted.from > 0;
 }
 
-// The photograph after, or before, one in the gallery; it is scrolled to.
+// Whether the gallery looks for photographs with such an object.
+function isWanted({label, score}) {
+  return (!wanted.class || label === wanted.class) && score >= wanted.from;
+}
+
+function scoresOf(photo) {
+  return photo.objects.filter(isWanted).map(one => one.score);
+}
+
+function isListed(photo) {
+  return fileName(photo).toLowerCase().includes(wanted.find.trim().toLowerCase()) &&
+    (!isFilteredByObjects() || photo.objects.some(isWanted));
+}
+
+// Those without objects come last.
+const SORTS = {
+  given: ['in the given order', () => 0],
+  name: ['by name', (a, b) => fileName(a).localeCompare(fileName(b), undefined, {numeric: true})],
+  objects: ['most objects first', (a, b) => scoresOf(b).length - scoresOf(a).length],
+  highest: ['highest score first', (a, b) => Math.max(-1, ...scoresOf(b)) - Math.max(-1, ...scoresOf(a))],
+  lowest: ['lowest score first', (a, b) => Math.min(2, ...scoresOf(a)) - Math.min(2, ...scoresOf(b))],
+};
+
+// ---- The list
+
+let options = [];  // of the list, by the index of their photograph
+
+function optionOf(photo, index, open) {
+  const made = element('button', {type: 'button', title: photo.name, tabIndex: -1},
+    element('img', {src: `data:image/jpeg;base64,${photo.thumbnail}`, alt: '', loading: 'lazy', decoding: 'async'}),
+    element('span', {textContent: fileName(photo)}), element('small'));
+  made.setAttribute('role', 'option');
+  made.addEventListener('click', () => open(index));
+  return made;
+}
+
+function objectsOf(photo) {
+  const count = photo.objects.length, found = scoresOf(photo).length;
+  const text = `${count} object${count === 1 ? '' : 's'}`;
+  return found === count ? text : `${found} of ${text}`;
+}
+
+function arrange() {
+  const {photos} = data, [, order] = SORTS[wanted.sort];
+  listed = [...photos.keys()].filter(index => isListed(photos[index]))
+    .sort((a, b) => order(photos[a], photos[b]));
+  rebuild($('photographs'), listed.join(), () => listed.map(index => options[index]));
+  for (const index of listed) options[index].lastChild.textContent = objectsOf(photos[index]);
+  const all = `${photos.length} photograph${photos.length === 1 ? '' : 's'}`;
+  $('found').textContent = listed.length ? `${listed.length} of ${all}` : `none of ${all}: the filters leave nothing`;
+  $('any').hidden = Object.keys(ANY).every(name => wanted[name] === ANY[name]);
+}
+
+let marked = null;  // the photograph that is shown to be open
+
+// Show which photograph is open, and scroll to it if it was not.
+function markPhoto(open) {
+  for (const [index, option] of options.entries()) option.setAttribute('aria-selected', index === open);
+  const focused = listed.find(index => options[index] === document.activeElement);
+  reach(options, options[focused ?? (listed.includes(open) ? open : listed[0])]);
+  if (open === marked) return;
+  marked = open;
+  if (!listed.includes(open)) return;
+  reveal($('photographs'), options[open]);
+  if ($('photographs').contains(document.activeElement)) options[open].focus({preventScroll: true});
+}
+
+// Where nothing is said, one on which there is something to see.
+function firstToSee() {
+  return listed.find(index => data.photos[index].objects.length) ?? listed[0] ?? 0;
+}
+
+// The photograph after, or before, one in the list.
 function neighbour(index, by) {
-  const found = step(index, by, data.photos.length);
-  $('gallery').children[found].scrollIntoView({block: 'nearest'});
-  return found;
+  if (!listed.length) return index;
+  const place = listed.indexOf(index);
+  return listed[step(place < 0 ? null : place, by, listed.length)];
+}
+
+// ---- What is wanted
+
+// What the address of the page says of the gallery.
+function galleryHash() {
+  return Object.fromEntries(Object.keys(ANY).filter(name => wanted[name] !== ANY[name])
+    .map(name => [name, wanted[name]]));
+}
+
+// `given` are the parameters of an address.
+function readGallery(given) {
+  const label = given.get('class'), from = parseFloat(given.get('from')), sort = given.get('sort');
+  Object.assign(wanted, {
+    find: given.get('find') ?? '',
+    class: [...$('class').options].some(one => one.value === label) ? label : '',
+    from: from >= 0 && from <= 1 ? from : 0,
+    sort: Object.hasOwn(SORTS, sort) ? sort : 'given',
+  });
+  for (const name of Object.keys(ANY)) $(name).value = wanted[name] || ANY[name] || '';
+  arrange();
+}
+
+function listenToGallery() {
+  $('filters').addEventListener('input', () => {
+    Object.assign(wanted, {
+      find: $('find').value, class: $('class').value, from: +$('from').value, sort: $('sort').value});
+    arrange();
+    update();
+  });
+  $('filters').addEventListener('reset', () => {
+    Object.assign(wanted, ANY);
+    arrange();
+    update();
+  });
+  $('filters').addEventListener('submit', event => event.preventDefault());
+  $('photographs').addEventListener('keydown', event => {
+    const place = listed.findIndex(index => options[index] === event.target);
+    const next = placeAfter(event.key, place, listed.length, ['ArrowUp', 'ArrowLeft'], ['ArrowDown', 'ArrowRight']);
+    if (next === null) return;
+    event.preventDefault();
+    const option = options[listed[next]];
+    reach(options, option);
+    option.focus();
+  });
+}
+
+// `open` is called with the index of the photograph that somebody opens.
+function buildGallery(open) {
+  options = data.photos.map((photo, index) => optionOf(photo, index, open));
+  const photosOf = new Map();
+  for (const photo of data.photos)
+    for (const label of new Set(photo.objects.map(one => one.label)))
+      photosOf.set(label, (photosOf.get(label) ?? 0) + 1);
+  $('class').append(...[...photosOf.keys()].sort().map(label =>
+    element('option', {value: label, textContent: `${label} (${photosOf.get(label)})`})));
+  $('sort').append(...Object.entries(SORTS).map(([value, [textContent]]) => element('option', {value, textContent})));
+  $('filters').hidden = data.photos.length < 2;
+  arrange();
+  listenToGallery();
 }

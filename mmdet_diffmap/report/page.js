@@ -35,9 +35,20 @@ function drawMap(panel, map, source) {
     panel.map = map;
   }
   const painted = [map, ...Object.keys(LOOK).map(name => state[name])].join();
+  if (map !== panel.told) tell(panel.at, describedMap(panel));
+  panel.told = map;
   if (painted !== panel.painted) paint($(`overlay${panel.at}`), panel.shown, isSigned(panel));
   panel.painted = painted;
   $(`stage${panel.at}`).classList.toggle('grey', panel.shown !== null && !state.colour);
+}
+
+// A panel's map in words.
+function describedMap(panel) {
+  if (!panel.shown) return '';
+  const object = current(panel), {mode, rival} = panel, other = rival === null ? null : objectName(panel, rival);
+  const what = modeInWords(mode, objectName(panel, object), other, evidence(panel)?.meanings[object].question);
+  const sides = isSigned(panel) ? ends(panel).map(text => text.replace(/^\S+ /, '')) : null;
+  return `${what}: ${mapInWords(panel.shown, photo(), objects(panel)[object].box, 'its box', sides)}`;
 }
 
 const update = updater($('panels'), describe, draw);
@@ -53,6 +64,7 @@ function describe() {
   describeModes(panel);
   describeSources(panel);
   describeOutputs(panel);
+  describeJoint(isJoint(panel) ? jointInWords(groups(panel), current(panel), objectName(panel, current(panel))) : null);
   describeLook();
   $('show-labels').checked = state.labels ?? objects(panel).length <= FEW;
   $('zoom').value = `${Math.round(100 * view.zoom)} %`;
@@ -154,6 +166,11 @@ function ends(panel) {
   return [`−1 ${below}`, `1 ${above}`];
 }
 
+// Whether the map of all outputs joined is shown, of an object.
+function isJoint(panel) {
+  return current(panel) !== null && panel.output === JOINT && !isEvidence(panel);
+}
+
 function describeOutputs(panel) {
   const all = groups(panel), names = Object.keys(all), field = $('outputs');
   field.hidden = names.length < 2 || isEvidence(panel);  // both sides are of all joined
@@ -225,6 +242,7 @@ function fit() {
 // ---- What people do
 
 function usePhoto(index) {
+  if (index === state.photo) return;
   openPhoto(index);
   update();
 }
@@ -382,4 +400,4 @@ function addPhoto(photo, texts, index = data.photos.length) {
 buildGallery(usePhoto);
 buildDialogs(KEYS);
 if (data.photos.length) start();
-else $('caption').textContent = 'No image could be explained; the settings say why.';
+else $('caption').textContent = 'No image could be explained.';

@@ -26,6 +26,7 @@ PAGE = ('labels.js', 'gallery.js', 'objects.js', 'panels.js', 'address.js',
 SCRIPTS = dict(page=PAGE, live=(*PAGE, 'live.js'), errors=('errors.js', ))
 STYLES = dict(page=('page.css', ), live=('page.css', 'live.css'),
               errors=('errors.css', ))
+SHARED = 'maps.js', 'shared.js', 'stage.js', 'keys.js', 'words.js'
 #: Colours of boxes, by their names in style sheets.
 BOX_COLOURS = dict(target=colours.TARGET, rival=colours.RIVAL,
                    wrong=colours.WRONG, right=colours.RIGHT)
@@ -49,15 +50,19 @@ def write_page(path: Path, *args: Any, **parts: Any) -> None:
 def page_stream(name: str, data: Mapping[str, Any],
                 payloads: Mapping[str, str], settings: Mapping[str, str],
                 failures: Mapping[str, str] | None,
+                asked: Sequence[str] | None = None,
                 **parts: Any) -> TemplateStream:
     """Return the text of a page, piece by piece.
 
     Args:
         name (str): Of the page's template.
-        data (Mapping): What the script reads, ready for JSON.
+        data (Mapping): What the script reads, ready for JSON: its ``photos``,
+            and more.
         payloads (Mapping): By name, what else the script reads, in base64.
         settings (Mapping): What made the maps, by name, to be read by people.
         failures (Mapping, optional): Why images failed, by their names.
+        asked (Sequence[str], optional): The names of all images that the page
+            was to show; by default those that it shows, and the failures.
         **parts: What the template shows by itself.
     """
     environment = jinja2.Environment(
@@ -68,12 +73,14 @@ def page_stream(name: str, data: Mapping[str, Any],
     return environment.get_template(f'{name}.html').stream(
         box_colours=BOX_COLOURS,
         style=trusted('shared.css', *STYLES[name]),
-        script=trusted('maps.js', 'shared.js', 'stage.js', *SCRIPTS[name]),
+        script=trusted(*SHARED, *SCRIPTS[name]),
         data=dict(
             data,
             **described_colours(),
-            settings=described(settings, failures or {})),
+            settings=described(settings)),
         payloads=payloads,
+        missing=missing([photo['name'] for photo in data['photos']],
+                        failures or {}, asked or ()),
         **parts)
 
 
@@ -83,16 +90,42 @@ def trusted(*names: str) -> Markup:
     return Markup('\n'.join((FOLDER / name).read_text() for name in names))
 
 
-def described(settings: Mapping[str, str],
-              failures: Mapping[str, str]) -> dict[str, str]:
+def missing(shown: Sequence[str], failures: Mapping[str, str],
+            asked: Sequence[str]) -> dict[str, Any] | None:
+    """Return what a page says of images that it does not show; None if it
+    shows all.
+
+    Args:
+        shown (Sequence[str]): The names of those that it shows.
+        failures (Mapping): Why images failed, by their names.
+        asked (Sequence[str]): The names of all that it was to show.
+
+    Returns:
+        dict, optional: The ``text`` in short; by name, why images ``failed``;
+        and the names of those that were ``unreached`` when the run ended.
+    """
+    failed = {printable(name): why for name, why in failures.items()}
+    reached = {*shown, *failed}
+    unreached = [name for name in dict.fromkeys(map(printable, asked))
+                 if name not in reached]
+    if not failed and not unreached:
+        return None
+    count = len(shown) + len(failed) + len(unreached)
+    reasons = ['the run was interrupted'] if unreached else []
+    reasons += [f'{len(failed)} failed'] if failed else []
+    return dict(
+        text=f'{len(shown)} of {count} photographs: {", ".join(reasons)}.',
+        failed=failed,
+        unreached=unreached)
+
+
+def described(settings: Mapping[str, str]) -> dict[str, str]:
     """Return settings with what every page says beside them."""
     return {
         **settings,
         'versions': f'mmdet_diffmap {__version__}, mmdet '
         f'{mmdet.__version__}, torch {torch.__version__}',
         'written': datetime.now().astimezone().strftime('%F %H:%M %Z'),
-        **{f'failed: {printable(name)}': why
-           for name, why in failures.items()},
     }
 
 

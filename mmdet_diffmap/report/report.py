@@ -170,17 +170,20 @@ class Report:
 
     def save(self,
              path: Path,
-             failures: Mapping[str, str] | None = None) -> None:
+             failures: Mapping[str, str] | None = None,
+             asked: Sequence[str] | None = None) -> None:
         """Write the page; again, after more was added to it.
 
         Args:
             path (Path): The file; it is there whole, or not at all.
             failures (Mapping, optional): Why images failed, by their names,
                 beside those that were named before.
+            asked (Sequence[str], optional): The names of all images that were
+                to be added. The page says which of them were not reached.
         """
         self.failures |= failures or {}
         write_page(path, 'page', dict(photos=self.photos), self.payloads,
-                   self.settings, self.failures, title=self.title)
+                   self.settings, self.failures, asked, title=self.title)
 
     def html(self, name: str, data: Mapping[str, Any], **parts: Any) -> str:
         """Return a page about the same that is not kept as a file.

@@ -126,6 +126,7 @@ function updater(stage, describe, draw) {
     requestAnimationFrame(async () => {
       waiting = false;
       describe();
+      keepFocus();
       const ticket = asked;
       await draw(() => ticket !== asked);
       if (ticket === asked) stage.setAttribute('aria-busy', false);
@@ -158,39 +159,4 @@ function remember(hash) {
   }
 }
 
-// ---- Keys and dialogs
-
-const LOOK_KEYS = [
-  [['+', '='], '+', 'more opaque', () => slide('opacity', 0.1)],
-  [['-'], '-', 'less opaque', () => slide('opacity', -0.1)],
-  [['.'], '.', 'higher threshold', () => slide('threshold', 0.05)],
-  [[','], ',', 'lower threshold', () => slide('threshold', -0.05)],
-  [['h'], 'h', 'map on and off', () => set({overlay: !state.overlay})],
-  [['g'], 'g', 'photograph grey or in colour', () => set({colour: !state.colour})],
-  [['?'], '?', 'these keys', () => $('keys').showModal()],
-];
-
-// Each of `keys` is a list of key names, what people read, what it does in
-// words, and a function of the key.
-function listenToKeys(keys) {
-  document.addEventListener('keydown', event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
-    // arrows move sliders, choices and lists where these have the focus
-    if (/^(Arrow|Home|End)/.test(event.key) && event.target.closest('input:not([type=checkbox]), select')) return;
-    if (event.target.closest('input[type=number]')) return;
-    const found = keys.find(([names]) => names.includes(event.key));
-    if (!found) return;
-    event.preventDefault();
-    found[3](event.key);
-  });
-}
-
-function buildDialogs(keys) {
-  for (const button of document.querySelectorAll('[id^=open-]'))
-    button.addEventListener('click', () => $(button.id.replace('open-', '')).showModal());
-  $('key-list').replaceChildren(...keys.flatMap(([, names, help]) => [
-    element('dt', {}, ...names.split(' ').flatMap(key => [element('kbd', {textContent: key}), ' '])),
-    element('dd', {textContent: help})]));
-  $('setting-list').replaceChildren(...Object.entries(data.settings).flatMap(([name, value]) => [
-    element('dt', {textContent: name}), element('dd', {textContent: value})]));
 }

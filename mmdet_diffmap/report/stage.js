@@ -30,6 +30,13 @@ function isNarrow() {
 function fitInto(stage, [width, height], room) {
   const scale = Math.min(room[0] / width, Math.max(240, room[1]) / height);
   Object.assign(stage.style, {width: `${width * scale}px`, height: `${height * scale}px`});
+  noteSize(stage, [width * scale, height * scale]);
+}
+
+// How large a stage is on the screen, for style sheets of paper.
+function noteSize(stage, [width, height]) {
+  stage.style.setProperty('--wide', width);
+  stage.style.setProperty('--high', height);
 }
 
 // A box of the original photograph in pixels of the picture, corners in order.
@@ -107,6 +114,7 @@ function showView(at, size) {
     width: `${size[0]}px`, height: `${size[1]}px`, transform: `translate(${left}px, ${top}px) scale(${scale})`,
   });
   picture.classList.toggle('pixels', scale >= 8);
+  noteSize($(`stage${at}`), room);
   $(`stage${at}`).classList.toggle('zoomed', view.zoom > 1);
   $(`boxes${at}`).setAttribute('viewBox', [-left, -top, ...room].map(length => length / scale).join(' '));
 }
