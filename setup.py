@@ -53,6 +53,7 @@ setup(
             'sphinx-copybutton>=0.5.2'
         ],
         'tests': [
+            'axe-playwright-python>=0.1.8',
             # 1.5.7 puts a headless OpenCV over the one that mmcv wants
             'grad-cam>=1.5.5,<1.5.7',
             'colour-science>=0.4.6', 'hypothesis>=6.100', 'mypy>=1.10',

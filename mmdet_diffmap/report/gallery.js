@@ -22,7 +22,7 @@ function scoresOf(photo) {
 
 function isListed(photo) {
   return fileName(photo).toLowerCase().includes(wanted.find.trim().toLowerCase()) &&
-    (!isFilteredByObjects() || photo.objects.some(isWanted));
+    (!isFilteredByObjects() || scoresOf(photo).length > 0);
 }
 
 // Those without objects come last.
@@ -66,16 +66,18 @@ function arrange() {
 
 let marked = null;  // the photograph that is shown to be open
 
-// Show which photograph is open, and scroll to it if it was not.
+// Show which photograph is open. If it was not, it is scrolled to, and the focus
+// goes with it.
 function markPhoto(open) {
   for (const [index, option] of options.entries()) option.setAttribute('aria-selected', index === open);
+  const hasFocus = $('photographs').contains(document.activeElement), isNew = open !== marked;
+  marked = open;
+  if (isNew && listed.includes(open)) {
+    reveal($('photographs'), options[open]);
+    if (hasFocus) options[open].focus({preventScroll: true});
+  }
   const focused = listed.find(index => options[index] === document.activeElement);
   reach(options, options[focused ?? (listed.includes(open) ? open : listed[0])]);
-  if (open === marked) return;
-  marked = open;
-  if (!listed.includes(open)) return;
-  reveal($('photographs'), options[open]);
-  if ($('photographs').contains(document.activeElement)) options[open].focus({preventScroll: true});
 }
 
 // Where nothing is said, one on which there is something to see.

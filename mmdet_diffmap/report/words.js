@@ -15,7 +15,7 @@ function placeInWords([x, y], {x: left, y: top, width, height}, its) {
 
 // Where values with a sign are: the strongest, the centre of mass, and how much
 // of them lies in a box; null if there are none.
-function placeOf(values, width, {x: left, y: top, width: wide, height: high}, sign) {
+function whereIn(values, width, {x: left, y: top, width: wide, height: high}, sign) {
   let sum = 0, inside = 0, sumX = 0, sumY = 0, peak = 0, at = 0;
   for (let i = 0; i < values.length; i++) {
     const value = sign * values[i];
@@ -39,7 +39,7 @@ function placeOf(values, width, {x: left, y: top, width: wide, height: high}, si
 function mapInWords(values, photo, box, its, ends) {
   const around = placed(photo, box), [width] = photo.size;
   const where = (sign, which) => {
-    const found = placeOf(values, width, around, sign);
+    const found = whereIn(values, width, around, sign);
     if (!found) return `${which}nothing`;
     const [strongest, centre] = [found.strongest, found.centre].map(place => placeInWords(place, around, its));
     const value = ends ? ` (${(sign * found.peak).toFixed(2)})` : '';
