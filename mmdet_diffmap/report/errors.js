@@ -74,7 +74,7 @@ function scoreOf({score}) {
 
 // What a detector says, and its map, for people who do not see it.
 function describedPanel(panel) {
-  const {text, box} = finding(panel), chosen = view(panel), around = box ?? error().truth;
+  const {text, box} = finding(panel), chosen = viewOf(panel), around = box ?? error().truth;
   if (!panel.shown || !around) return text;
   const ends = isSigned(panel) ? [chosen.below, chosen.above] : null;
   const its = box ? 'the detection’s box' : 'the annotated box';

@@ -7,6 +7,11 @@ function fileName({name}) {
   return name.split('/').pop();
 }
 
+// Those of all detectors of the page.
+function objectsIn(photo) {
+  return photo.detectors.flatMap(({objects}) => objects);
+}
+
 function isFilteredByObjects() {
   return wanted.class !== '' || wanted.from > 0;
 }
@@ -17,7 +22,7 @@ function isWanted({label, score}) {
 }
 
 function scoresOf(photo) {
-  return photo.objects.filter(isWanted).map(one => one.score);
+  return objectsIn(photo).filter(isWanted).map(one => one.score);
 }
 
 function isListed(photo) {
@@ -47,10 +52,13 @@ function optionOf(photo, index, open) {
   return made;
 }
 
-function objectsOf(photo) {
-  const count = photo.objects.length, found = scoresOf(photo).length;
-  const text = `${count} object${count === 1 ? '' : 's'}`;
-  return found === count ? text : `${found} of ${text}`;
+// How many objects there are, of each detector.
+function countsOf({detectors}) {
+  const texts = detectors.map(({objects}) => {
+    const count = objects.filter(isWanted).length;
+    return count === objects.length ? count : `${count} of ${objects.length}`;
+  });
+  return `${texts.join(' and ')} object${texts.join() === '1' ? '' : 's'}`;
 }
 
 function arrange() {
@@ -58,7 +66,7 @@ function arrange() {
   listed = [...photos.keys()].filter(index => isListed(photos[index]))
     .sort((a, b) => order(photos[a], photos[b]));
   rebuild($('photographs'), listed.join(), () => listed.map(index => options[index]));
-  for (const index of listed) options[index].lastChild.textContent = objectsOf(photos[index]);
+  for (const index of listed) options[index].lastChild.textContent = countsOf(photos[index]);
   const all = `${photos.length} photograph${photos.length === 1 ? '' : 's'}`;
   $('found').textContent = listed.length ? `${listed.length} of ${all}` : `none of ${all}: the filters leave nothing`;
   $('any').hidden = Object.keys(ANY).every(name => wanted[name] === ANY[name]);
@@ -82,7 +90,7 @@ function markPhoto(open) {
 
 // Where nothing is said, one on which there is something to see.
 function firstToSee() {
-  return listed.find(index => data.photos[index].objects.length) ?? listed[0] ?? 0;
+  return listed.find(index => objectsIn(data.photos[index]).length) ?? listed[0] ?? 0;
 }
 
 // The photograph after, or before, one in the list.
@@ -114,6 +122,7 @@ function readGallery(given) {
 }
 
 function listenToGallery() {
+  $('sort').append(...Object.entries(SORTS).map(([value, [textContent]]) => element('option', {value, textContent})));
   $('filters').addEventListener('input', () => {
     Object.assign(wanted, {
       find: $('find').value, class: $('class').value, from: +$('from').value, sort: $('sort').value});
@@ -137,17 +146,24 @@ function listenToGallery() {
   });
 }
 
-// `open` is called with the index of the photograph that somebody opens.
-function buildGallery(open) {
-  options = data.photos.map((photo, index) => optionOf(photo, index, open));
-  const photosOf = new Map();
+// How many photographs show a class, by its name.
+function classCounts() {
+  const counts = new Map();
   for (const photo of data.photos)
-    for (const label of new Set(photo.objects.map(one => one.label)))
-      photosOf.set(label, (photosOf.get(label) ?? 0) + 1);
-  $('class').append(...[...photosOf.keys()].sort().map(label =>
-    element('option', {value: label, textContent: `${label} (${photosOf.get(label)})`})));
-  $('sort').append(...Object.entries(SORTS).map(([value, [textContent]]) => element('option', {value, textContent})));
+    for (const label of new Set(objectsIn(photo).map(one => one.label)))
+      counts.set(label, (counts.get(label) ?? 0) + 1);
+  return counts;
+}
+
+// `open` is called with the index of the photograph that somebody opens. Called
+// again, the gallery has what was added to `data`.
+function buildGallery(open) {
+  if (!$('sort').length) listenToGallery();
+  options.push(...data.photos.slice(options.length).map((photo, at) => optionOf(photo, options.length + at, open)));
+  const counts = classCounts();
+  $('class').replaceChildren($('class').firstElementChild, ...[...counts.keys()].sort().map(label =>
+    element('option', {value: label, textContent: `${label} (${counts.get(label)})`})));
+  $('class').value = wanted.class;
   $('filters').hidden = data.photos.length < 2;
   arrange();
-  listenToGallery();
 }
