@@ -69,7 +69,7 @@ function describe() {
   $('show-labels').checked = state.labels ?? objects(panel).length <= FEW;
   $('zoom').value = `${Math.round(100 * view.zoom)} %`;
   describeColours('', isSigned(panel), ...ends(panel));
-  $('caption').replaceChildren(...caption(panel), hint(panel));
+  $('caption').replaceChildren(...caption(panel), element('span', {className: 'hint', textContent: hint(panel)}));
   markPhoto(state.photo);
   rememberView();
 }

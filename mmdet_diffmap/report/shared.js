@@ -158,5 +158,3 @@ function remember(hash) {
     // address is a convenience
   }
 }
-
-}

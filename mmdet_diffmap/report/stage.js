@@ -33,10 +33,11 @@ function fitInto(stage, [width, height], room) {
   noteSize(stage, [width * scale, height * scale]);
 }
 
-// How large a stage is on the screen, for style sheets of paper.
-function noteSize(stage, [width, height]) {
-  stage.style.setProperty('--wide', width);
-  stage.style.setProperty('--high', height);
+// How large a stage is on the screen, and what of it is empty above the picture,
+// for style sheets of paper.
+function noteSize(stage, [width, height], margin = 0) {
+  for (const [name, value] of [['--wide', width], ['--high', height], ['--margin', Math.max(0, margin)]])
+    stage.style.setProperty(name, value);
 }
 
 // A box of the original photograph in pixels of the picture, corners in order.
@@ -114,7 +115,7 @@ function showView(at, size) {
     width: `${size[0]}px`, height: `${size[1]}px`, transform: `translate(${left}px, ${top}px) scale(${scale})`,
   });
   picture.classList.toggle('pixels', scale >= 8);
-  noteSize($(`stage${at}`), room);
+  noteSize($(`stage${at}`), room, top);
   $(`stage${at}`).classList.toggle('zoomed', view.zoom > 1);
   $(`boxes${at}`).setAttribute('viewBox', [-left, -top, ...room].map(length => length / scale).join(' '));
 }

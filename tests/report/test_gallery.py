@@ -33,7 +33,7 @@ def scores(report, label=None, lowest=0):
     """The scores of the objects of each photograph, by its name."""
     return {
         Path(photo['name']).name: [
-            one['score'] for one in photo['objects']
+            one['score'] for one in photo['detectors'][0]['objects']
             if label in (None, one['label']) and one['score'] >= lowest]
         for photo in report.photos}
 
@@ -158,7 +158,7 @@ def test_a_link_finds_the_same(page, chromium, photographs):
 
 def test_objects_that_are_not_looked_for_are_grey(page, photographs):
     rows = page.locator('#objects tr')
-    labels = [one['label'] for one in photographs[1].photos[0]['objects']]
+    labels = [one['label'] for one in photographs[1].photos[0]['detectors'][0]['objects']]
 
     def colour(index):
         return rows.nth(index).evaluate('row => getComputedStyle(row).color')
@@ -207,7 +207,7 @@ def hundred(photographs, tmp_path_factory):
     for number in range(100):
         report.photos.append(dict(template, name=f'{number}.png'))
         for name in 'photo', 'maps':
-            end = '-0' * (name == 'maps')
+            end = '-0-0' * (name == 'maps')
             report.payloads[f'{name}-{number}{end}'] = \
                 payloads[f'{name}-0{end}']
     path = tmp_path_factory.mktemp('hundred') / 'report.html'
