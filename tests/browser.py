@@ -24,45 +24,9 @@ def browser():
         chromium.close()
 
 
-@contextmanager
-def opened(chromium, path, address='', **options):
-    """The open page; at the end it must not have complained, nor asked for
-    anything outside of its file."""
-    page = chromium.new_page(**{
-        'viewport': dict(width=1300, height=800), **options})
-    complaints, requests = [], []
-    page.on('console', lambda message: complaints.append(message.text))
-    page.on('pageerror', lambda error: complaints.append(str(error)))
-    page.on('request', lambda request: requests.append(request.url))
-    page.goto(path.as_uri() + address)
-    drawn(page)
-    yield page
-    assert not complaints
-    assert not [url for url in requests if not url.startswith(
-        (path.as_uri(), 'data:', 'blob:'))]
-    assert page.evaluate('document.hacked') is None
-    page.close()
-
-
-def drawn(page):
-    """Wait until all is drawn that was asked for."""
-    page.wait_for_selector('[aria-busy=false]')
-
-
-def act(page, action, *arguments):
-    """Do something, and wait until it is drawn."""
-    action(*arguments)
-    drawn(page)
-
-
-def press(page, *keys):
-    for key in keys:
-        act(page, page.keyboard.press, key)
-
-
-def focused(page, what='id'):
+def focused(page, name='id'):
     """A property of what has the focus."""
-    return page.evaluate('what => document.activeElement[what]', what)
+    return page.evaluate('name => document.activeElement[name]', name)
 
 
 def resize(page, width, height):

@@ -34,15 +34,15 @@ TOLERANCE, AT_ZERO = 0.012, 0.04
 
 
 @contextmanager
-def opened(chromium, path):
+def opened(chromium, path, address='', **options):
     """The open page; at the end it must not have complained, nor asked for
     anything outside of its file."""
-    page = chromium.new_page(viewport=dict(width=1300, height=800))
+    page = chromium.new_page(viewport=dict(width=1300, height=800), **options)
     complaints, requests = [], []
     page.on('console', lambda message: complaints.append(message.text))
     page.on('pageerror', lambda error: complaints.append(str(error)))
     page.on('request', lambda request: requests.append(request.url))
-    page.goto(path.as_uri())
+    page.goto(path.as_uri() + address)
     drawn(page)
     yield page
     assert not complaints
@@ -129,10 +129,10 @@ def close(page, expected, tolerance=TOLERANCE, panel=0):
     assert off[expected > 0.1].max(initial=0) < tolerance
 
 
-def close_in_colour(page, expected, tolerance=TOLERANCE):
+def close_in_colour(page, expected, tolerance=TOLERANCE, panel=0):
     """Signed values are as expected: orange above zero, and blue below."""
-    close(page, expected, tolerance)
-    red, _, blue, _ = np.moveaxis(overlay(page).astype(int), 2, 0)
+    close(page, expected, tolerance, panel)
+    red, _, blue, _ = np.moveaxis(overlay(page, panel).astype(int), 2, 0)
     strong = expected.numpy()
     assert (red > blue)[strong > 0.1].all()
     assert (blue > red)[strong < -0.1].all()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from browser import act, drawn, focused, opened, press, resize
+from browser import focused, resize
 from demo import demo_detector
+from report_page import act, drawn, opened, press, view
 
 from mmdet_diffmap import difference_map, explain
 
@@ -36,11 +37,6 @@ def instances(photographs):
     return explain(demo_detector(), path.parent / 'Aa.png').pred_instances
 
 
-def view(page):
-    return page.evaluate(
-        'Object.fromEntries(new URLSearchParams(location.hash.slice(1)))')
-
-
 def cells(page, row):
     return page.locator('#objects tr').nth(row).locator('td')
 
@@ -61,12 +57,13 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('scheme, states', [
+    ('light', STATES), ('dark', ['an object is chosen', 'keys'])])
 @pytest.mark.parametrize('name', ['report', 'errors'])
-def test_axe_finds_nothing(chromium, paths, name, scheme):
-    for state, reach in STATES.items():
+def test_axe_finds_nothing(chromium, paths, name, scheme, states):
+    for state in states:
         with opened(chromium, paths[name], color_scheme=scheme) as page:
-            reach(page)
+            STATES[state](page)
             results = Axe().run(page)
             assert not results.violations_count, \
                 f'{state}: {results.generate_report()}'
@@ -244,13 +241,22 @@ def test_dialogs_begin_at_the_top_and_give_the_focus_back(
 
 # ---- Words
 
-def thirds(place, box):
-    """Where a place (x, y) is in a box, by thirds."""
-    x, y = ((place[i] - box[i]) / (box[i + 2] - box[i]) for i in (0, 1))
-    assert 0 <= x <= 1 and 0 <= y <= 1
-    return [['upper left', 'top', 'upper right'], ['left', 'middle', 'right'],
-            ['lower left', 'bottom', 'lower right']][
-                min(2, int(3 * y))][min(2, int(3 * x))]
+def told(place, box):
+    """Where a place (x, y) is, as seen from a box: in which third, or on
+    which side of it."""
+    (x, y), (x1, y1, x2, y2) = place, box
+    if x1 <= x <= x2 and y1 <= y <= y2:
+        column, row = min(2, 3 * (x - x1) // (x2 - x1)), \
+            min(2, 3 * (y - y1) // (y2 - y1))
+        return {
+            (0, 0): 'at the upper left of', (1, 0): 'at the top of',
+            (2, 0): 'at the upper right of', (0, 1): 'at the left of',
+            (1, 1): 'in the middle of', (2, 1): 'at the right of',
+            (0, 2): 'at the lower left of', (1, 2): 'at the bottom of',
+            (2, 2): 'at the lower right of'}[column, row] + ' its box'
+    sides = {'above': y < y1, 'below': y > y2, 'left of': x < x1,
+             'right of': x > x2}
+    return ' and '.join(side for side in sides if sides[side]) + ' its box'
 
 
 def place_in_words(heatmap, box):
@@ -259,12 +265,12 @@ def place_in_words(heatmap, box):
     rows, columns = torch.meshgrid(
         *[torch.arange(side) + 0.5 for side in heatmap.shape], indexing='ij')
     top, left = divmod(int(heatmap.argmax()), heatmap.shape[1])
-    mass = heatmap.sum()
+    centre = [float((heatmap * axis).sum() / heatmap.sum())
+              for axis in (columns, rows)]
     inside = (columns >= box[0]) & (columns <= box[2]) & \
         (rows >= box[1]) & (rows <= box[3])
-    return thirds((left + 0.5, top + 0.5), box), thirds(
-        [float((heatmap * axis).sum() / mass) for axis in (columns, rows)],
-        box), float(heatmap[inside].sum() / mass)
+    return told((left + 0.5, top + 0.5), box), told(centre, box), \
+        float(heatmap[inside].sum() / heatmap.sum())
 
 
 def test_maps_are_told_in_words(page, photographs, instances):
@@ -277,12 +283,12 @@ def test_maps_are_told_in_words(page, photographs, instances):
         assert text.startswith(f'heat map of {names[index]}: ')
         strongest, centre, share = place_in_words(
             heatmap, instances.bboxes[index].tolist())
-        first, _, second = text.partition('centre of mass')
-        assert f'the {centre} of its box' in second
-        if strongest != centre:
-            assert f'the {strongest} of its box' in first
-        told = int(text.rsplit(', ', 1)[1].split(' %')[0])
-        assert abs(told - 100 * share) < 1.5
+        first, _, second = text.partition('centre of mass ')
+        assert second.startswith(centre)
+        assert first.endswith(
+            'and ' if strongest == centre else f'{strongest}, ')
+        percent = int(second.rsplit(', ', 1)[1].split(' %')[0])
+        assert abs(percent - 100 * share) < 1.5
     press(page, 'J', '2')
     rival = view(page)['against']
     text = page.text_content('#words-0')
@@ -302,34 +308,23 @@ def test_words_know_the_sides_of_a_box(page, instances):
     press(page, 'j', '2')
     difference = difference_map(instances.heatmaps)[0]
     assert difference.min() < -0.5
-    x, y = np.unravel_index(int(difference.argmin()),
-                            tuple(difference.shape))[::-1]
-    x1, y1, x2, y2 = instances.bboxes[0].tolist()
+    y, x = divmod(int(difference.argmin()), difference.shape[1])
+    where = told((x + 0.5, y + 0.5), instances.bboxes[0].tolist())
+    assert where.startswith(('above', 'below', 'left', 'right'))
     below = page.text_content('#words-0').partition('below zero')[2]
-    strongest = below.partition(', ')[0]
-    for word, is_there in {'above': y < y1, 'below': y > y2,
-                           'left of': x < x1, 'right of': x > x2}.items():
-        assert (word in strongest) == is_there
-    assert x < x1 or x > x2 or y < y1 or y > y2
+    assert below.partition('centre of mass')[0].endswith(
+        (f') {where}, ', ') and '))
 
 
-def test_what_a_joint_map_is_made_of(page, instances):
-    detector = demo_detector()
-    path = page.evaluate('document.querySelector("#photo-0").alt')
-    peaks = {}
-    for name in 'score', 'x1', 'y1', 'x2', 'y2':
-        instances = explain(detector, path, dict(
-            type='ODAM', outputs=name)).pred_instances
-        assert len(instances)
+def test_what_a_joint_map_is_made_of(page):
     press(page, 'j')
-    small = dict(zip(['score', 'x1', 'y1', 'x2', 'y2'], page.locator(
+    peaks = dict(zip(['score', 'x1', 'y1', 'x2', 'y2'], page.locator(
         '#outputs small').all_text_contents()[1:]))
     page.click('#open-reading')
     text = page.text_content('#shares')
-    assert f'the map of the score reaches {small["score"]}' in text
-    for name in 'x1', 'y1', 'x2', 'y2':
-        assert f'{name} {small[name]}' in text
-    assert 'mostly about the box' in text and not peaks
+    assert f'0 fish’s joint map, the map of the score reaches ' \
+        f'{peaks["score"]}, those of the sides x1 {peaks["x1"]}, ' in text
+    assert 'mostly about the box' in text
     page.keyboard.press('Escape')
     assert 'mostly about the box' in page.text_content('#mostly')
     act(page, page.check, '#outputs input[value=score]')

@@ -1,155 +1,44 @@
 """The page of errors in a real browser, against the maps of the package."""
-import base64
-import io
+from contextlib import ExitStack
 from dataclasses import replace
 
-import cv2
-import numpy as np
 import pytest
 import torch
-from browser import browser, resize
-from demo import demo_detector
-from PIL import Image
-
-from mmdet_diffmap.apis.image_pipeline import image_pipeline
-from mmdet_diffmap.datasets import render_scene
-from mmdet_diffmap.explainers import ODAM
-from mmdet_diffmap.report import (
-    ErrorEntry,
-    ErrorPhoto,
-    ErrorReport,
-    Finding,
-    MapsOfDetector,
-    View,
+from browser import resize
+from error_page import (
+    CLASSES,
+    DETECTORS,
+    HOSTILE,
+    KIND,
+    LAYERS,
+    REASON,
+    VIEWS,
+    entries,
+    photo,
 )
+from report_page import (
+    TOLERANCE,
+    act,
+    close_in_colour,
+    opened,
+    overlay,
+    press,
+)
+from report_page import close as close_in_size
+
+from mmdet_diffmap.report import ErrorReport, Finding, View
 from mmdet_diffmap.report.packed_maps import VISIBLE
-from mmdet_diffmap.tracing.detector import DetectorAdapter
-
-HOSTILE = '<img src=x onerror=document.hacked=1>&"\'.png'
-CLASSES = [f'<b>{i}</b></script><script>document.hacked=1</script>'
-           for i in range(3)]
-KIND = '<u>wrong</u> class'
-REASON = '<s>taken</s> for background'
-OPACITY, KNEE = 0.85, 0.16  # of a value v: OPACITY v² (1 + KNEE) / (v² + KNEE)
-# of a value that was packed in 8 bits, and is read back from the overlay's
-# opacity in 8 bits; that hardly changes close to zero
-TOLERANCE, AT_ZERO = 0.012, 0.04
-LAYERS = 'neck', 'backbone'
-DETECTORS = ['<i>first</i>', 'second']
-VIEWS = [
-    View('why 1 and not 0', 'signed', 1, above='<i>up</i>', below='down'),
-    View('1 against 0', 'difference', 1, 0, above='1 only', below='0 only'),
-    View('what 1 is made of', 'heat', 1),
-]
-FAR = [0., 0., 4., 4.]
-
-
-def traced(folder, name, layer):
-    """What an image's first two detections are, and their maps."""
-    model = demo_detector()
-    batch = image_pipeline(model)(str(folder / name)).batch
-    trace = DetectorAdapter(model, layer).trace(batch).select([0, 1])
-    explainer = ODAM(target_layer=layer)
-    maps = explainer.maps(trace, by_output=True)
-    return trace.detections.bboxes.tolist(), MapsOfDetector(
-        maps.heatmaps, maps.grids['all'], explainer.weigh(trace), trace.frame)
-
-
-def entries(boxes):
-    """An error with all kinds of views, and one that is about nothing."""
-    both = [Finding('found, 0.83', boxes[1], boxes[0], VIEWS)] * 2
-    nothing = [Finding('missed: no box there', None, None, [])] * 2
-    return [
-        ErrorEntry(KIND, '', CLASSES[0], CLASSES[1], 0.8, 0.7, 0.1, boxes[0],
-                   both),
-        ErrorEntry('missed', REASON, CLASSES[0], '', None, 0., 2., FAR,
-                   nothing),
-    ]
-
-
-def photo(folder, name, boxes, maps, errors):
-    """An image on which an object is found by a detection of another class,
-    and one is missed."""
-    return ErrorPhoto(
-        name, cv2.imread(str(folder / name)),
-        [[(boxes[0], CLASSES[0], 'found'),
-          (FAR, CLASSES[0], 'missed')]] * len(maps),
-        [[(boxes[0], CLASSES[0], 0.9, 'right'),
-          (boxes[1], CLASSES[1], 0.8, 'wrong')], []][:len(maps)],
-        errors, maps)
-
-
-def for_detectors(error, count):
-    by = '' if count == 1 else f'<u>{error.kind}</u> only'
-    return replace(error, findings=error.findings[:count], by=by)
-
-
-@pytest.fixture(scope='module')
-def maps_of(tmp_path_factory):
-    """The maps of images, by name and layer."""
-    folder = tmp_path_factory.mktemp('errors')
-    scene = cv2.resize(render_scene(0, 2).image, (230, 150))
-    cv2.imwrite(str(folder / HOSTILE), scene)
-    # made smaller in the page
-    cv2.imwrite(str(folder / 'large.png'),
-                cv2.resize(render_scene(0, 3).image, (2000, 1000)))
-    return folder, {
-        (name, layer): traced(folder, name, layer)
-        for name in (HOSTILE, 'large.png') for layer in LAYERS}
-
-
-@pytest.fixture(scope='module')
-def folder(maps_of):
-    folder, found = maps_of
-    for count, path in (1, 'one.html'), (2, 'two.html'):
-        report = ErrorReport(
-            '<i>title</i>', DETECTORS[:count], {'<u>setting</u>': '1'},
-            [('<u>caption</u>', ['<u>kind</u>'], [['<u>text</u>']])])
-        for name in HOSTILE, 'large.png':
-            boxes, _ = found[name, 'neck']
-            errors = [for_detectors(error, count) for error in entries(boxes)]
-            maps = [found[name, layer][1] for layer in LAYERS[:count]]
-            if name == 'large.png':
-                # a method without grids, and another order of costs
-                maps = [replace(one, grids=()) for one in maps]
-                errors = [replace(errors[0], score=0.3, cost=0.5)]
-            report.add(photo(folder, name, boxes, maps, errors))
-        report.add(photo(folder, HOSTILE, boxes, maps, []))
-        assert len(report.photos) == 2  # one without errors is left out
-        report.save(folder / path, {'missing.png': 'does not exist'})
-    return folder
-
-
-@pytest.fixture(scope='module')
-def chromium():
-    with browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture
-def open_page(chromium, folder):
-    """Opens pages; at the end they must not have complained, nor asked for
-    anything outside of their file."""
-    pages, complaints, requests = [], [], []
+def open_page(chromium, folder_of_errors):
+    """Opens pages, of one detector's errors by default."""
+    with ExitStack() as pages:
+        def open_one(name='one.html', address=''):
+            return pages.enter_context(
+                opened(chromium, folder_of_errors / name, address))
 
-    def opened(name='one.html', address='', **options):
-        page = chromium.new_page(
-            viewport=dict(width=1300, height=800), **options)
-        page.on('console', lambda message: complaints.append(message.text))
-        page.on('pageerror', lambda error: complaints.append(str(error)))
-        page.on('request', lambda request: requests.append(request.url))
-        page.goto((folder / name).as_uri() + address)
-        drawn(page)
-        pages.append(page)
-        return page
-
-    yield opened
-    assert not complaints
-    assert not [url for url in requests if not url.startswith(
-        (folder.as_uri(), 'data:', 'blob:'))]
-    for page in pages:
-        assert page.evaluate('document.hacked') is None
-        page.close()
+        yield open_one
 
 
 @pytest.fixture
@@ -157,45 +46,11 @@ def page(open_page):
     return open_page()
 
 
-def drawn(page):
-    """Wait until all is drawn that was asked for."""
-    page.wait_for_selector('#panels[aria-busy=false]')
-
-
-def act(page, action, *arguments):
-    """Do something, and wait until it is drawn."""
-    action(*arguments)
-    drawn(page)
-
-
-def press(page, *keys):
-    for key in keys:
-        act(page, page.keyboard.press, key)
-
-
-def overlay(page, panel=0):
-    """The pixels of an overlay, RGBA (H, W, 4)."""
-    png = page.evaluate(
-        f'document.getElementById("overlay-{panel}").toDataURL()')
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(
-        png.partition(',')[2]))).convert('RGBA'))
-
-
 def close(page, expected, panel=0, tolerance=TOLERANCE):
-    """Compare an overlay with a map: the absolute values by its opacity, the
-    signs by its colours."""
-    found = overlay(page, panel).astype(float)
-    assert found.shape[:2] == tuple(expected.shape)
-    values = expected.numpy()
-    opaque = found[..., 3] / (255 * OPACITY)
-    off = np.abs(np.sqrt(KNEE * opaque / (1 + KNEE - opaque)) - np.abs(values))
-    assert off.max() < AT_ZERO
-    assert off[np.abs(values) > 0.1].max() < tolerance
-    assert values.max() > 0.1  # there is something to be compared
-    if values.min() < 0:
-        red, blue = found[..., 0], found[..., 2]
-        assert (red > blue)[values > 0.1].all()
-        assert (blue > red)[values < -0.1].all()
+    """Compare an overlay with a map, which must show something."""
+    assert expected.max() > 0.1
+    compare = close_in_colour if expected.min() < 0 else close_in_size
+    compare(page, expected, tolerance, panel)
 
 
 def chosen(page):
@@ -433,11 +288,11 @@ def test_toggles(open_page):
     assert not overlay(page).any()
 
 
-def test_an_address_opens_its_error(open_page, folder):
+def test_an_address_opens_its_error(open_page, folder_of_errors):
     page = open_page(address='#error=2&view=1')
     assert chosen(page) == 2 and views(page) == ['1']
     assert 'large.png' in page.text_content('#caption')
-    uri = (folder / 'one.html').as_uri()
+    uri = (folder_of_errors / 'one.html').as_uri()
     for given, there in ('#error=9&view=7', '#error=1&view=0'), (
             '#error=0&view=7', '#error=0&view=0'):
         page.goto(uri + given)

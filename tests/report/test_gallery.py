@@ -5,8 +5,9 @@ from urllib.parse import quote
 
 import cv2
 import pytest
-from browser import act, focused, opened, press
+from browser import focused
 from demo import demo_detector
+from report_page import act, opened, press, view
 
 from mmdet_diffmap.apis import explain_files
 from mmdet_diffmap.datasets import render_scene
@@ -22,11 +23,6 @@ def page(chromium, photographs):
 def listed(page):
     """The names in the gallery, in their order."""
     return page.locator('#photographs span').all_text_contents()
-
-
-def view(page):
-    return page.evaluate(
-        'Object.fromEntries(new URLSearchParams(location.hash.slice(1)))')
 
 
 def scores(report, label=None, lowest=0):
@@ -161,7 +157,8 @@ def test_a_link_finds_the_same(page, chromium, photographs):
 
 def test_objects_that_are_not_looked_for_are_grey(page, photographs):
     rows = page.locator('#objects tr')
-    labels = [one['label'] for one in photographs[1].photos[0]['detectors'][0]['objects']]
+    (detector, ) = photographs[1].photos[0]['detectors']
+    labels = [one['label'] for one in detector['objects']]
 
     def colour(index):
         return rows.nth(index).evaluate('row => getComputedStyle(row).color')
