@@ -81,7 +81,7 @@ def explain_files(model: nn.Module,
         *([] if report is None else [ReportWriter(report)])]
     run = Run(writable_folder(Path(out_dir)), detector_name(model),
               class_names(model), methods, selection,
-              any(isinstance(writer, MapWriter) for writer in every))
+              any(isinstance(writer, MapWriter) for writer in every), paths)
     for writer in every:
         writer.begin(run)
     by_output = any(writer.by_output for writer in every)

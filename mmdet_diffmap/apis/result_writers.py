@@ -2,7 +2,7 @@
 """What a run over images leaves behind: one class for each kind of result."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Run:
         methods (Mapping): The methods by their names.
         selection (Selection): Which detections are explained.
         save_maps (bool): Whether the maps themselves are written.
+        paths (Sequence[str]): The paths or URLs of all images.
     """
     out: Path
     detector: str
@@ -39,6 +40,7 @@ class Run:
     methods: Mapping[str, Explainer]
     selection: Selection
     save_maps: bool = False
+    paths: Sequence[str] = ()
 
     def folder(self, method: str) -> Path:
         """Return the folder of a method's files; of one method alone, that of
@@ -202,9 +204,7 @@ class ReportWriter(ResultWriter):
 
     def finish(self, failures: Mapping[str, str]) -> None:
         assert self.path is not None  # a run has begun
-        by = f' by {self.detector}' if self.detector else ''
-        self.report.save(self.path, {f'{path}{by}': why
-                                     for path, why in failures.items()})
+        self.report.save(self.path, failures, self.run.paths, self.detector)
 
 
 def maps_file(image: ExplainedImage) -> str:

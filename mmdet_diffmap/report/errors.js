@@ -51,7 +51,7 @@ async function draw(isStale) {
     panel.shown = found[panel.index];
     paint($(`overlay${panel.at}`), panel.shown, isSigned(panel));
     $(`stage${panel.at}`).classList.toggle('grey', panel.shown !== null && !state.colour);
-    tell(panel.at, describedPanel(panel));
+    readAloud(panel.at, describedPanel(panel));
   }
   readOut();
 }

@@ -42,13 +42,16 @@ const SORTS = {
 // ---- The list
 
 let options = [];  // of the list, by the index of their photograph
+const optionsMade = new Map();  // the same by the photographs themselves
 
 function optionOf(photo, index, open) {
+  if (optionsMade.has(photo)) return optionsMade.get(photo);
   const made = element('button', {type: 'button', title: photo.name, tabIndex: -1},
     element('img', {src: `data:image/jpeg;base64,${photo.thumbnail}`, alt: '', loading: 'lazy', decoding: 'async'}),
     element('span', {textContent: fileName(photo)}), element('small'));
   made.setAttribute('role', 'option');
   made.addEventListener('click', () => open(index));
+  optionsMade.set(photo, made);
   return made;
 }
 
@@ -61,11 +64,18 @@ function countsOf({detectors}) {
   return `${texts.join(' and ')} object${texts.join() === '1' ? '' : 's'}`;
 }
 
+// Those that stay where they are keep the focus.
+function showOptions(shown) {
+  const {children} = $('photographs');
+  if (shown.length !== children.length || shown.some((option, place) => option !== children[place]))
+    $('photographs').replaceChildren(...shown);
+}
+
 function arrange() {
   const {photos} = data, [, order] = SORTS[wanted.sort];
   listed = [...photos.keys()].filter(index => isListed(photos[index]))
     .sort((a, b) => order(photos[a], photos[b]));
-  rebuild($('photographs'), listed.join(), () => listed.map(index => options[index]));
+  showOptions(listed.map(index => options[index]));
   for (const index of listed) options[index].lastChild.textContent = countsOf(photos[index]);
   const all = `${photos.length} photograph${photos.length === 1 ? '' : 's'}`;
   $('found').textContent = listed.length ? `${listed.length} of ${all}` : `none of ${all}: the filters leave nothing`;
@@ -159,7 +169,7 @@ function classCounts() {
 // again, the gallery has what was added to `data`.
 function buildGallery(open) {
   if (!$('sort').length) listenToGallery();
-  options.push(...data.photos.slice(options.length).map((photo, at) => optionOf(photo, options.length + at, open)));
+  options = data.photos.map((photo, index) => optionOf(photo, index, open));
   const counts = classCounts();
   $('class').replaceChildren($('class').firstElementChild, ...[...counts.keys()].sort().map(label =>
     element('option', {value: label, textContent: `${label} (${counts.get(label)})`})));

@@ -35,7 +35,7 @@ function drawMap(panel, map, source) {
     panel.map = map;
   }
   const painted = [map, ...Object.keys(LOOK).map(name => state[name])].join();
-  if (map !== panel.told) tell(panel.at, describedMap(panel));
+  if (map !== panel.told) readAloud(panel.at, describedMap(panel));
   panel.told = map;
   if (painted !== panel.painted) paint($(`overlay${panel.at}`), panel.shown, isSigned(panel));
   panel.painted = painted;
@@ -69,7 +69,8 @@ function describe() {
   $('show-labels').checked = state.labels ?? objects(panel).length <= FEW;
   $('zoom').value = `${Math.round(100 * view.zoom)} %`;
   describeColours('', isSigned(panel), ...ends(panel));
-  $('caption').replaceChildren(...caption(panel), element('span', {className: 'hint', textContent: hint(panel)}));
+  const next = hint(panel);
+  $('caption').replaceChildren(...caption(panel), next && element('span', {className: 'hint', textContent: next}));
   markPhoto(state.photo);
   rememberView();
 }
@@ -242,9 +243,13 @@ function fit() {
 // ---- What people do
 
 function usePhoto(index) {
-  if (index === state.photo) return;
   openPhoto(index);
   update();
+}
+
+function nextPhoto(by) {
+  const index = neighbour(state.photo, by);
+  if (index !== state.photo) usePhoto(index);
 }
 
 // The stage of the active panel is as large as all others.
@@ -270,8 +275,8 @@ const KEYS = [
     'all objects there'],
   [[], 'Shift+click', 'compare with the object there'],
   [[], 'wheel', 'zoom; a drag moves the zoomed photograph, a double click beside the objects shows all of it'],
-  [['ArrowRight', 'n'], '→ n', 'next photograph', () => usePhoto(neighbour(state.photo, 1))],
-  [['ArrowLeft', 'p'], '← p', 'previous photograph', () => usePhoto(neighbour(state.photo, -1))],
+  [['ArrowRight', 'n'], '→ n', 'next photograph', () => nextPhoto(1)],
+  [['ArrowLeft', 'p'], '← p', 'previous photograph', () => nextPhoto(-1)],
   [['ArrowDown', 'j'], '↓ j', 'next object', () => nextObject(1)],
   [['ArrowUp', 'k'], '↑ k', 'previous object', () => nextObject(-1)],
   [['J'], 'J', 'against the next object', () => nextRival(1)],

@@ -50,7 +50,7 @@ function mapInWords(values, photo, box, its, ends) {
 }
 
 // Have people hear it who do not see the stage; only what has changed.
-function tell(at, text) {
+function readAloud(at, text) {
   if ($(`words${at}`).textContent !== text) $(`words${at}`).textContent = text;
 }
 

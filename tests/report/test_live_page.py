@@ -158,17 +158,17 @@ def test_several_photographs_stay_also_in_a_page_opened_later(
     give(page, {'new.png': encoded(scene(5))})
     assert view(page)['photo'] == '3'
     with opened(chromium, live) as other:
-        assert other.locator('#gallery button').count() == 4
-        other.locator('#gallery button').nth(2).click()
+        assert other.locator('#photographs button').count() == 4
+        other.locator('#photographs button').nth(2).click()
         press(other, 'j')
         close(other, heatmaps(scene(17))[0])
         # one that the first page does not know of
         give(other, {'other.png': encoded(scene(2))})
     give(page, {'last.png': encoded(scene(2))})
-    page.locator('#gallery button').nth(5).wait_for()
+    page.locator('#photographs button').nth(5).wait_for()
     page.click('#clear')
     page.wait_for_selector('body.empty')
-    assert page.locator('#gallery button').count() == 0
+    assert page.locator('#photographs button').count() == 0
     assert not live.session.kept
 
 
@@ -184,7 +184,7 @@ def test_what_fails_is_said_and_the_rest_is_done(page):
     assert said[2] == ('the file has more than 2 MB, which is the most that '
                        'is taken')
     assert 'objects above 0.3 by odam' in said[3]
-    assert page.locator('#gallery button').count() == 1
+    assert page.locator('#photographs button').count() == 1
     page.fill('#ask-layer', 'neck.no')
     page.click('#again')
     done(page)
@@ -209,7 +209,7 @@ def test_work_is_shown_and_can_be_stopped(page, live):
     page.locator('#jobs button').first.click()
     done(page)
     assert len(rows(page)) == 1 and 'by odam' in rows(page)[0]
-    assert page.locator('#gallery button').count() == 2
+    assert page.locator('#photographs button').count() == 2
     live.wait_until_idle()
 
 

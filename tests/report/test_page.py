@@ -257,7 +257,7 @@ def test_keys(page, folder):
 
 def test_the_table_works_by_keys_and_clicks(page):
     rows = page.locator('#objects tr')
-    rows.nth(1).focus()
+    rows.nth(1).locator('td').first.focus()
     press(page, 'Enter')
     assert view(page)['object'] == '1'
     act(page, rows.nth(2).locator('button').click)
@@ -296,8 +296,8 @@ def test_no_image_could_be_explained(chromium, tmp_path):
     page.on('pageerror', lambda error: errors.append(str(error)))
     page.goto((tmp_path / 'e.html').as_uri())
     assert 'No image could be explained' in page.text_content('#caption')
-    page.click('#open-settings')
-    assert 'is no image' in page.locator('#settings').text_content()
+    page.click('#open-missing')
+    assert 'is no image' in page.locator('#missing').text_content()
     page.close()
     assert not errors
 
@@ -324,12 +324,15 @@ def test_names_are_text(page, folder):
     page.click('#open-settings')
     settings = page.locator('#settings').text_content()
     assert '<u>setting</u>' in settings and 'mmdet 3' in settings
-    assert 'missing.png' in settings and 'does not exist' in settings
     assert page.locator('#settings u').count() == 0
+    page.keyboard.press('Escape')
+    page.click('#open-missing')
+    missing = page.locator('#missing').text_content()
+    assert 'missing.png' in missing and 'does not exist' in missing
 
 
 def test_a_large_photograph_is_made_smaller_and_its_boxes_too(page, folder):
-    act(page, page.locator('#gallery button').nth(2).click)
+    act(page, page.locator('#photographs button').nth(2).click)
     result = explain(demo_detector(), folder / 'large.png')
     boxes = result.pred_instances.bboxes
     assert len(boxes)
