@@ -167,51 +167,40 @@ function isSmall(one) {
   return boxes.length > 0 && Math.max(width, height) < Math.max(...data.photos[one.photo].size) / 4;
 }
 
-// The part of the picture that is shown; it has the picture's shape.
-const AROUND = 1.8;  // of a box's width and height
-const SMALLEST = 0.08;  // of the picture's: less is a blur
-function part() {
-  const {size: [width, height]} = photo(), boxes = boxesOf(error(), ['box', 'rival']);
-  if (!state.zoom || !boxes.length) return {x: 0, y: 0, width, height};
-  const box = hull(boxes);
-  const share = Math.min(1, Math.max(SMALLEST, AROUND * box.width / width, AROUND * box.height / height));
-  const start = (from, length, whole) =>
-    Math.min(whole * (1 - share), Math.max(0, from + length / 2 - whole * share / 2));
-  return {
-    x: start(box.x, box.width, width), y: start(box.y, box.height, height),
-    width: width * share, height: height * share,
-  };
-}
+let aimedAt = null;  // what the view was last moved to: people may move it on
 
 function fit() {
-  const {size: [width, height]} = photo(), shown = part();
+  const {size} = photo(), aim = `${state.error} ${state.zoom}`, boxes = boxesOf(error(), ['box', 'rival']);
+  for (const {at} of panels) {
+    const stage = $(`stage${at}`), room = stage.parentElement;
+    fitInto(stage, size, [room.clientWidth, isNarrow() ? 0.7 * innerHeight : room.clientHeight]);
+  }
+  if (aim !== aimedAt && state.zoom && boxes.length) zoomToPart($(`stage${panels[0].at}`), size, hull(boxes));
+  else if (aim !== aimedAt) zoomToAll();
+  aimedAt = aim;
   for (const panel of panels) {
-    const stage = $(`stage${panel.at}`), room = stage.parentElement;
-    const high = isNarrow() ? 0.7 * innerHeight : room.clientHeight;
-    fitInto(stage, [shown.width, shown.height], [room.clientWidth, high]);
-    const place = {
-      left: -shown.x / shown.width, top: -shown.y / shown.height,
-      width: width / shown.width, height: height / shown.height,
-    };
-    for (const id of ['photo', 'overlay'])
-      for (const [side, share] of Object.entries(place)) $(`${id}${panel.at}`).style[side] = `${100 * share}%`;
-    $(`boxes${panel.at}`).setAttribute('viewBox', [shown.x, shown.y, shown.width, shown.height].join(' '));
-    placeTags(panel, shown);
+    showView(panel.at, size);
+    placeTags(panel);
   }
 }
 
+// All stages are of one size.
+function changeView(zoom, ...values) {
+  zoom($(`stage${panels[0].at}`), photo().size, ...values);
+  update();
+}
+
 // Each at another corner of its box, so that they do not cover each other.
-function placeTags(panel, shown) {
+function placeTags(panel) {
   const stage = $(`stage${panel.at}`), tags = $(`boxes${panel.at}`).nextElementSibling;
-  const scale = stage.clientWidth / shown.width;
+  const seen = placeOf(stage, photo().size);
   for (const [index, {role, box}] of ownBoxes(panel).entries()) {
     const tag = tags.children[index], {x, y, width, height} = placed(photo(), box);
-    const left = (role === 'rival' ? x + width - shown.x : x - shown.x) * scale -
-      (role === 'rival' ? tag.offsetWidth : 0);
-    const top = {
-      truth: (y - shown.y) * scale - tag.offsetHeight - 3,
-      box: (y + height - shown.y) * scale + 3,
-      rival: (y - shown.y) * scale + 3,  // inside: it is often at the annotated box
+    const left = seen.left + (role === 'rival' ? x + width : x) * seen.scale - (role === 'rival' ? tag.offsetWidth : 0);
+    const top = seen.top + {
+      truth: y * seen.scale - tag.offsetHeight - 3,
+      box: (y + height) * seen.scale + 3,
+      rival: y * seen.scale + 3,  // inside: it is often at the annotated box
     }[role];
     const within = (value, length, whole) => Math.min(whole - length, Math.max(0, value));
     tag.style.transform = `translate(${within(left, tag.offsetWidth, stage.clientWidth)}px, ` +
@@ -347,6 +336,7 @@ const KEYS = [
   [['End'], 'End', 'last error', () => chooseListed(() => listed.length - 1)],
   [[...'123456789'], '1 … 9', 'first to ninth map of the error', key => useView(key - 1)],
   [['z'], 'z', 'zoom to the error and back', () => useZoom(!state.zoom)],
+  ...VIEW_KEYS,
   [['b'], 'b', 'boxes on and off', () => {
     const boxes = !(state.objects || state.detections);
     set({objects: boxes, detections: boxes});
@@ -383,15 +373,15 @@ function listenToFilters() {
 }
 
 function listenToPanel(panel) {
-  const svg = $(`boxes${panel.at}`);
-  svg.addEventListener('click', ({target}) => chooseBox(target.closest('[data-errors]')));
-  svg.addEventListener('pointermove', event => {
-    pointed = {event, panel};
-    readOut();
-  });
-  svg.addEventListener('pointerleave', () => {
-    pointed = null;
-    readOut();
+  const errorAt = ({target}) => target.closest('[data-errors]');
+  listenToStage($(`stage${panel.at}`), () => photo().size, {
+    point: (place, event) => {
+      pointed = place && {event, panel};
+      readOut();
+    },
+    click: (_, event) => chooseBox(errorAt(event)),
+    twice: (_, event) => errorAt(event) || changeView(zoomToAll),
+    seen: update,
   });
   $(`views${panel.at}`).addEventListener('input', ({target}) => {
     state.views[panel.index] = +target.value;

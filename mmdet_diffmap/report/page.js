@@ -269,7 +269,6 @@ function toggleComparison(kind) {
   else compareAll(kind);
 }
 
-const PANS = {w: [0, 80], a: [80, 0], s: [0, -80], d: [-80, 0]};  // in pixels of the screen
 const KEYS = [
   [[], 'click', 'choose an object, and then another one to compare with; further clicks at one place go through ' +
     'all objects there'],
@@ -293,11 +292,8 @@ const KEYS = [
   ...LOOK_KEYS,
   [['b'], 'b', 'boxes on and off', () => set({boxes: !state.boxes})],
   [['l'], 'l', 'labels of all boxes on and off', () => set({labels: !$('show-labels').checked})],
-  [[']'], ']', 'zoom in', () => changeView(zoomBy, 1.5)],
-  [['['], '[', 'zoom out', () => changeView(zoomBy, 1 / 1.5)],
-  [['0'], '0', 'show all of the photograph', () => changeView(zoomToAll)],
+  ...VIEW_KEYS,
   [['z'], 'z', 'zoom to the chosen object, and back', zoomToChosen],
-  [[...'wasd'], 'w a s d', 'see what is above, left, below, right', key => changeView(moveBy, ...PANS[key])],
   [['v'], 'v', 'one panel for each method, and back', () => toggleComparison('method')],
   [['x'], 'x', 'next panel', () => activate((state.active + 1) % state.count)],
   [['y'], 'y', 'copy a link to this view', copyLink],

@@ -156,6 +156,15 @@ function zoomToPart(stage, size, {x, y, width, height}) {
   moveTo(stage, size, room[0] / 2 - (x + width / 2) * larger, room[1] / 2 - (y + height / 2) * larger);
 }
 
+// Of a page whose `changeView` moves the view by one of the functions above.
+const PANS = {w: [0, 80], a: [80, 0], s: [0, -80], d: [-80, 0]};  // in pixels of the screen
+const VIEW_KEYS = [
+  [[']'], ']', 'zoom in', () => changeView(zoomBy, 1.5)],
+  [['['], '[', 'zoom out', () => changeView(zoomBy, 1 / 1.5)],
+  [['0'], '0', 'show all of the photograph', () => changeView(zoomToAll)],
+  [[...'wasd'], 'w a s d', 'see what is above, left, below, right', key => changeView(moveBy, ...PANS[key])],
+];
+
 // ---- What is at a place
 
 const REACH = 24;  // what a box takes of the screen at least, in pixels: smaller ones are hard to meet
