@@ -7,6 +7,9 @@ source files too. The pages are those of ``include_patterns``.
 """
 import os
 import warnings
+from pathlib import Path
+
+import yaml
 
 from mmdet_diffmap.version import __version__
 
@@ -49,4 +52,10 @@ html_theme = 'furo'
 html_title = f'{project} {release}'
 html_extra_path = ['html_root']  # index.html, which leads to docs/index.html
 html_show_sourcelink = False
+# pages link to the repository once CITATION.cff says where it is
+citation = yaml.safe_load(
+    (Path(__file__).parents[1] / 'CITATION.cff').read_text())
+html_theme_options = dict(
+    source_repository=citation['repository-code'], source_branch='main',
+    source_directory='') if 'repository-code' in citation else {}
 html_copy_source = False

@@ -36,10 +36,9 @@ pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason='there is no CUDA device')
 
 DEMOS = ('fcos', 'faster-rcnn', 'detr', 'retinanet-pvt')
-GRADIENT_METHODS = ('odam', 'grad-cam', 'grad-cam++', 'ss-grad-cam',
-                    'ss-grad-cam++', 'layer-cam', 'hires-cam', 'x-grad-cam',
-                    'eigen-grad-cam')
-FEATURE_METHODS = ('eigen-cam', 'ablation-cam')
+METHODS = ('odam', 'grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++',
+           'layer-cam', 'hires-cam', 'xgrad-cam', 'eigen-cam',
+           'eigen-grad-cam', 'ablation-cam')
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +65,7 @@ def test_a_gpu_is_chosen_where_there_is_one():
     assert next(model.parameters()).is_cuda
 
 
-@pytest.mark.parametrize('method', GRADIENT_METHODS + FEATURE_METHODS)
+@pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('name', DEMOS)
 def test_maps_are_those_of_the_cpu(name, method):
     instances, expected = (

@@ -77,25 +77,27 @@ def explain_video(model: nn.Module,
     """Explain the frames of a video, in a video.
 
     Each frame shows its maps over the picture, and the boxes with the number
-    that an object keeps from frame to frame, its class and its score. Memory
-    does not grow with the length.
+    that an object keeps from frame to frame, its class and its score. A strip
+    below says what the colours mean. Memory does not grow with the length.
 
     Args:
         model (nn.Module): The detector.
         path (str | PathLike): The video, of any kind that OpenCV reads.
         out_path (str | PathLike): Where to write; it ends in ``.mp4``. The
-            file is there whole or not at all. It has the size of the video
-            (OpenCV drops the last row or column of an odd number) and its
-            frame rate, and no sound.
+            file is there whole or not at all, and plays in browsers: it is
+            H.264 where OpenCV has an encoder for that, and VP9 otherwise. It
+            has the width of the video, its height and that of the strip
+            below, both rounded up to even numbers, its frame rate, and no
+            sound.
         explainer (Explainer | dict | str): See :func:`explain`; of a
             difference map, its own explainer.
         score_thr, max_objects: See :func:`explain`, for each frame.
         follow (int, optional): Show the maps of one object alone: that with
             this number in the first frame that has objects, where they are
             numbered from 0, the best first. A frame in which it is not among
-            the explained objects is left as it is, and says so. By default
-            the maps of all explained objects are joined by the elementwise
-            maximum.
+            the explained objects has no map, and the strip says so. By
+            default the maps of all explained objects are joined by the
+            elementwise maximum.
         show (str): ``heatmap``; ``difference``, the signed difference maps; or
             ``positive``, their positive part, each normalised. Of signed maps
             that are joined, too, nothing negative is left: at each pixel,
@@ -106,7 +108,6 @@ def explain_video(model: nn.Module,
             found and keep its number; see
             :class:`~mmdet_diffmap.apis.tracking.Tracker`.
         draw_boxes (bool): Whether to draw boxes and what is written at them.
-            That a followed object is not found is written in any case.
         show_progress (bool): Whether to show a progress bar.
 
     Returns:
