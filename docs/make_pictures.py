@@ -2,9 +2,12 @@
 """Make the pictures of these pages again, from the bundled scenes.
 
     python docs/make_pictures.py [NAME ...]
+    python docs/make_pictures.py --two-clicks CONFIG WEIGHTS PHOTO ...
 
 NAME is that of a file in docs/images, without its ending; by default all that
 are listed in ``PICTURES``. Those of pages need Playwright and Chromium.
+``--two-clicks`` makes the moving picture of the README, with your detector:
+the first photograph's object 1 is clicked, and then its object 0.
 """
 import shutil
 import subprocess
@@ -12,11 +15,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mmdet_diffmap.__main__ import main as command
 from mmdet_diffmap.apis import compare_files, load_detector
@@ -172,6 +176,43 @@ def methods(folder: Path) -> Image.Image:
     return Image.fromarray(np.concatenate(both, axis=1))
 
 
+def two_clicks(config: str, weights: str, *photos: str) -> None:
+    """Make the moving picture of two clicks in a report."""
+    arrow = Image.new('RGBA', (20, 30))
+    shape = [(1, 1), (1, 23), (6, 18), (10, 27), (14, 25), (10, 17), (17, 17)]
+    ImageDraw.Draw(arrow).polygon(shape, 'white', 'black', 2)
+    frames: list[Image.Image] = []
+    with tempfile.TemporaryDirectory() as folder:
+        run('report', *photos, config, '--weights', weights, '--explainer',
+            'odam', 'ss-grad-cam++', '--no-pictures', '--out-dir', folder)
+        page_file = Path(folder, 'report.html').as_uri()
+
+        def film(page: Any, place: tuple[float, float]) -> None:
+            page.mouse.move(*place)
+            page.wait_for_selector('[aria-busy=false]', state='attached')
+            page.wait_for_timeout(200)
+            frame = Image.open(BytesIO(page.screenshot())).convert('RGB')
+            frame.paste(arrow, tuple(map(int, place)), arrow)
+            frames.append(frame)
+
+        with opened(f'{page_file}#photo=0', (1240, 700)) as page:
+            first, second = (
+                page.locator(f'.boxes rect[data-object="{number}"]').first
+                .bounding_box() for number in (1, 0))
+            inside = (first['x'] + first['width'] / 2,
+                      first['y'] + first['height'] / 2)
+            beside = (second['x'] + 0.2 * second['width'],
+                      second['y'] + 0.3 * second['height'])
+            film(page, (inside[0] + 420, inside[1] + 60))
+            for place in inside, beside:
+                film(page, place)
+                page.mouse.click(*place)
+                film(page, place)
+    frames[0].save(
+        IMAGES / 'two-clicks.webp', save_all=True, append_images=frames[1:],
+        duration=[1200, 1000, 2500, 1200, 4000], loop=0, quality=80, method=6)
+
+
 def stacked(*pictures: Image.Image) -> Image.Image:
     """Put pictures below each other."""
     width = max(picture.width for picture in pictures)
@@ -190,8 +231,8 @@ PICTURES: dict[str, Callable[[Path], Image.Image]] = {
                         picture='vis/2.png'),
     'contrast': explained('twins://0/2', f'{DEMO}fcos_twins.py',
                           '--contrast', picture='vis/2.png'),
-    'separation': explained('pairs://0/4', f'{DEMO}fcos_pairs.py', '--pair',
-                            '0', '1', picture='pair/4.png'),
+    'separation': explained('pairs://0/6', f'{DEMO}fcos_pairs.py', '--pair',
+                            '0', '1', picture='pair/6.png'),
     'detectors': explained('scene://0/2', *FOUR, '--object', '0',
                            picture='compare/2.png'),
     'outputs': compared('fcos_scenes.py', 0, {
@@ -222,4 +263,7 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    main(sys.argv[1:])
+    if sys.argv[1:2] == ['--two-clicks']:
+        two_clicks(*sys.argv[2:])
+    else:
+        main(sys.argv[1:])
