@@ -11,6 +11,7 @@ from torch import Tensor
 from ..explainers.explainer import JOINT, Evidence
 from ..maps.heatmaps import GridMaps
 from ..maps.image_frame import ImageFrame, Shape
+from .missing import MissingImages
 from .packed_maps import pack_evidence, pack_heatmaps
 from .page_file import (
     LONGEST_SIDE,
@@ -221,17 +222,20 @@ class ErrorReport:
     def save(self,
              path: Path,
              failures: Mapping[str, str] | None = None,
-             asked: Sequence[str] | None = None) -> None:
-        """Write the page.
+             asked: Sequence[str] = ()) -> None:
+        """Write the page, which says what it lacks.
 
         Args:
             path (Path): The file; it is there whole, or not at all.
             failures (Mapping, optional): Why images failed, by their names.
-            asked (Sequence[str], optional): The names of all images that were
-                to be added. The page says which of them were not reached.
+            asked (Sequence[str]): The names of all images that were to be
+                added. Defaults to those that were and those that failed.
         """
+        missing = MissingImages()
+        missing.note(asked, [photo['name'] for photo in self.photos],
+                     failures or {})
         write_page(path, 'errors', dict(photos=self.photos), self.payloads,
-                   self.settings, failures, asked, title=self.title,
+                   self.settings, missing, title=self.title,
                    detectors=self.detectors, tables=self.tables)
 
 

@@ -18,6 +18,7 @@ from ..io.files import printable, replacing
 from ..maps.image_frame import Shape
 from ..version import __version__
 from ..visualization import colours
+from .missing import MissingImages
 
 FOLDER = Path(__file__).parent
 PAGE = ('labels.js', 'gallery.js', 'objects.js', 'panels.js', 'address.js',
@@ -49,20 +50,16 @@ def write_page(path: Path, *args: Any, **parts: Any) -> None:
 
 def page_stream(name: str, data: Mapping[str, Any],
                 payloads: Mapping[str, str], settings: Mapping[str, str],
-                failures: Mapping[str, str] | None,
-                asked: Sequence[str] | None = None,
+                missing: MissingImages | None = None,
                 **parts: Any) -> TemplateStream:
     """Return the text of a page, piece by piece.
 
     Args:
         name (str): Of the page's template.
-        data (Mapping): What the script reads, ready for JSON: its ``photos``,
-            and more.
+        data (Mapping): What the script reads, ready for JSON.
         payloads (Mapping): By name, what else the script reads, in base64.
         settings (Mapping): What made the maps, by name, to be read by people.
-        failures (Mapping, optional): Why images failed, by their names.
-        asked (Sequence[str], optional): The names of all images that the page
-            was to show; by default those that it shows, and the failures.
+        missing (MissingImages, optional): What the page lacks.
         **parts: What the template shows by itself.
     """
     environment = jinja2.Environment(
@@ -79,8 +76,7 @@ def page_stream(name: str, data: Mapping[str, Any],
             **described_colours(),
             settings=described(settings)),
         payloads=payloads,
-        missing=missing([photo['name'] for photo in data['photos']],
-                        failures or {}, asked or ()),
+        missing=missing and missing.described(),
         **parts)
 
 
@@ -88,35 +84,6 @@ def trusted(*names: str) -> Markup:
     """Return the text of files of the package, which a template must not
     escape."""
     return Markup('\n'.join((FOLDER / name).read_text() for name in names))
-
-
-def missing(shown: Sequence[str], failures: Mapping[str, str],
-            asked: Sequence[str]) -> dict[str, Any] | None:
-    """Return what a page says of images that it does not show; None if it
-    shows all.
-
-    Args:
-        shown (Sequence[str]): The names of those that it shows.
-        failures (Mapping): Why images failed, by their names.
-        asked (Sequence[str]): The names of all that it was to show.
-
-    Returns:
-        dict, optional: The ``text`` in short; by name, why images ``failed``;
-        and the names of those that were ``unreached`` when the run ended.
-    """
-    failed = {printable(name): why for name, why in failures.items()}
-    reached = {*shown, *failed}
-    unreached = [name for name in dict.fromkeys(map(printable, asked))
-                 if name not in reached]
-    if not failed and not unreached:
-        return None
-    count = len(shown) + len(failed) + len(unreached)
-    reasons = ['the run was interrupted'] if unreached else []
-    reasons += [f'{len(failed)} failed'] if failed else []
-    return dict(
-        text=f'{len(shown)} of {count} photographs: {", ".join(reasons)}.',
-        failed=failed,
-        unreached=unreached)
 
 
 def described(settings: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 
 from ..explainers.engine import Explanation
 from ..visualization import label_name
+from .missing import MissingImages
 from .packed_maps import pack_evidence, pack_heatmaps
 from .page_file import (
     LONGEST_SIDE,
@@ -129,7 +130,7 @@ class Report:
         self.photos: list[dict[str, Any]] = []
         #: By name, what the page carries beside its data, in base64.
         self.payloads: dict[str, str] = {}
-        self.failures: dict[str, str] = {}
+        self.missing = MissingImages()
 
     def add(self, photo: Photo, detector: str = '',
             class_names: Sequence[str] | None = None) -> None:
@@ -171,19 +172,25 @@ class Report:
     def save(self,
              path: Path,
              failures: Mapping[str, str] | None = None,
-             asked: Sequence[str] | None = None) -> None:
+             asked: Sequence[str] = (),
+             detector: str = '') -> None:
         """Write the page; again, after more was added to it.
+
+        The page says which images failed, and which were not reached.
 
         Args:
             path (Path): The file; it is there whole, or not at all.
-            failures (Mapping, optional): Why images failed, by their names,
-                beside those that were named before.
-            asked (Sequence[str], optional): The names of all images that were
-                to be added. The page says which of them were not reached.
+            failures (Mapping, optional): Why images failed, by their names.
+            asked (Sequence[str]): The names of all images that the detector
+                was to explain. Defaults to those that it did and those that
+                failed.
+            detector (str): The name of the detector; needed of several.
         """
-        self.failures |= failures or {}
+        shown = [photo['name'] for photo in self.photos
+                 if detector in [one['name'] for one in photo['detectors']]]
+        self.missing.note(asked, shown, failures or {}, detector)
         write_page(path, 'page', dict(photos=self.photos), self.payloads,
-                   self.settings, self.failures, asked, title=self.title)
+                   self.settings, self.missing, title=self.title)
 
     def html(self, name: str, data: Mapping[str, Any], **parts: Any) -> str:
         """Return a page about the same that is not kept as a file.
@@ -194,6 +201,6 @@ class Report:
             **parts: What the template shows beside the title.
         """
         page = page_stream(name, dict(data, photos=self.photos),
-                           self.payloads, self.settings, {}, title=self.title,
+                           self.payloads, self.settings, title=self.title,
                            **parts)
         return ''.join(page)

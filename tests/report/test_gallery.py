@@ -12,6 +12,7 @@ from report_page import act, opened, press, view
 from mmdet_diffmap.apis import explain_files
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.report import ErrorReport, Photo, Report
+from mmdet_diffmap.report.missing import MissingImages
 
 
 @pytest.fixture
@@ -246,10 +247,10 @@ def test_a_single_photograph_needs_no_search(chromium, photographs, tmp_path):
 class InterruptedReport(Report):
     """Is left by Ctrl-C at the third image."""
 
-    def add(self, photo: Photo) -> None:
+    def add(self, photo: Photo, *args) -> None:
         if len(self.photos) == 2:
             raise KeyboardInterrupt
-        super().add(photo)
+        super().add(photo, *args)
 
 
 @pytest.fixture(scope='module')
@@ -289,9 +290,9 @@ def test_a_whole_run_says_nothing(page):
 
 
 @pytest.mark.parametrize('failures, asked, text', [
-    ({'a': 'x', 'b': 'y'}, None, '0 of 2 photographs: 2 failed.'),
+    ({'a': 'x', 'b': 'y'}, (), '0 of 2 photographs: 2 failed.'),
     ({'a': 'x'}, ['a', 'a', 'b'],
-     '0 of 2 photographs: the run was interrupted, 1 failed.'),
+     '0 of 3 photographs: the run was interrupted, 1 failed.'),
     ({}, ['a'], '0 of 1 photographs: the run was interrupted.')])
 @pytest.mark.parametrize('make', [
     lambda: Report('r', [], {}), lambda: ErrorReport('e', ['one'], {}, [])])
@@ -301,3 +302,14 @@ def test_what_is_missing_of_a_page_without_photographs(
     assert text in (tmp_path / 'r.html').read_text()
 
 
+def test_what_is_missing_of_several_detectors():
+    missing = MissingImages()
+    missing.note(['a', 'b', 'c'], ['a', 'c'], {'b': 'bad'}, 'first')
+    missing.note(['a', 'b', 'c'], ['a'], {}, 'second')
+    described = missing.described()
+    assert described['text'] == \
+        '1 of 3 photographs: the run was interrupted, 1 failed.'
+    assert described['failed'] == {'b by first': 'bad'}
+    assert described['unreached'] == ['b by second', 'c by second']
+    missing.note(['a', 'b', 'c'], ['a', 'b', 'c'], {}, 'second')  # goes on
+    assert missing.described()['text'] == '2 of 3 photographs: 1 failed.'
