@@ -227,6 +227,7 @@ def test_an_image_that_fails_half_way_is_in_no_file_of_all_images(tmp_path):
         writers=[CocoWriter()])
     assert failures == {SCENE: 'too many objects'}
     (photo, ) = report.photos
-    assert [one['name'] for one in photo['methods']] == ['a', 'b']
+    (detector, ) = photo['detectors']
+    assert [one['name'] for one in detector['methods']] == ['a', 'b']
     content = json.loads((tmp_path / 'detections.json').read_text())
     assert len(content['images']) == 1 and len(content['annotations']) == 5
