@@ -20,6 +20,7 @@ from report_page import (
     TOLERANCE,
     act,
     close_in_colour,
+    drawn,
     opened,
     overlay,
     press,
@@ -369,3 +370,24 @@ def test_what_cannot_be_shown(maps_of, change, complaint):
     with pytest.raises(ValueError, match=complaint):
         ErrorReport('', ['one'], {}, []).add(replace(
             photo(folder, HOSTILE, boxes, [maps], []), **change))
+
+
+def test_the_wheel_zooms_both_pictures(open_page):
+    page = open_page('two.html')
+    act(page, page.uncheck, '#show-zoom')
+    stage = page.locator('#stage-1').bounding_box()
+    x, y = stage['x'] + stage['width'] * 138.5 / 230, \
+        stage['y'] + stage['height'] * 20.5 / 150
+    page.mouse.move(x, y)
+    before = page.text_content('#readout').split(':')[0]
+    page.mouse.wheel(0, -400)
+    page.wait_for_selector('#stage-1.zoomed')
+    drawn(page)
+    page.mouse.move(x + 0.2, y)
+    assert page.text_content('#readout').split(':')[0] == before
+    for panel in 0, 1:
+        picture = page.locator(f'#photo-{panel}').bounding_box()
+        assert picture['width'] > 1.3 * stage['width']
+    press(page, '0')
+    assert page.locator('#photo-1').bounding_box() == pytest.approx(
+        stage, abs=1)
