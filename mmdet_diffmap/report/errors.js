@@ -202,6 +202,9 @@ function placeTags(panel) {
       box: (y + height) * seen.scale + 3,
       rival: y * seen.scale + 3,  // inside: it is often at the annotated box
     }[role];
+    const isSeen = (start, length, whole) => start + length > 0 && start < whole;
+    tag.style.visibility = isSeen(seen.left + x * seen.scale, width * seen.scale, stage.clientWidth) &&
+      isSeen(seen.top + y * seen.scale, height * seen.scale, stage.clientHeight) ? '' : 'hidden';
     const within = (value, length, whole) => Math.min(whole - length, Math.max(0, value));
     tag.style.transform = `translate(${within(left, tag.offsetWidth, stage.clientWidth)}px, ` +
       `${within(top, tag.offsetHeight, stage.clientHeight)}px)`;
