@@ -1,5 +1,6 @@
 // Labels of boxes: which are written, and where there is room for them.
 const LABEL_HEIGHT = 18, LABEL_MARGIN = 5;  // pixels
+const FEW = 8;  // boxes, all of which have labels until people say otherwise
 const LABEL_FONT = '12px system-ui, sans-serif';
 
 const widths = new Map();  // of texts
@@ -60,5 +61,20 @@ function showLabels(tags, labels) {
     labels.map(({text, className}) => element('span', {className, textContent: text})));
   labels.forEach(({left, top, width}, index) => {
     Object.assign(tags.children[index].style, {transform: `translate(${left}px, ${top}px)`, width: `${width}px`});
+  });
+}
+
+// What is written at boxes, the most important first.
+function labels(panel, {left, top, scale}) {
+  const {target, rival} = panel, hover = hovered(panel), all = objects(panel);
+  const roles = [[target, 'target'], [rival, 'rival'], [hover, 'hover']]
+    .filter(([object, role]) => object !== null && (state.boxes || role === 'hover'));
+  if (state.boxes && (state.labels ?? all.length <= FEW)) roles.push(...all.map((_, object) => [object, '']));
+  return [...new Map(roles.reverse())].reverse().map(([object, className]) => {
+    const {x, y, width, height} = panel.boxes[object], name = objectName(panel, object);
+    return {
+      className, whole: className !== '', texts: [`${name} ${all[object].score.toFixed(2)}`, name],
+      box: {x: left + x * scale, y: top + y * scale, width: width * scale, height: height * scale},
+    };
   });
 }

@@ -1,5 +1,4 @@
 // The page: what is shown of what is chosen, and what people do.
-const FEW = 8;  // boxes, all of which have labels until people say otherwise
 
 // The maps of the open photograph, unpacked once.
 const unpacked = new Map();
@@ -115,21 +114,6 @@ function drawBoxes(panel) {
   // and what is chosen above all
   for (const name of ['hover', 'rival', 'target']) svg.append(...svg.getElementsByClassName(name));
   svg.classList.toggle('hidden', !state.boxes);
-}
-
-// What is written at boxes, the most important first.
-function labels(panel, {left, top, scale}) {
-  const {target, rival} = panel, hover = hovered(panel), all = objects(panel);
-  const roles = [[target, 'target'], [rival, 'rival'], [hover, 'hover']]
-    .filter(([object, role]) => object !== null && (state.boxes || role === 'hover'));
-  if (state.boxes && (state.labels ?? all.length <= FEW)) roles.push(...all.map((_, object) => [object, '']));
-  return [...new Map(roles.reverse())].reverse().map(([object, className]) => {
-    const {x, y, width, height} = panel.boxes[object], name = objectName(panel, object);
-    return {
-      className, whole: className !== '', texts: [`${name} ${all[object].score.toFixed(2)}`, name],
-      box: {x: left + x * scale, y: top + y * scale, width: width * scale, height: height * scale},
-    };
-  });
 }
 
 function listObjectsOf(panel) {
