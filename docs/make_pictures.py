@@ -197,13 +197,13 @@ def two_clicks(config: str, weights: str, *photos: str) -> None:
 
         with opened(f'{page_file}#photo=0', (1240, 700)) as page:
             first, second = (
-                page.locator(f'.boxes rect[data-object="{number}"]').first
+                page.locator(f'.boxes [data-object="{number}"]').first
                 .bounding_box() for number in (1, 0))
             inside = (first['x'] + first['width'] / 2,
                       first['y'] + first['height'] / 2)
             beside = (second['x'] + 0.2 * second['width'],
                       second['y'] + 0.3 * second['height'])
-            film(page, (inside[0] + 420, inside[1] + 60))
+            film(page, (inside[0], 670))
             for place in inside, beside:
                 film(page, place)
                 page.mouse.click(*place)

@@ -1,6 +1,7 @@
 """Every command and every piece of Python in the README, and in the page that
 lists all uses, as they stand."""
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -96,3 +97,16 @@ def test_python(code, folder, monkeypatch):
 
 def test_readme_is_read_in_a_few_minutes():
     assert len(PAGES[0].split()) <= 850
+
+
+def test_badges_say_what_the_package_asks_for():
+    setup = (ROOT / 'setup.py').read_text()
+    required = (ROOT / 'requirements.txt').read_text()
+    badges = dict(re.findall(r'img\.shields\.io/badge/(\w+)-([\w.-]+?)(?:%2B)?'
+                             r'-\w+\)', PAGES[0]))
+    assert badges.pop('Python') in re.search('python_requires=.*', setup)[0]
+    assert badges.pop('PyTorch') in re.search('^torch>=.*', required, re.M)[0]
+    assert badges.pop('MMDetection') in re.search('^mmdet>=.*', required,
+                                                  re.M)[0]
+    assert badges == {'licence': 'Apache--2.0'}
+    assert "license='Apache-2.0'" in setup
