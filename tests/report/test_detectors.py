@@ -143,10 +143,10 @@ def test_an_address_names_the_detector(two, chromium, out):
 
 
 def test_failures_say_by_which_detector(two):
-    two.click('#open-settings')
-    settings = two.text_content('#settings')
+    two.click('#open-missing')
+    missing = two.text_content('#missing')
     for name in NAMES:
-        assert f'missing.png by {name}' in settings
+        assert f'missing.png by {name}' in missing
 
 
 def test_a_page_of_one_detector_does_not_name_it(page):
