@@ -199,7 +199,8 @@ class ReportWriter(ResultWriter):
         self.photo.add(method, explanation)
 
     def end_image(self, image: ExplainedImage) -> str:
-        self.report.add(self.photo, self.detector, self.run.class_names)
+        self.report.add(self.photo, self.detector,
+                        self.report.class_names or self.run.class_names)
         return ''
 
     def finish(self, failures: Mapping[str, str]) -> None:

@@ -143,6 +143,7 @@ def test_an_address_names_the_detector(two, chromium, out):
 
 
 def test_failures_say_by_which_detector(two):
+    assert '2 of 3 photographs: 2 failed.' in two.text_content('#incomplete')
     two.click('#open-missing')
     missing = two.text_content('#missing')
     for name in NAMES:
