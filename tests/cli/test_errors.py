@@ -302,9 +302,9 @@ def test_what_makes_no_sense(tmp_path, options, message):
 
 
 @pytest.mark.parametrize('options, message', [
-    (['--score-thr', '2'], '2 is not in [0, 1]'),
+    (['--score-thr', '2'], '2 is not a number from 0 to 1'),
     (['--foreground', '0.1'], 'is not below'),
-    (['--num-images', '0'], 'leaves no image'),
+    (['--num-images', '0'], '0 is not a whole number, 1 or more'),
     (['--annotations', 'a.json'], 'needs one folder'),
     (['--against', 'a', 'b', 'c'], 'a config and a checkpoint'),
     (['--pictures', '--report-images', '0'], 'there is none'),
