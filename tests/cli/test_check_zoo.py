@@ -48,7 +48,7 @@ def test_wrong_arguments_are_one_line(tmp_path):
     assert not (tmp_path / 'w').exists()
     for option in '--jobs', '--time-limit':
         result = check(tmp_path, 'fcos', option, 0, expect=2)
-        assert f'{option} must be' in result.stderr
+        assert f'argument {option}: 0 is not a' in result.stderr
     (tmp_path / 'w').mkdir()
     (tmp_path / 'w/results.json').write_text('{')
     result = check(tmp_path, 'fcos', '--resume', expect=1)
