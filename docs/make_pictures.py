@@ -9,6 +9,7 @@ are listed in ``PICTURES``. Those of pages need Playwright and Chromium.
 ``--two-clicks`` makes the moving picture of the README, with your detector:
 the first photograph's object 1 is clicked, and then its object 0.
 """
+import json
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mmdet_diffmap.__main__ import main as command
-from mmdet_diffmap.apis import compare_files, load_detector
+from mmdet_diffmap.apis import class_names, compare_files, load_detector
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.datasets.twins import render_twins
 from mmdet_diffmap.errors import explain_errors
@@ -136,9 +137,32 @@ def pair(folder: Path) -> Image.Image:
 
 
 def errors_report(folder: Path) -> Image.Image:
-    """Show the page of errors, with its costliest open."""
-    run('errors', FOUR[0], '--num-images', '12', '--work-dir', str(folder))
-    return shot(folder / 'report.html', 'error=0', (1240, 760))
+    """Show the page of errors, of twins whose badges are swapped in the
+    annotations."""
+    names = class_names(load_detector(f'{DEMO}fcos_twins.py'))
+    images, annotations = [], []
+    (folder / 'images').mkdir()
+    for index in 1, 3, 5, 7, 9, 11:
+        scene = render_twins(0, index)
+        name = f'twins {index}.png'
+        Image.fromarray(scene.image[..., ::-1]).save(folder / 'images' / name)
+        height, width = scene.image.shape[:2]
+        images.append(dict(id=index, file_name=name, width=width,
+                           height=height))
+        for twin in swap_badges(instances_of(scene)):
+            x1, y1, x2, y2 = twin['bbox']
+            annotations.append(dict(
+                id=len(annotations) + 1, image_id=index,
+                category_id=twin['bbox_label'], iscrowd=0,
+                bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1)))
+    (folder / 'swapped.json').write_text(json.dumps(dict(
+        images=images, annotations=annotations,
+        categories=[dict(id=label, name=name)
+                    for label, name in enumerate(names)])))
+    run('errors', f'{DEMO}fcos_twins.py', '--annotations',
+        str(folder / 'swapped.json'), '--images', str(folder / 'images'),
+        '--work-dir', str(folder))
+    return shot(folder / 'report.html', 'error=6', (1240, 760))
 
 
 def errors(folder: Path) -> Image.Image:
