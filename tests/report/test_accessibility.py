@@ -61,12 +61,13 @@ STATES = {
     ('light', STATES), ('dark', ['an object is chosen', 'keys'])])
 @pytest.mark.parametrize('name', ['report', 'errors'])
 def test_axe_finds_nothing(chromium, paths, name, scheme, states):
-    for state in states:
-        with opened(chromium, paths[name], color_scheme=scheme) as page:
+    with opened(chromium, paths[name], color_scheme=scheme) as page:
+        for state in states:
             STATES[state](page)
             results = Axe().run(page)
             assert not results.violations_count, \
                 f'{state}: {results.generate_report()}'
+            page.keyboard.press('Escape')  # out of a dialog
 
 
 def test_axe_finds_nothing_where_photographs_are_looked_for(page):
