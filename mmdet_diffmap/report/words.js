@@ -83,7 +83,6 @@ function jointInWords(groups, object, label) {
 }
 
 function describeJoint(joint) {
-  $('mostly').hidden = $('outputs').hidden;  // and else it has its room, so that nothing moves
   $('mostly').textContent = joint ? joint.mostly : '';
   $('shares').textContent = joint ? `${joint.shares} ${joint.mostly}` : '';
 }
