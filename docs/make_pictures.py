@@ -10,6 +10,7 @@ are listed in ``PICTURES``. Those of pages need Playwright and Chromium.
 the first photograph's object 1 is clicked, and then its object 0.
 """
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -33,7 +35,7 @@ from mmdet_diffmap.lab.planted_errors import instances_of, swap_badges
 from mmdet_diffmap.visualization import draw_errors
 from mmdet_diffmap.visualization.figure import GAP, PANEL, TITLE
 
-IMAGES = Path(__file__).parent / 'images'
+IMAGES = Path(__file__).resolve().parent / 'images'
 DEMO = 'mmdet_diffmap::demo/'
 FOUR = [f'{DEMO}{name}_scenes.py'
         for name in ('fcos', 'faster-rcnn', 'detr', 'retinanet-pvt')]
@@ -94,11 +96,16 @@ def shot(path: Path, address: str, size: tuple[int, int],
 
 
 def report(folder: Path) -> Image.Image:
-    """Show several scenes, and the difference map of two objects."""
-    run('report', *(f'scene://0/{i}' for i in (2, 17, 35, 40, 41)), FOUR[0],
-        '--explainer', 'odam', 'ss-grad-cam', '--out-dir', str(folder))
-    return shot(folder / 'report.html',
-                'photo=1&object=1&against=0&mode=signed', (1240, 700))
+    """Show the difference map of two objects, by two detectors."""
+    run('report', *(f'scene://0/{number}' for number in (2, 17, 35)),
+        *FOUR[:2], '--explainer', 'odam', 'ss-grad-cam', '--out-dir',
+        str(folder))
+    chosen = dict(mode='signed', object=0, against=2)
+    return shot(folder / 'report.html', urlencode({
+        'photo': 0, 'panels': 2, 'detector': 'fcos_scenes', **chosen,
+        '2.detector': 'faster-rcnn_scenes',
+        **{f'2.{name}': value for name, value in chosen.items()}}),
+        (1240, 700))
 
 
 def serve(folder: Path) -> Image.Image:
@@ -159,9 +166,10 @@ def errors_report(folder: Path) -> Image.Image:
         images=images, annotations=annotations,
         categories=[dict(id=label, name=name)
                     for label, name in enumerate(names)])))
-    run('errors', f'{DEMO}fcos_twins.py', '--annotations',
-        str(folder / 'swapped.json'), '--images', str(folder / 'images'),
-        '--work-dir', str(folder))
+    os.chdir(folder)  # the page names files as they were given
+    run('errors', f'{DEMO}fcos_twins.py', '--annotations', 'swapped.json',
+        '--images', 'images', '--work-dir', '.')
+    os.chdir(IMAGES)
     return shot(folder / 'report.html', 'error=6', (1240, 760))
 
 
