@@ -39,7 +39,9 @@ def prepare(folder, hook=''):
         'model = dict(test_cfg=dict(max_per_img=4))\n'
         'test_dataloader = dict(num_workers=0, persistent_workers=False, '
         'dataset=dict(num_images=2))\n')
-    shutil.copy(WEIGHTS, folder / 'my_weights.pth')
+    (folder / 'other_config.py').write_text(f'_base_ = [{str(CONFIG)!r}]\n')
+    for name in 'my_weights.pth', 'other_weights.pth':
+        shutil.copy(WEIGHTS, folder / name)
 
 
 def follow(page):

@@ -1,15 +1,20 @@
 """Every command and every piece of Python in the README, and in the page that
 lists all uses, as they stand."""
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 from demo import ROOT
 from programs import inside
 from reader import blocks, prepare
+
+from mmdet_diffmap.datasets import render_scene
+from mmdet_diffmap.datasets.scenes import CLASSES
 
 PAGES = [(ROOT / name).read_text() for name in ('README.md', 'docs/usage.md')]
 BLOCKS = [blocks(page) for page in PAGES]
@@ -21,8 +26,10 @@ PYTHON = [[block for language, block in page_blocks if language == 'python']
           for page_blocks in BLOCKS]
 HOOK = next(block for code in PYTHON for block in code
             if block.startswith('custom_imports'))
-# run by `make demo`, by `make test`, or for the better part of an hour
-ELSEWHERE = ('make ', 'pip ', 'python tools/train_demo.py ')
+# run by `make demo`, by `make test`, by other tests, for the better part of an
+# hour or for ever
+ELSEWHERE = ('make ', 'pip ', 'python tools/train_demo.py ',
+             'mmdet-diffmap figure 5 ', 'fiftyone ')
 # download weights of hundreds of megabytes: here they meet a closed door
 DOWNLOADS = ('configs/fcos', 'configs/faster', 'configs/detr', 'configs/pvt',
              ' detr_r50', ' mmdet::')
@@ -56,15 +63,18 @@ def run(command, folder):
 
 
 @pytest.mark.parametrize('command', [
-    pytest.param(command, marks=pytest.mark.slow if command.startswith(SLOW)
-                 else ()) for command in COMMANDS
+    pytest.param(command, marks=[
+        *[pytest.mark.slow] * command.startswith(SLOW),
+        *[pytest.mark.skipif(find_spec('fiftyone') is None,
+                             reason='FiftyOne is not installed')] *
+        ('--fiftyone' in command)]) for command in COMMANDS
     if not command.startswith(ELSEWHERE) and not downloads(command)])
 def test_command(command, folder):
     before = set(folder.rglob('*'))
     result = run(command, folder)
     assert result.returncode == 0, result.stderr
-    assert {'.png', '.mp4', '.md'} & {path.suffix for path in
-                                      folder.rglob('*') if path not in before}
+    assert {'.png', '.mp4', '.md', '.html', '.pdf', '.json'} & {
+        path.suffix for path in folder.rglob('*') if path not in before}
 
 
 @pytest.mark.parametrize('command', filter(downloads, COMMANDS))
@@ -79,7 +89,26 @@ def test_command_without_a_network(command, folder, monkeypatch):
 
 
 def test_commands_that_run_elsewhere_are_few():
-    assert len([c for c in COMMANDS if c.startswith(ELSEWHERE)]) == 7
+    assert len([c for c in COMMANDS if c.startswith(ELSEWHERE)]) == 9
+
+
+def prepare_evaluation(folder):
+    """Run the command whose results a block of the page reads, and write
+    annotations that number images and classes in their own way."""
+    command, = (command for command in COMMANDS if ' --json' in command)
+    assert run(command, folder).returncode == 0
+    scene = render_scene(0, 2)
+    corners = scene.boxes.tolist()
+    (folder / 'annotations.json').write_text(json.dumps(dict(
+        images=[dict(id=7, file_name='a.jpg', width=192, height=192)],
+        categories=[dict(id=100 - label, name=name)
+                    for label, name in enumerate(CLASSES)],
+        annotations=[
+            dict(id=1 + number, image_id=7, category_id=100 - int(label),
+                 iscrowd=0, bbox=[x1, y1, x2 - x1, y2 - y1],
+                 area=(x2 - x1) * (y2 - y1))
+            for number, (label, (x1, y1, x2, y2)) in enumerate(
+                zip(scene.labels, corners))])))
 
 
 @pytest.mark.parametrize('code', PYTHON, ids=['readme', 'usage'])
@@ -87,8 +116,16 @@ def test_python(code, folder, monkeypatch):
     monkeypatch.chdir(folder)
     names = {}
     for block in code:
+        if 'detections.json' in block:
+            prepare_evaluation(folder)
         if block is not HOOK:
             exec(block, names)
+    if 'evaluation' in names:
+        evaluation = names['evaluation']
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        assert evaluation.stats[1] > 0.5  # AP at an IoU of 0.5
     assert len(names['instances']) >= 4
     if 'result' in names and isinstance(names['result'], dict):
         assert len(names['result']['predictions']) == 1
