@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from browser import browser
 
 import mmdet_diffmap  # noqa: F401, before the tests import mmdet
 
@@ -15,3 +16,10 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip(f'{REAL} with real photographs is missing')
     return REAL
+
+
+@pytest.fixture(scope='session')
+def chromium():
+    """One browser for all tests of a process, which has room for no more."""
+    with browser() as chromium:
+        yield chromium

@@ -30,6 +30,7 @@ class Server(uvicorn.Server):
                 http='h11',
                 lifespan='off',
                 limit_concurrency=limits.connections,
+                log_config=None,  # its own would close all log files
                 log_level='error',
                 loop='asyncio',
                 proxy_headers=False,

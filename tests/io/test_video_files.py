@@ -5,7 +5,6 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from browser import browser
 
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.io.encoders import ENCODERS, find_encoder, frames_in, works
@@ -58,13 +57,13 @@ PLAY = """async ([source, seconds]) => {
 
 
 @pytest.mark.parametrize('size', [(321, 243), (1280, 720)])
-def test_browsers_play_it(size, tmp_path):
+def test_browsers_play_it(size, tmp_path, chromium):
     frames = list(frames_of(12, *size))
     content = write_video(tmp_path / 'a.mp4', frames).read_bytes()
     source = 'data:video/mp4;base64,' + base64.b64encode(content).decode()
-    with browser() as chromium:
-        page = chromium.new_page()
-        played = page.evaluate(PLAY, [source, 7.5 / RATE])
+    page = chromium.new_page()
+    played = page.evaluate(PLAY, [source, 7.5 / RATE])
+    page.close()
     assert played['duration'] == pytest.approx(len(frames) / RATE, abs=0.02)
     assert played['end'] == pytest.approx(played['duration'], abs=0.02)
     assert len(set(played['times'])) > 1

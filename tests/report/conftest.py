@@ -4,7 +4,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from browser import browser
 from demo import CONFIG, WEIGHTS, demo_detector
 from error_page import DETECTORS, LAYERS, entries, for_detectors, photo, traced
 from report_page import BOTH, CLASSES, HOSTILE, METHODS, opened
@@ -108,12 +107,6 @@ def folder_of_errors(maps_of):
         assert len(report.photos) == 2  # one without errors is left out
         report.save(folder / path, {'missing.png': 'does not exist'})
     return folder
-
-
-@pytest.fixture(scope='session')
-def chromium():
-    with browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the server answers, to its own page and to everybody else."""
 import json
+import logging
 import re
 import socket
 import struct
@@ -422,3 +423,11 @@ def test_an_explanation_that_takes_too_long(live, monkeypatch):
     assert error == 'it took longer than 0.5 s, and was stopped'
     live.wait_until_idle()
     assert not live.session.kept
+
+
+def test_log_files_of_others_stay_open(tmp_path):
+    """Such as those of a run in the same process."""
+    handler = logging.FileHandler(tmp_path / 'run.log')
+    with serving(SMALL):
+        assert handler.stream is not None
+    handler.close()
