@@ -121,8 +121,9 @@ def check_curves(parser: argparse.ArgumentParser,
     if len(args.paths) != 1:
         parser.error('figure 5 takes the --work-dir of one benchmark')
     for name in ('weights', 'object', 'explainer_options', 'target_layer',
-                 'titles', 'max_objects', 'device', 'cfg_options'):
-        if getattr(args, name) not in (None, {}):
+                 'titles', 'score_thr', 'max_objects', 'colours', 'device',
+                 'cfg_options'):
+        if getattr(args, name) != parser.get_default(name):
             parser.error(f'figure 5 shows what a benchmark measured: give it '
                          f'without --{name.replace("_", "-")}')
 

@@ -131,6 +131,8 @@ def test_mistakes_in_a_folder(content, message, tmp_path):
     ([1], 'invalid choice: 1'),
     ([5], 'figure 5 takes the --work-dir of one benchmark'),
     ([5, 'w', '--object', 1], 'give it without --object'),
+    ([5, 'w', '--score-thr', 0.5], 'give it without --score-thr'),
+    ([5, 'w', '--colours', 'classic'], 'give it without --colours'),
     ([2, SCENE], 'scene://0/2 alone: give images and a MODEL'),
     ([4, SCENE, 'a.py', 'b.py'], 'figure 4 takes one MODEL'),
     ([3, '--explainer', 'odam', 'd-rise'], 'figure 3 takes one explainer'),
