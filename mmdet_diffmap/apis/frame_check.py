@@ -25,9 +25,9 @@ class FrameCheck:
 
     From what arrives, each pixel's column and row in the original image are
     read. They must be those that :class:`ImageFrame` computes from
-    ``ori_shape``, ``scale_factor`` and ``border``, as mmdet does when it takes
-    boxes back to the original image. A crop, a flip, a rotation or a second
-    resizing is noted in none of the three.
+    ``ori_shape``, ``scale_factor`` and ``border`` or ``pad_param``, as the
+    host does when it takes boxes back to the original image. A crop, a flip, a
+    rotation or a second resizing is noted in none of them.
 
     Transforms that draw random numbers draw the same for the pictures and for
     the image that follows, and are checked anew for each image.

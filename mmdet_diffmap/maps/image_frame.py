@@ -43,15 +43,19 @@ class ImageFrame:
         Args:
             metainfo (Mapping): ``ori_shape``, height and width of the image;
                 ``scale_factor``, along x and y; ``border``, first and last
-                row and column of the image in the input. ``img_shape`` is not
-                read: a ``Pad`` in the pipeline enlarges it.
+                row and column of the image in the input, or ``pad_param``,
+                rows and columns of padding above, below, left and right of
+                it. ``img_shape`` is not read: a ``Pad`` in the pipeline
+                enlarges it.
             input_shape (Sequence[int]): Height and width of the input.
         """
         height, width = metainfo['ori_shape'][:2]
         scale_w, scale_h = metainfo.get('scale_factor', (1., 1.))[:2]
         content = round(height * scale_h), round(width * scale_w)
-        # CenterNet and CornerNet pad on all sides, and note it here
-        top, _, left, _ = metainfo.get('border', (0, 0, 0, 0))
+        # CenterNet and CornerNet pad on all sides, as do letter boxes. Half a
+        # pixel (half_pad_param) is noted of what is padded by whole ones.
+        top, _, left, _ = metainfo.get(
+            'border', metainfo.get('pad_param', (0, 0, 0, 0)))
         rows, columns = input_shape
         return cls((rows, columns), content, (height, width),
                    (int(top), int(left)))

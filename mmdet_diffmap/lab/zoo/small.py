@@ -10,11 +10,13 @@ import torch
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import TRANSFORMS, init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...apis.image_pipeline import build_pipeline
 from ...apis.loading import build_detector
 from ...io.configs import inner_dicts
 from ...tracing.heads import without_masks
@@ -33,7 +35,7 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
     proposals, every score passes, small images.
 
     An input that a network takes in one size alone (SSD's), which its
-    pipeline shows by leaving out ``keep_ratio``, stays as it is.
+    pipeline shows by not keeping the ratio of sides, stays as it is.
 
     Args:
         cfg (Config): Changed in place.
@@ -44,11 +46,18 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
         for test_cfg in inner_dicts(part.get('test_cfg')):
             let_all_pass(test_cfg)
     longest = max(size)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     for transform in inner_dicts(cfg.test_dataloader):
-        if transform.get('keep_ratio') and 'scale' in transform:
+        if 'scale' in transform and keeps_ratio(transform):
             transform['scale'] = (longest, longest)
         if transform.get('type') == 'Pad' and 'size' in transform:
             transform['size'] = (longest, longest)
+
+
+def keeps_ratio(transform: dict) -> bool:
+    """Whether a transform by its config keeps the ratio of an image's sides:
+    some do without being told."""
+    return bool(getattr(TRANSFORMS.build(transform), 'keep_ratio', False))
 
 
 def leave_out_weights(model: Any) -> None:
@@ -159,19 +168,17 @@ def image_batch(model: nn.Module,
         images (Sequence[np.ndarray]): Each uint8 BGR, shape (H, W, 3).
     """
     cfg: Any = model.cfg
-    pipeline = next(
+    steps = next(
         part['pipeline'] for part in inner_dicts(cfg.test_dataloader)
         if 'pipeline' in part)
     transforms = [
-        dict(transform) for outer in pipeline
+        dict(transform) for outer in steps
         # some are only told to change proposals as well
         for transform in outer.get('transforms', [outer])
         if not any(name in transform['type'] for name in ABOUT_DATA)
     ]
-    transforms[0].pop('backend_args', None)
-    transforms[0]['type'] = 'LoadImageFromNDArray'
-    compose = Compose(transforms)
-    examples = [compose(dict(img=image, img_id=number))
+    pipeline = build_pipeline(transforms)
+    examples = [pipeline(dict(img=image, img_id=number)).example
                 for number, image in enumerate(images)]
     if isinstance(model, TwoStageDetector) and not model.with_rpn:
         for example in examples:

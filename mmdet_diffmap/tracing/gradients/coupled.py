@@ -200,7 +200,8 @@ class CoupledGradients:
             jacobian (SparseJacobian): ``∂Y/∂R``.
             columns (Sequence[int]): The columns of the outputs.
         """
-        watched = [seen for seen in watched if len(seen[1])]
+        lengths = run.lengths.values()  # not of levels without detections
+        watched = [seen for seen in watched if len(seen[1]) in lengths]
         for some, stacked in alike(run.cotangents(jacobian, columns)):
             levels = run.levels_of(stacked)
             products = vector_products(

@@ -30,10 +30,13 @@ class ReceptiveField:
         shrinks (bool): Whether the head can run with unpadded convolutions:
             a square then shrinks layer by layer, and no cell is computed that
             its middle does not depend on.
+        takes_none (bool): Whether the head takes a level of no squares at
+            all.
     """
     radius: int
     levels: list[int]
     shrinks: bool
+    takes_none: bool = True
 
 
 Fields = dict[tuple, ReceptiveField | None]
@@ -123,10 +126,11 @@ class Probe:
         for shrinks in (True, False):
             if all(
                     self.is_apart(self.run(side, shrinks, number), levels,
-                                  number) for number in numbers) and \
+                                  number) for number in numbers):
+                return ReceptiveField(
+                    radius, levels, shrinks,
                     all(self.run(side, shrinks, number, alone=True)
-                        for number in numbers):
-                return ReceptiveField(radius, levels, shrinks)
+                        for number in numbers))
         return None
 
     @torch.no_grad()

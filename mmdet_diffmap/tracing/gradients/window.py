@@ -200,12 +200,13 @@ class WindowRun:
         with ExitStack() as stack:
             stack.enter_context(recording())
             stack.enter_context(evaluation_mode(gradients.head))
-            batches = [whole.new_zeros(0, whole.shape[1], side, side)
+            fewest = 0 if field.takes_none else 1
+            batches = [whole.new_zeros(fewest, whole.shape[1], side, side)
                        for whole in inputs]
             for level, level_windows in where.items():
                 leaf = level_windows.activations.detach().requires_grad_()
                 leaves[level] = leaf
-                batch = of_other_length(leaf, lengths.values())
+                batch = of_other_length(leaf, [fewest, *lengths.values()])
                 lengths[level] = len(batch)
                 if level_windows.windows.reach_over:
                     mask = of_length(level_windows.windows.inside[:, None],

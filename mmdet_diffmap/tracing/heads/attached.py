@@ -26,7 +26,9 @@ from ..swapping import modules_with, swapped
 class Attached(TorchFunctionMode):
     """In this context, ``detach`` gives the tensor as it is, unless something
     is running that may detach: what a network detaches inside is left so. The
-    square root's gradient is not NaN where nothing depends on it."""
+    square root's gradient is not NaN where nothing depends on it. What a
+    tensor is taken apart into may be changed in place, as it may be without a
+    graph."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +45,10 @@ class Attached(TorchFunctionMode):
             return args[0].clone()
         if function in (Tensor.numpy, Tensor.__array__):
             args = (args[0].detach(), *args[1:])  # as the caller has meant to
+        if function in (torch.unbind, Tensor.unbind) and \
+                args[0].requires_grad:
+            return tuple(part.clone()
+                         for part in function(*args, **(kwargs or {})))
         if function in (torch.sqrt, Tensor.sqrt) and not kwargs:
             function = Root.apply
         return function(*args, **(kwargs or {}))
