@@ -1,5 +1,6 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""Check that the detectors of mmdet's model zoo are explained.
+"""Check that the detectors of a model zoo are explained: mmdet's, or that of
+another package whose wheel carries its configs.
 
 One config of each folder is built with random weights, three objects that it
 finds are explained, and the gradients are compared with those of the whole
@@ -22,25 +23,32 @@ if TYPE_CHECKING:
     from ..lab.zoo import Checked
 
 #: Packages that decide what can be built.
-PACKAGES = ('mmdet', 'mmengine', 'torch', 'torchvision', 'mmpretrain', 'timm')
+PACKAGES = ('mmdet', 'mmyolo', 'mmcv-lite', 'mmengine', 'torch', 'torchvision',
+            'mmpretrain', 'timm')
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the arguments."""
     parser = options.CommandParser(
         'mmdet-diffmap check-zoo', '[CONFIG ...] [options]',
-        'Build detectors of mmdet\'s model zoo with random weights, explain '
-        'three objects of each, and compare the gradients with those of the '
-        'whole prediction. Without arguments: one config of every folder.', [
+        'Build detectors of a model zoo (mmdet\'s) with random weights, '
+        'explain three objects of each, and compare the gradients with those '
+        'of the whole prediction. Without arguments: one config of every '
+        'folder.', [
             'my_config.py',
             'fcos yolox --jobs 2',
+            '--package mmyolo --page docs/mmyolo.md',
             '--resume',
         ], {'--out-dir': '--work-dir'})
     inputs = parser.add_argument_group('inputs')
     inputs.add_argument(
         'configs', nargs='*', metavar='CONFIG',
-        help='config files, or folders of mmdet\'s configs by their name; '
-        'default: one config of every folder')
+        help='config files, or folders of the package\'s configs by their '
+        'name; default: one config of every folder')
+    inputs.add_argument(
+        '--package', default='mmdet', metavar='NAME',
+        help='the package whose configs are checked: mmdet, mmyolo, or '
+        'another one whose wheel carries its configs; default: mmdet')
     output = parser.add_argument_group('output')
     output.add_argument(
         '--work-dir', default='work_dirs/check_zoo', metavar='FOLDER',
@@ -59,25 +67,26 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.read(argv)
 
 
-def chosen_configs(names: list[str]) -> list[Path]:
-    """List the configs by path or by folder.
+def chosen_configs(names: list[str], package: str) -> list[Path]:
+    """List the configs by path or by folder of a package.
 
     Raises:
         ValueError: If there is no such config.
     """
-    from ..lab.zoo import EXCLUDED, zoo_configs
-    folders = zoo_configs()
+    from ..lab.zoo import zoo_configs, zoo_of
+    excluded = zoo_of(package).excluded
+    folders = zoo_configs(package)
     configs = []
     for name in names or list(folders):
-        if name in EXCLUDED:
-            raise ValueError(f'{name} is left out: it {EXCLUDED[name]}')
+        if name in excluded:
+            raise ValueError(f'{name} is left out: it {excluded[name]}')
         if name in folders:
             configs.append(folders[name])
         elif Path(name).is_file():
             configs.append(Path(name).resolve())
         else:
             raise ValueError(f'{name} is no config file, and no folder of '
-                             'mmdet\'s configs')
+                             f'{package}\'s configs')
     return configs
 
 
@@ -134,11 +143,12 @@ class Results:
             file.write(json.dumps(record, indent=1).encode())
 
 
-def tables(results: list[Checked]) -> dict[str, str]:
-    """Make the tables of a page, in Markdown, and the sentence that
-    counts."""
+def tables(results: list[Checked], package: str) -> dict[str, str]:
+    """Make the tables of a page, in Markdown, and the sentence that counts,
+    by their names: those of mmdet are ``count``, ``families`` and
+    ``excluded``; others begin with the package's name."""
     from ..io.markdown import markdown
-    from ..lab.zoo import EXCLUDED
+    from ..lab.zoo import zoo_of
     from ..ops import install_standins
     works = [checked for checked in results if checked.status == 'works']
     compiled = 'without a compiled mmcv' if install_standins() else \
@@ -149,12 +159,14 @@ def tables(results: list[Checked]) -> dict[str, str]:
              f'({names}).')
     head = ['family', 'config', 'status', 'gradients', 'seconds',
             'difference', 'remarks']
-    return dict(
-        count=f'{count}\n',
-        families=markdown(head, [row(checked) for checked in results]) + '\n',
+    texts = dict(
+        count=count,
+        families=markdown(head, [row(checked) for checked in results]),
         excluded=markdown(['folder', 'why it is left out'],
                           [[name, reason] for name, reason in
-                           EXCLUDED.items()]) + '\n')
+                           zoo_of(package).excluded.items()]))
+    prefix = '' if package == 'mmdet' else f'{package} '
+    return {f'{prefix}{name}': f'{text}\n' for name, text in texts.items()}
 
 
 def row(checked: Checked) -> list[str]:
@@ -190,10 +202,10 @@ def check(args: argparse.Namespace) -> int:
     from ..io.markdown import with_tables
     from ..io.progress import progress_bar
     from ..lab.zoo import check_each, family_of
-    configs = chosen_configs(args.configs)
+    configs = chosen_configs(args.configs, args.package)
     page = Path(args.page).read_text() if args.page else ''
     if page:  # raises before the work
-        with_tables(page, tables([]))
+        with_tables(page, tables([], args.package))
     folder = Path(args.work_dir)
     results = Results(folder, args.resume)
     todo = [config for config in configs
@@ -207,13 +219,13 @@ def check(args: argparse.Namespace) -> int:
                   f'{" ".join(filter(None, row(checked)[2:]))}', flush=True)
             advance(1)
     entries = [results.configs[str(config)] for config in configs]
-    texts = tables(entries)
+    texts = tables(entries, args.package)
     with replacing(folder / 'tables.md') as file:
         file.write('\n'.join(texts.values()).encode())
     if page:
         with replacing(Path(args.page)) as file:
             file.write(with_tables(page, texts).encode())
-    print(texts['count'].replace('**', ''), end='')
+    print(next(iter(texts.values())).replace('**', ''), end='')
     return 0 if all(checked.status != 'fails' for checked in entries) else 1
 
 

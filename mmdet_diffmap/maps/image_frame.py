@@ -60,6 +60,16 @@ class ImageFrame:
         return cls((rows, columns), content, (height, width),
                    (int(top), int(left)))
 
+    def metainfo_of_input(self) -> dict[str, Any]:
+        """Return what a pipeline would note if the whole input were the image:
+        a detector that is told so gives boxes in pixels of the input."""
+        height, width = self.input_shape
+        return dict(
+            ori_shape=self.input_shape,
+            scale_factor=(1., 1.),
+            border=(0, height, 0, width),
+            pad_param=(0, 0, 0, 0))
+
     @property
     def scale(self) -> tuple[float, float]:
         """Input pixels for one original pixel, along x and along y."""

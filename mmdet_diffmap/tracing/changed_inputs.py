@@ -2,10 +2,9 @@
 """A detector, run on changed copies of one image's input."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -50,20 +49,17 @@ class ChangedInputs:
         """Return what the detector predicts for each input before its final
         filtering, in input pixels; the final detections where that is not
         known."""
-        samples = [self.sample.clone() for _ in images]
-        # some wrappers of detectors do without, and give boxes of the image
-        rescales = not takes(self.model.predict, 'rescale')
-        options = {} if rescales else dict(rescale=False)
+        sample = self.sample.clone()
+        # not without rescaling: some heads clip boxes to the image even then
+        sample.set_metainfo(self.frame.metainfo_of_input())
+        samples = [sample.clone() for _ in images]
         with predicting(self.model), \
                 recorded_candidates(box_head(self.model)) as recorded:
-            samples = self.model.predict(images, samples, **options)
-        if rescales or len(recorded) != len(samples):
+            samples = self.model.predict(images, samples)
+        if len(recorded) != len(samples):
             recorded = [None] * len(samples)
-        return [
-            candidates or
-            final_candidates(sample.pred_instances, self.frame, rescales)
-            for candidates, sample in zip(recorded, samples)
-        ]
+        return [candidates or final_candidates(sample.pred_instances)
+                for candidates, sample in zip(recorded, samples)]
 
 
 @contextmanager
@@ -91,27 +87,8 @@ def no_nan_from(head: nn.Module | None) -> Iterator[None]:
         raise FloatingPointError(f'{type(head).__name__} gives NaN')
 
 
-def takes(function: Callable, name: str) -> bool:
-    """Whether a function has an argument of that name, or any."""
-    return any(
-        parameter.name == name or parameter.kind is Parameter.VAR_KEYWORD
-        for parameter in signature(function).parameters.values())
-
-
-def final_candidates(predictions: InstanceData, frame: ImageFrame,
-                     of_image: bool) -> Candidates:
-    """Put final detections in the place of candidates.
-
-    Args:
-        predictions (InstanceData): As mmdet gives them.
-        frame (ImageFrame): Where the image lies in the input.
-        of_image (bool): Whether the boxes are in pixels of the original
-            image; else at the input's scale, without the border.
-    """
-    bboxes = get_box_tensor(predictions.bboxes)
-    if of_image:
-        bboxes = frame.to_input(bboxes)
-    else:
-        top, left = frame.corner
-        bboxes = bboxes + bboxes.new_tensor((left, top) * 2)
-    return Candidates(bboxes, predictions.scores, predictions.labels)
+def final_candidates(predictions: InstanceData) -> Candidates:
+    """Put final detections in the place of candidates."""
+    return Candidates(
+        get_box_tensor(predictions.bboxes), predictions.scores,
+        predictions.labels)

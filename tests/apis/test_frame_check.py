@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import letter_box  # noqa: F401
 from demo import SCENE, demo_detector
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
@@ -20,7 +21,7 @@ from mmdet_diffmap.maps.image_frame import ImageFrame
 
 SHAPE = (120, 180, 3)
 META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
-        'border')
+        'border', 'pad_param')
 RESIZE = dict(type='Resize', scale=(150, 150), keep_ratio=True)
 LARGE = dict(type='Resize', scale=(400, 333), keep_ratio=True)
 
@@ -52,6 +53,9 @@ FOLLOWED = dict(
     centred=[dict(type='RandomCenterCropPad', ratios=None, border=None,
                   mean=[0, 0, 0], std=[1, 1, 1], to_rgb=True, test_mode=True,
                   test_pad_mode=['logical_or', 31])],
+    letter_box=[dict(type='LetterBox', width=300, height=280)],
+    letter_box_of_odd_size=[
+        dict(type='LetterBox', width=201, height=133, halves=True)],
     unflipped=[RESIZE, dict(type='RandomFlip', prob=0.)],
     any_of_several_scales=[
         dict(type='RandomChoiceResize', scales=[(150, 150), (200, 180)],
@@ -157,7 +161,7 @@ def test_pixels_that_are_followed_lie_where_boxes_are_taken_back(name):
     example = pipeline_of(FOLLOWED[name])(
         picture_of_rows_and_columns()).example
     meta, inputs = example['data_samples'].metainfo, example['inputs']
-    top, _, left, _ = meta.get('border', (0, 0, 0, 0))
+    top, _, left, _ = meta.get('border', meta.get('pad_param', [0] * 4))
     scale_w, scale_h = meta.get('scale_factor', (1., 1.))
     for row, column in (20, 30), (60, 90), (100, 150):
         y = int((row + .5) * scale_h + top)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import letter_box  # noqa: F401
 from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose
 
@@ -23,6 +24,8 @@ PIPELINES = {
             mean=[0, 0, 0], std=[1, 1, 1], to_rgb=True, test_mode=True,
             test_pad_mode=['logical_or', 31], test_pad_add_pix=1)
     ],
+    'letter box': [dict(type='LetterBox', width=320, height=256)],
+    'halves': [dict(type='LetterBox', width=319, height=255, halves=True)],
 }
 
 
@@ -32,7 +35,7 @@ def prepare(image, pipeline):
                   *PIPELINES[pipeline],
                   dict(type='PackDetInputs',
                        meta_keys=('ori_shape', 'img_shape', 'scale_factor',
-                                  'border'))]
+                                  'border', 'pad_param'))]
     packed = Compose([
         dict(transform, type=f'mmdet.{transform["type"]}')
         for transform in transforms
@@ -71,12 +74,18 @@ def test_planted_signal_comes_back(shape, place, pipeline):
     for axis, coordinate in enumerate((y, x)):
         wanted = (truth * (coordinate + .5)).sum()
         # with a border, cells lie across the image's edge
-        share = 0.5 if pipeline == 'border' else 0.25
+        share = 0.5 if frame.corner != (0, 0) else 0.25
         assert abs(found[axis] - wanted) < share * cell[axis] + 0.5
     # the map is flat between the image's edge and the first cell's centre
     peak = np.argwhere(heatmap.numpy() >= heatmap.max().item() * (1 - 1e-5))
     distance = np.abs(peak + .5 - centre)
     assert (distance <= np.array(cell) / 2 + 1).all(axis=1).any()
+
+
+def test_input_that_is_the_image():
+    frame = ImageFrame((96, 160), (90, 131), (61, 250), (4, 20))
+    whole = ImageFrame.of_metainfo(frame.metainfo_of_input(), (96, 160))
+    assert whole == ImageFrame((96, 160), (96, 160), (96, 160))
 
 
 @pytest.mark.parametrize('stride', [8, 32])

@@ -114,7 +114,8 @@ class Reshaping(nn.Module):
 
 
 def test_heads_that_cannot_take_every_level():
-    assert field(Head(Reshaping())) is None
+    assert not field(Head(Reshaping())).takes_none
+    assert field(Head(conv())).takes_none
     held = Head(conv())
     held.rest = held.levels[0](LEVELS[0])  # cannot be copied
     assert field(held) is None

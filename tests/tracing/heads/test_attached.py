@@ -20,6 +20,30 @@ def test_detach_is_the_identity_outside_of_modules():
     assert not value.detach().requires_grad
 
 
+def test_parts_of_a_tensor_may_be_changed_in_place():
+    """As they may without a graph; the gradient is that of the same without
+    in-place operations."""
+    value = torch.randn(2, 3, requires_grad=True)
+    factor = torch.randn(3, requires_grad=True)
+    rows = value.sigmoid()
+    with Attached():
+        total = torch.zeros(())
+        for row in rows:
+            row *= factor
+            total = total + row.square().sum()
+        first, _ = rows.unbind()
+    expected = (value.sigmoid() * factor).square().sum()
+    torch.testing.assert_close(total, expected)
+    for ours, theirs in zip(torch.autograd.grad(total, (value, factor)),
+                            torch.autograd.grad(expected, (value, factor))):
+        torch.testing.assert_close(ours, theirs)
+    assert torch.equal(first, value.sigmoid()[0])
+    plain = torch.ones(2, 3)
+    with Attached():
+        plain.unbind()[0].zero_()
+    assert plain.sum() == 3  # a view still, where there is no graph
+
+
 def test_masked_convolution_has_the_gradient_of_a_convolution():
     torch.manual_seed(0)
     convolution = MaskedConv2d(3, 5, 3, padding=1).double()
