@@ -198,6 +198,7 @@ def dataset_meta(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
         return {k.lower(): v for k, v in meta['dataset_meta'].items()}
     if 'CLASSES' in meta:  # mmdet 2
         return dict(classes=tuple(meta['CLASSES']))
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = dict(cfg.test_dataloader.dataset, lazy_init=True)
     return dict(DATASETS.build(dataset).metainfo)
 

@@ -149,7 +149,8 @@ def build_explainer(explainer: ExplainerLike, **options: Any) -> Explainer:
         return explainer
     config = dict(explainer_config(explainer), **options)
     try:
-        return EXPLAINERS.build(config)
+        # whatever the default scope is: other packages have no such registry
+        return EXPLAINERS.build(dict(config, _scope_=EXPLAINERS.scope))
     except TypeError as error:
         raise ValueError(f'explainer {config} cannot be built: '
                          f'{error}') from error

@@ -36,6 +36,26 @@ def test_results_are_kept_and_a_page_gets_its_tables(tmp_path):
     assert 'holds an earlier run: go on with it (--resume)' in refused.stderr
 
 
+def test_another_package(tmp_path, monkeypatch):
+    """Its tables have names of their own on a page."""
+    zoo = tmp_path / 'other_zoo'
+    (zoo / '.mim/configs/broken').mkdir(parents=True)
+    (zoo / '.mim/configs/broken/nothing.py').write_text(
+        "model = dict(type='Nothing')\n")
+    (zoo / '__init__.py').touch()
+    (tmp_path / 'page.md').write_text(MARKS.replace('table ',
+                                                    'table other_zoo '))
+    monkeypatch.syspath_prepend(tmp_path)
+    result = check(tmp_path, '--package', 'other_zoo', '--page', 'page.md',
+                   expect=1)
+    assert '0 of 1 families work' in result.stdout
+    page = (tmp_path / 'page.md').read_text()
+    assert '| broken | nothing | fails |' in page
+    assert '| _base_ | holds parts of configs only |' in page
+    refused = check(tmp_path, '--package', 'nobody', expect=1)
+    assert refused.stderr == 'error: nobody is no installed package\n'
+
+
 def test_wrong_arguments_are_one_line(tmp_path):
     (tmp_path / 'page.md').write_text('nothing here')
     for arguments, message in (

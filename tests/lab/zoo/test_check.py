@@ -6,9 +6,9 @@ import torch
 from families import trace_of
 
 from mmdet_diffmap.lab.zoo import (
-    EXCLUDED,
     check_config,
     check_each,
+    family_of,
     zoo_configs,
 )
 from mmdet_diffmap.lab.zoo.check import (
@@ -17,7 +17,7 @@ from mmdet_diffmap.lab.zoo.check import (
     check_heatmaps,
     largest_difference,
 )
-from mmdet_diffmap.lab.zoo.families import zoo_folder
+from mmdet_diffmap.lab.zoo.families import EXCLUDED, ZOOS, Zoo, zoo_folder
 from mmdet_diffmap.tracing.trace import OUTPUTS
 
 #: Folders of detectors that have little in common, and how their gradients
@@ -74,6 +74,40 @@ def test_every_folder_is_checked_or_left_out_with_a_reason():
     for name, config in configs.items():
         assert config.is_file() and config.parent.name == name
     assert configs['fcos'].stem == 'fcos_r50-caffe_fpn_gn-head_1x_coco'
+
+
+@pytest.fixture
+def other_package(tmp_path, monkeypatch):
+    """A package with a zoo of its own."""
+    root = tmp_path / 'other_zoo' / '.mim' / 'configs'
+    for name in '_base_/a', 'first/b', 'first/a', 'first/inner/c', 'pose/d':
+        file = root / f'{name}.py'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (root / 'first' / 'metafile.yml').write_text(
+        'Models:\n- Config: configs/first/b.py\n')
+    (tmp_path / 'other_zoo' / '__init__.py').touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    return root
+
+
+def test_families_of_another_package(other_package, monkeypatch):
+    configs = zoo_configs('other_zoo')
+    assert configs == {'first': other_package / 'first/b.py',
+                       'pose': other_package / 'pose/d.py'}
+    zoo = Zoo({'pose': 'finds no boxes', '_base_': 'holds parts'},
+              nested=True, besides={'first-a': 'first/a.py'})
+    monkeypatch.setitem(ZOOS, 'other_zoo', zoo)
+    configs = zoo_configs('other_zoo')
+    assert {name: path.stem for name, path in configs.items()} == {
+        'first': 'b', 'first-a': 'a', 'first/inner': 'c'}
+    assert [family_of(path) for path in configs.values()] == [
+        'first', 'first', 'first/inner']
+    for name in 'no_such_package', 'mmdet.apis':
+        with pytest.raises(FileNotFoundError, match='is no installed package'):
+            zoo_configs(name)
+    with pytest.raises(FileNotFoundError, match='without its configs'):
+        zoo_configs('yaml')
 
 
 def config_with(tmp_path, text, base='rtmdet'):
