@@ -15,6 +15,7 @@ import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from ..io.checkpoint import first_line
@@ -170,12 +171,22 @@ def image_pipeline(model: nn.Module) -> ImagePipeline:
         ValueError: If the model has no config.
     """
     config = pipeline_config(model)
-    key = repr(config)
+    scope = scope_of(unwrapped(model).cfg)
+    key = repr((scope, config))
     if key not in _pipelines:
         if len(_pipelines) > 100:  # of a program that changes its configs
             _pipelines.clear()
-        _pipelines[key] = build_pipeline(config)
+        # another detector may have been built since
+        with DefaultScope.overwrite_default_scope(scope):
+            _pipelines[key] = build_pipeline(config)
     return _pipelines[key]
+
+
+def scope_of(cfg: Any) -> str:
+    """Return the package in whose registries the names of a config are looked
+    for first."""
+    scope: str = cfg.get('default_scope', 'mmdet')
+    return scope
 
 
 def pipeline_config(model: nn.Module) -> list[dict]:

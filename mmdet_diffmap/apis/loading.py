@@ -13,13 +13,14 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from torch import nn
 
 from ..io.checkpoint import first_line, load_weights, read_checkpoint
 from ..io.configs import inner_dicts
 from ..io.package_files import PREFIX, bundled_config
 from ..tracing.detector import unwrapped
+from .image_pipeline import scope_of
 
 
 def load_detector(model: str | os.PathLike | Config,
@@ -77,7 +78,7 @@ def build_detector(cfg: Config) -> nn.Module:
             it arguments that it does not take.
     """
     register_all_modules(init_default_scope=False)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    init_default_scope(scope_of(cfg))
     model = copy.deepcopy(cfg.model)
     for part in inner_dicts(model):
         if part.get('type') == 'MMSyncBN':  # needs several even to be built
@@ -198,9 +199,9 @@ def dataset_meta(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
         return {k.lower(): v for k, v in meta['dataset_meta'].items()}
     if 'CLASSES' in meta:  # mmdet 2
         return dict(classes=tuple(meta['CLASSES']))
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     dataset = dict(cfg.test_dataloader.dataset, lazy_init=True)
-    return dict(DATASETS.build(dataset).metainfo)
+    with DefaultScope.overwrite_default_scope(scope_of(cfg)):
+        return dict(DATASETS.build(dataset).metainfo)
 
 
 def class_names(model: nn.Module) -> list[str]:

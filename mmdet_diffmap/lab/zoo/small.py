@@ -16,7 +16,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...apis.image_pipeline import build_pipeline
+from ...apis.image_pipeline import build_pipeline, scope_of
 from ...apis.loading import build_detector
 from ...io.configs import inner_dicts
 from ...tracing.heads import without_masks
@@ -46,7 +46,7 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
         for test_cfg in inner_dicts(part.get('test_cfg')):
             let_all_pass(test_cfg)
     longest = max(size)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    init_default_scope(scope_of(cfg))
     for transform in inner_dicts(cfg.test_dataloader):
         if 'scale' in transform and keeps_ratio(transform):
             transform['scale'] = (longest, longest)
