@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo check test test-all lint docs env env-test env-docs clean
+.PHONY: demo check test test-all test-mmyolo lint docs env env-test env-docs \
+	clean
 
 demo: env
 	$(BIN)/python tools/explain.py
@@ -26,6 +27,10 @@ test: env-test lint
 # those that take long as well
 test-all: env-test lint
 	$(PYTEST) -m ''
+
+# detectors of MMYOLO, which refuses the mmcv of the others; docs/mmyolo.md
+test-mmyolo: .venv-mmyolo/installed
+	OMP_NUM_THREADS=1 .venv-mmyolo/bin/python -m pytest tests/test_mmyolo.py
 
 lint: env-test
 	$(BIN)/ruff check .
@@ -57,5 +62,11 @@ env-docs: .venv/installed-docs
 	$(BIN)/pip install --quiet -e '.[docs]'
 	touch $@
 
+.venv-mmyolo/installed: setup.py requirements.txt
+	$(PYTHON) -m venv .venv-mmyolo
+	.venv-mmyolo/bin/pip install --quiet mmyolo==0.6.0 mmdet==3.3.0 \
+		mmcv-lite==2.0.1 pytest -e .
+	touch $@
+
 clean:
-	rm -rf .venv build *.egg-info docs/_build
+	rm -rf .venv .venv-mmyolo build *.egg-info docs/_build

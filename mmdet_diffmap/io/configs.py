@@ -15,7 +15,7 @@ from mmengine.config import Config
 from .checkpoint import first_line, read_checkpoint
 
 #: The packages whose registries a type may name, as in ``mmdet.FCOS``.
-SCOPES = ('mmcv', 'mmdet', 'mmdet_diffmap', 'mmengine', 'mmpretrain')
+SCOPES = ('mmcv', 'mmdet', 'mmdet_diffmap', 'mmengine', 'mmpretrain', 'mmyolo')
 
 
 def config_in_weights(weights: str | os.PathLike | None) -> Config:

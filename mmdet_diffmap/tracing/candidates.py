@@ -351,8 +351,9 @@ class Listener:
             scores = scores * results.score_factors
         probabilities = torch.cat(self.kept) if self.kept else \
             self._above_threshold()
-        if probabilities is None or len(probabilities) != len(scores):
-            return None
+        if probabilities is None or probabilities.shape != (
+                len(scores), getattr(self.head, 'num_classes', -1)):
+            return None  # as where the head keeps the best class alone
         return Candidates(
             get_box_tensor(results.bboxes), scores, results.labels,
             probabilities)

@@ -4,10 +4,10 @@ import copy
 import random
 import re
 
+import letter_box  # noqa: F401
 import numpy as np
 import pytest
 import torch
-import letter_box  # noqa: F401
 from demo import SCENE, demo_detector
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS

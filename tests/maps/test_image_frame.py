@@ -1,9 +1,9 @@
 import cv2
+import letter_box  # noqa: F401
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import letter_box  # noqa: F401
 from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose
 
