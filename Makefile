@@ -1,32 +1,59 @@
 # `make demo` explains bundled scenes, `make test` checks everything. All
-# first make a virtual environment in .venv.
+# first make a virtual environment in VENV, with the host HOST (an extra of
+# setup.py) and with what WITH names.
 PYTHON ?= python3
-BIN = .venv/bin
+VENV = .venv
+HOST = lite
+WITH =
+BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo check test test-all test-mmyolo lint docs env env-test env-docs \
-	clean
+.PHONY: demo check test test-all test-onedl test-mmyolo try tested tried \
+	lint docs env env-test env-docs clean
+
+DETECTORS = configs/demo/fcos_scenes.py configs/demo/faster-rcnn_scenes.py \
+	configs/demo/detr_scenes.py configs/demo/retinanet-pvt_scenes.py
 
 demo: env
 	$(BIN)/python tools/explain.py
-	$(BIN)/python tools/explain.py scene://0/2 configs/demo/fcos_scenes.py \
-		configs/demo/faster-rcnn_scenes.py configs/demo/detr_scenes.py \
-		configs/demo/retinanet-pvt_scenes.py --object 0
+	$(BIN)/python tools/explain.py scene://0/2 $(DETECTORS) --object 0
 
 # the average precision of the bundled detectors, against docs/usage.md
 check: env
 	$(BIN)/python tools/train_demo.py --check
 
 # one thread a worker: torch's threads would fight for the cores
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 \
-	--dist worksteal
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 
-test: env-test lint
-	$(PYTEST)
+test: lint tested
 
 # those that take long as well
 test-all: env-test lint
-	$(PYTEST) -m ''
+	$(PYTEST) $(PARALLEL) -m ''
+
+# the tests beside the maintained forks of the host
+test-onedl:
+	$(MAKE) VENV=.venv-onedl HOST=onedl tested
+
+tested: env-test
+	$(PYTEST) $(PARALLEL)
+
+# Another Python, torch or host, tried in an environment of its own:
+# make try PYTHON=python3.10 HOST=onedl WITH='torch==2.4.1'
+try:
+	rm -rf .venv-try
+	$(MAKE) VENV=.venv-try tried
+	rm -rf .venv-try
+
+QUICK = tests/maps tests/test_ops.py tests/io/test_checkpoint.py \
+	tests/apis/test_loading.py tests/tracing/test_trace.py tests/tracing/heads
+
+tried: demo
+	$(BIN)/pip install --quiet hypothesis pytest
+	$(BIN)/pip list | grep -iE '^(torch|numpy|.*mm(cv|det|engine))'
+	$(BIN)/mmdet-diffmap doctor
+	$(PYTEST) $(QUICK)
 
 # detectors of MMYOLO, which refuses the mmcv of the others; docs/mmyolo.md
 test-mmyolo: .venv-mmyolo/installed
@@ -42,23 +69,22 @@ docs: env-docs
 		-b html -W --keep-going -q . docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-env: .venv/installed
-env-test: .venv/installed-tests
-env-docs: .venv/installed-docs
+env: $(VENV)/installed
+env-test: $(VENV)/installed-tests
+env-docs: $(VENV)/installed-docs
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
 
-.venv/installed: .venv/bin/python setup.py requirements.txt
-	$(BIN)/pip install --quiet -r requirements.txt
-	$(BIN)/pip install --quiet -e .
+$(VENV)/installed: $(VENV)/bin/python setup.py requirements.txt
+	$(BIN)/pip install --quiet -e '.[$(HOST)]' $(WITH:%='%')
 	touch $@
 
-.venv/installed-tests: .venv/installed
+$(VENV)/installed-tests: $(VENV)/installed
 	$(BIN)/pip install --quiet -e '.[tests]'
 	touch $@
 
-.venv/installed-docs: .venv/installed
+$(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/pip install --quiet -e '.[docs]'
 	touch $@
 
@@ -69,4 +95,4 @@ env-docs: .venv/installed-docs
 	touch $@
 
 clean:
-	rm -rf .venv .venv-mmyolo build *.egg-info docs/_build
+	rm -rf .venv .venv-onedl .venv-mmyolo .venv-try build *.egg-info docs/_build

@@ -7,13 +7,17 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 
 
+#: What belongs to mmdet 3.3.0 and not to its forks.
+HOST = ('mmdet', 'mmengine', 'mmcv-lite', 'setuptools')
+
+
 def read_requirements() -> tuple[list[str], list[str]]:
     """Return the lines of requirements.txt: those every installation has, and
-    mmcv-lite, which must not replace a compiled mmcv and so is an extra."""
+    the host, which is an extra, since another one can take its place."""
     lines = (ROOT / 'requirements.txt').read_text().splitlines()
     names = [line.partition('#')[0].strip() for line in lines]
-    lite = [name for name in names if name.startswith('mmcv-lite')]
-    return [name for name in names if name and name not in lite], lite
+    host = [name for name in names if name.startswith(HOST)]
+    return [name for name in names if name and name not in host], host
 
 
 def read_version() -> str:
@@ -22,6 +26,12 @@ def read_version() -> str:
 
 
 REQUIRED, LITE = read_requirements()
+#: The forks of the host that are maintained. Their mmcv is built by pip: in
+#: isolation, where there is no torch, it leaves its compiled ops out.
+ONEDL = [
+    'onedl-mmdetection>=3.5.1', 'onedl-mmengine>=0.10.12',
+    'onedl-mmcv>=2.3.6'
+]
 #: For `mmdet-diffmap serve`.
 SERVE = ['starlette>=0.40', 'uvicorn>=0.30']
 
@@ -47,6 +57,7 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         'lite': LITE,
+        'onedl': ONEDL,
         'serve': SERVE,
         'docs': [
             'furo>=2024.8', 'myst-nb>=1.2', 'myst-parser>=4.0', 'sphinx>=8.1',

@@ -3,7 +3,11 @@
 
 Stand-ins for mmcv's ops come first: whatever imports mmdet needs them.
 """
-from .io.remarks import leave_out_remarks, use_up_remarks
+from .io.remarks import (
+    import_without_remarks,
+    leave_out_remarks,
+    use_up_remarks,
+)
 
 leave_out_remarks()
 use_up_remarks()
@@ -11,6 +15,7 @@ use_up_remarks()
 from .ops import install_standins  # noqa: E402
 
 install_standins()
+import_without_remarks()
 
 from .io.checkpoint import mark_safe_globals  # noqa: E402
 

@@ -10,7 +10,8 @@ from demo import ROOT
 PACKAGE = ROOT / 'mmdet_diffmap'
 #: From the ground up; rooms of one line stand side by side.
 FLOORS = [
-    {'version', 'registry', 'ops', 'maps'},
+    {'version', 'host'},
+    {'registry', 'ops', 'maps'},
     {'io', 'datasets'},
     {'tracing'},
     {'explainers'},

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ from mmcv.ops.multi_scale_deform_attn import (
 from mmdet.models.losses.focal_loss import py_sigmoid_focal_loss
 from torchvision.ops import roi_align, roi_pool
 
+from mmdet_diffmap.host import current_host
 from mmdet_diffmap.ops import install_standins
 
 
@@ -316,7 +318,8 @@ def test_carafe_and_its_gradients():
 
 def test_another_op_says_what_to_install():
     image = torch.rand(1, 2, 8, 8)
-    with pytest.raises(RuntimeError, match=r'needs a compiled mmcv.*mim inst'):
+    with pytest.raises(RuntimeError, match='needs a compiled mmcv.*: '
+                       + re.escape(current_host().compiled)):
         mmcv.ops.tin_shift(image, torch.zeros(1, 1))
     with pytest.raises(RuntimeError, match='pool_mode="max"'):
         RoIAlign(2, pool_mode='max')(image, torch.zeros(1, 5))
@@ -335,13 +338,6 @@ def test_compiled_mmcv_is_left_alone(tmp_path):
             'import sys; print(install_standins(), '
             'sys.modules["mmcv._ext"].nms())')
     assert run(code) == 'False compiled'
-
-
-def test_missing_mmcv_says_what_to_install():
-    code = ('import sys; sys.modules["mmcv"] = None\n'
-            'try: import mmdet_diffmap\n'
-            'except ImportError as error: print(error)')
-    assert 'mmdet_diffmap[lite]' in run(code)
 
 
 def test_standins_are_installed_once():

@@ -5,12 +5,14 @@ import subprocess
 import sys
 import zipfile
 from importlib import import_module
+from importlib.metadata import Distribution
 
 import pytest
 from demo import ROOT
+from packaging.requirements import Requirement
 from programs import added_path
 
-from mmdet_diffmap import __version__
+from mmdet_diffmap import __version__, host
 from mmdet_diffmap.__main__ import COMMANDS, main
 
 
@@ -55,6 +57,19 @@ def test_it_carries_all_configs_tools_and_weights(site):
     assert 'mmdet_diffmap/py.typed' in inside
     assert not any(name.startswith(('tests', 'configs', 'tools'))
                    for name in inside)
+
+
+def test_each_host_is_an_extra(site):
+    """Neither may be installed over the other."""
+    (folder, ) = site.glob('*.dist-info')
+    needed = [Requirement(line) for line in Distribution.at(folder).requires]
+    extras = {'', *(one.extra for one in host.HOSTS)}
+    given = {extra: {host.module_of(one.name) for one in needed
+                     if one.marker is None
+                     or one.marker.evaluate(dict(extra=extra))} - {None}
+             for extra in extras}
+    assert given.pop('') == set()
+    assert all(modules == set(host.MODULES) for modules in given.values())
 
 
 def test_explain_and_report_in_an_empty_folder(site, tmp_path):

@@ -17,14 +17,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import host
 from . import options
 
 if TYPE_CHECKING:
     from ..lab.zoo import Checked
 
 #: Packages that decide what can be built.
-PACKAGES = ('mmdet', 'mmyolo', 'mmcv-lite', 'mmengine', 'torch', 'torchvision',
-            'mmpretrain', 'timm')
+PACKAGES = ('mmyolo', 'torch', 'torchvision', 'mmpretrain', 'timm')
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -92,7 +92,8 @@ def chosen_configs(names: list[str], package: str) -> list[Path]:
 
 def packages() -> dict[str, str]:
     """Return the versions of what decides what can be built."""
-    versions = {}
+    versions = {**host.installed_distributions('mmdet'),
+                **host.installed_distributions('mmengine')}
     for name in PACKAGES:
         try:
             versions[name] = version(name)
@@ -130,7 +131,8 @@ class Results:
             raise ValueError(f'{self.file} cannot be read: {error}') from error
         if record['packages'] != self.packages:
             raise ValueError(f'{self.file} was made with other versions of '
-                             f'{", ".join(PACKAGES)}: give another work dir')
+                             f'{", ".join(self.packages)}: give another work '
+                             'dir')
 
     def add(self, checked: Checked) -> None:
         """Keep what is known of a config."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,14 +18,12 @@ from importlib.util import find_spec
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-#: Modules that are needed, and what gives them.
+from .. import host
+
+#: Modules that are needed, beside the host's, and what gives them.
 NEEDED = {
     'torch': 'pip install torch',
     'torchvision': 'pip install torchvision',
-    'mmengine': 'pip install mmengine',
-    'mmcv': 'without a compiler, pip install "mmdet_diffmap[lite]"; with '
-            'compiled ops, mim install "mmcv>=2.1,<2.2"',
-    'mmdet': 'pip install "mmdet>=3.3"',
     'cv2': 'pip install opencv-python',
     'numpy': 'pip install numpy',
 }
@@ -44,7 +41,6 @@ OPTIONAL = {
     'uvicorn': ('mmdet-diffmap serve',
                 'pip install "mmdet_diffmap[serve]"'),
 }
-ZOO = 'https://download.openmmlab.com'
 #: Seconds to wait for the zoo.
 PATIENCE = 3
 
@@ -69,37 +65,56 @@ class Line:
 def packages() -> Iterator[Line]:
     """Look for the packages that are needed, without importing them."""
     yield Line('python', platform.python_version())
+    yield from map(host_module, host.MODULES)
     distributions = packages_distributions()
     for module, way_out in NEEDED.items():
-        names = sorted(set(distributions.get(module, [])))
         if find_spec(module) is None:
             yield Line(module, 'is not installed', 'problem', way_out)
-        elif module == 'mmcv' and len(names) > 1:
-            yield Line(module, f'{" and ".join(names)} share one folder',
-                       'problem', f'pip uninstall {" ".join(names)}, and '
-                       'install one of them')
         else:
-            yield Line(module, ' and '.join(
-                f'{name} {version(name)}'.removeprefix(f'{module} ')
-                for name in names) or 'installed')
+            names = sorted(set(distributions.get(module, [])))
+            yield Line(module, listed({name: version(name) for name in names},
+                                      module))
     yield own_package()
 
 
+def host_module(module: str) -> Line:
+    """Look for a module of the host, and whether it belongs to the others."""
+    versions = host.installed_distributions(module)
+    names = ' '.join(versions)
+    if find_spec(module) is None:
+        return Line(module, 'is not installed', 'problem', host.INSTALL)
+    if len(versions) > 1:
+        return Line(module, f'{" and ".join(versions)} share one folder',
+                    'problem', f'pip uninstall {names}, and install one of '
+                    'them')
+    current = host.current_host()
+    if versions and current not in host.hosts_of(module):
+        return Line(module, f'{names} does not belong to {current.name}',
+                    'problem', f'pip uninstall {names} {current.name}, and '
+                    f'{host.INSTALL}')
+    return Line(module, listed(versions, module))
+
+
+def listed(versions: dict[str, str], module: str) -> str:
+    """Write versions of distributions, whose name need not be the module's.
+
+    >>> listed({'onedl-mmcv': '2.3'}, 'mmcv'), listed({'mmcv': '2.1'}, 'mmcv')
+    ('onedl-mmcv 2.3', '2.1')
+    """
+    return ' and '.join(f'{name} {number}'.removeprefix(f'{module} ')
+                        for name, number in versions.items()) or 'installed'
+
+
 def own_package() -> Line:
-    """Compare what this package requires with what is installed."""
+    """Compare what this package requires, and asks of the host that is
+    installed, with what is installed."""
     from ..version import __version__
-    wrong = []
     try:
         requirements = requires('mmdet_diffmap') or []
     except PackageNotFoundError:  # a checkout on the path
         requirements = []
-    for requirement in requirements:
-        if 'extra ==' in requirement:
-            continue
-        name = re.match(r'[\w.-]+', requirement)
-        assert name is not None
-        if not is_met(requirement):
-            wrong.append(requirement)
+    wrong = [requirement.partition(';')[0].strip()
+             for requirement in requirements if not is_met(requirement)]
     if wrong:
         return Line('mmdet_diffmap', f'{__version__} needs '
                     f'{", ".join(wrong)}', 'problem',
@@ -108,20 +123,27 @@ def own_package() -> Line:
 
 
 def is_met(requirement: str) -> bool:
-    """Whether a package of a fitting version is installed.
+    """Whether a package of a fitting version is installed, or none is asked
+    for beside this Python and this host.
 
     >>> is_met('numpy>=1.0'), is_met('numpy>=99'), is_met('no_such_package')
     (True, False, False)
     """
     from packaging.requirements import Requirement
     wanted = Requirement(requirement)
-    if wanted.marker is not None and not wanted.marker.evaluate():
+    extra = host.current_host().extra
+    if wanted.marker is not None and not wanted.marker.evaluate(
+            dict(extra=extra)):
         return True
+    module = host.module_of(wanted.name)
     try:
-        return wanted.specifier.contains(version(wanted.name),
-                                         prereleases=True)
+        # another distribution may give the same module, as mmcv does
+        versions = [version(wanted.name)] if module is None else \
+            host.installed_distributions(module).values()
     except PackageNotFoundError:
         return False
+    return all(wanted.specifier.contains(number, prereleases=True)
+               for number in versions)
 
 
 def optional_packages() -> Iterator[Line]:
@@ -164,9 +186,10 @@ def machine() -> Iterator[Line]:
                'compiled, those of mmcv')
 
 
-def model_zoo(url: str = ZOO) -> Line:
+def model_zoo() -> Line:
     """Ask whether weights can be downloaded."""
     import torch
+    url = host.current_host().zoo
     try:
         with urlopen(Request(url, method='HEAD'), timeout=PATIENCE):
             pass

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..host import NoHostError
 from ..io.package_files import EXPLAINERS
 from .memory import keep_freed_memory
 from .parser import (
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 #: What the user's mistakes raise.
-MISTAKES = (OSError, ValueError, TypeError)
+MISTAKES = (OSError, ValueError, TypeError, NoHostError)
 #: The exit status of a program that its user ends, by Ctrl-C.
 INTERRUPTED = 130
 #: Those of visualization/colours.py, which takes long to import.

@@ -77,7 +77,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     try:
         checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        if not READS_MARKED and zipfile.is_zipfile(file):
+        if not READS_MARKED and is_training_checkpoint(file):
             raise ValueError(
                 f'weights {path} hold more than tensors, which torch '
                 f'{torch.__version__} cannot read safely: upgrade to torch '
@@ -116,9 +116,25 @@ def unreadable(path: str, file: Path, error: Exception) -> ValueError:
                       f'checkpoint: {reason}')
 
 
+def is_training_checkpoint(file: Path) -> bool:
+    """Whether an archive holds nothing foreign beside what a training of
+    mmengine's writes: histories, and ``getattr`` for their statistics."""
+    foreign = foreign_functions(file)
+    if any(name.endswith('.HistoryBuffer') for name in named_functions(file)):
+        foreign = [name for name in foreign if not name.endswith('.getattr')]
+    return zipfile.is_zipfile(file) and not foreign
+
+
 def foreign_functions(file: Path) -> list[str]:
     """List the functions and classes that a pickle asks for and that hold no
     tensors, without running it."""
+    return [name for name in named_functions(file)
+            if name.partition('.')[0] not in HARMLESS]
+
+
+def named_functions(file: Path) -> list[str]:
+    """List the functions and classes that a pickle asks for, without running
+    it."""
     names: dict[str, None] = {}
     for content in pickles_in(file):
         texts: list[str] = []  # what a later opcode may take as a name
@@ -132,8 +148,7 @@ def foreign_functions(file: Path) -> list[str]:
                     texts.append(argument)
         except (ValueError, IndexError):  # no pickle, or a damaged one
             continue
-    return [name for name in names
-            if name.partition('.')[0] not in HARMLESS]
+    return list(names)
 
 
 def pickles_in(file: Path) -> Iterator[bytes | BinaryIO]:

@@ -2,10 +2,11 @@
 """Stand-ins for mmcv's compiled ops, for installations without a compiler.
 
 mmdet imports ``mmcv.ops``, which loads the extension module ``mmcv._ext``. The
-wheel ``mmcv-lite`` does not carry that module. :func:`install_standins` puts a
-module in its place whose operations are torchvision's or made of torch's;
-every other op can be imported, and says what to install when it is called.
-Nothing happens where a compiled mmcv is installed.
+wheel ``mmcv-lite`` does not carry that module, nor does an ``onedl-mmcv`` that
+pip built. :func:`install_standins` puts a module in its place whose operations
+are torchvision's or made of torch's; every other op can be imported, and says
+what to install when it is called. Nothing happens where a compiled mmcv is
+installed.
 """
 import importlib.util
 import sys
@@ -14,6 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from ..host import require_host
 from .attention import ms_deform_attn_backward, ms_deform_attn_forward
 from .convolution import (
     deform_conv_backward_input,
@@ -71,15 +73,9 @@ def install_standins() -> bool:
         is installed, which is left untouched.
 
     Raises:
-        ImportError: If there is no mmcv at all.
+        NoHostError: If there is no mmcv at all, or no mmdet or mmengine.
     """
-    try:
-        spec = importlib.util.find_spec(EXTENSION)
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            'mmdet_diffmap needs mmcv. Without a compiler: pip install '
-            '"mmdet_diffmap[lite]"; with compiled ops: pip install -U openmim '
-            '&& mim install "mmcv>=2.1,<2.2"') from error
-    if spec is None:
+    require_host()
+    if importlib.util.find_spec(EXTENSION) is None:
         sys.modules[EXTENSION] = StandIns()
     return isinstance(sys.modules.get(EXTENSION), StandIns)

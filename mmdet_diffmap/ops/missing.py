@@ -2,6 +2,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..host import current_host
+
 
 def missing_op(name: str) -> Callable[..., Any]:
     """Return a function that raises, when called, what to install for
@@ -9,8 +11,7 @@ def missing_op(name: str) -> Callable[..., Any]:
 
     def raise_missing(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
-            f'mmcv\'s op "{name}" needs a compiled mmcv, and only mmcv-lite '
-            'is installed. Install it with: pip uninstall mmcv-lite && '
-            'pip install -U openmim && mim install "mmcv>=2.1,<2.2"')
+            f'mmcv\'s op "{name}" needs a compiled mmcv, and only one without '
+            f'ops is installed. Install it with: {current_host().compiled}')
 
     return raise_missing
