@@ -6,9 +6,12 @@ all three that are still maintained, and their modules have the same names.
 What differs from host to host stands here; the rest of the package knows
 modules, and not how they came.
 """
+import pkgutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any
 
 #: What a host consists of.
 MODULES = ('mmdet', 'mmengine', 'mmcv')
@@ -102,6 +105,15 @@ def current_host() -> Host:
     """Return the host that is installed: the one that gives mmdet. Where mmdet
     is a folder on the path, or missing, it is the first."""
     return next(iter(hosts_of('mmdet')), HOSTS[0])
+
+
+def mend_host() -> None:
+    """Give mmengine 0.10.7 what Python 3.14 has no more: it asks
+    ``pkgutil.find_loader`` whether mmcv has compiled ops. Its forks do not."""
+    from mmengine.utils.dl_utils import misc
+    asks: Any = misc
+    if hasattr(asks, 'pkgutil') and not hasattr(pkgutil, 'find_loader'):
+        asks.pkgutil = SimpleNamespace(find_loader=find_spec)
 
 
 def module_of(distribution: str) -> str | None:

@@ -1,6 +1,8 @@
 """Which mmdet is installed, whoever publishes it, or that none is."""
+import pkgutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -78,6 +80,15 @@ def test_versions_of_the_host_at_hand_are_asked_for(versions, wrong, install):
     install({**versions, 'torch': '2.14.1'})
     assert [requirement for requirement in REQUIRED
             if not is_met(requirement)] == wrong
+
+
+def test_mmengine_looks_for_ops_without_pkgutil(monkeypatch):
+    """As Python 3.14 lets it."""
+    from mmengine.utils.dl_utils import misc
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    monkeypatch.setattr(misc, 'pkgutil', pkgutil, raising=False)
+    host.mend_host()
+    assert misc.mmcv_full_available() == (find_spec('mmcv._ext') is not None)
 
 
 def start(tmp_path, hidden, *arguments):

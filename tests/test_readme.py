@@ -89,7 +89,7 @@ def test_command_without_a_network(command, folder, monkeypatch):
 
 
 def test_commands_that_run_elsewhere_are_few():
-    assert len([c for c in COMMANDS if c.startswith(ELSEWHERE)]) == 9
+    assert len([c for c in COMMANDS if c.startswith(ELSEWHERE)]) == 7
 
 
 def prepare_evaluation(folder):

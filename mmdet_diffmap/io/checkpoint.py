@@ -22,8 +22,8 @@ from torch import nn
 READS_MARKED = digit_version(torch.__version__) >= digit_version('2.6')
 
 
-#: Packages whose classes checkpoints hold.
-HARMLESS = ('collections', 'mmengine', 'numpy', 'torch')
+#: Packages whose classes checkpoints hold; numpy's bytes need ``_codecs``.
+HARMLESS = ('_codecs', 'collections', 'mmengine', 'numpy', 'torch')
 #: In a file of torch's older kind: a number, a version, the system, the rest.
 OLDER_PICKLES = 4
 

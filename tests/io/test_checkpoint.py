@@ -15,6 +15,7 @@ from torch import nn
 from mmdet_diffmap.io.checkpoint import (
     READS_MARKED,
     history_method,
+    is_training_checkpoint,
     load_weights,
     read_checkpoint,
 )
@@ -118,6 +119,21 @@ def test_code_in_a_checkpoint_is_named_and_not_run(attack, name, save,
                        rf'they ask for \S*({name}), .* nothing of it was run'):
         read_checkpoint('bad.pth')
     assert not (tmp_path / 'attacked.txt').exists()
+
+
+def test_training_checkpoints_are_told_from_attacks(epoch, tmp_path,
+                                                    monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_training_checkpoint(epoch)
+    for content in Attack(), Getattr(), Evaluated():
+        save_archive(dict(x=content))
+        assert not is_training_checkpoint(Path('bad.pth'))
+
+
+@pytest.mark.skipif(READS_MARKED, reason='torch 2.6 and newer read it')
+def test_training_checkpoint_for_a_newer_torch(epoch):
+    with pytest.raises(ValueError, match=r'upgrade to torch 2\.6'):
+        read_checkpoint(str(epoch))
 
 
 def test_history_method_gives_nothing_else():
