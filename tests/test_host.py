@@ -82,6 +82,14 @@ def test_versions_of_the_host_at_hand_are_asked_for(versions, wrong, install):
             if not is_met(requirement)] == wrong
 
 
+@pytest.mark.parametrize('torch, numpy, state', [
+    ('2.1.2+cu121', '2.2.6', 'problem'), ('2.1.2', '1.26.4', 'ok'),
+    ('2.3.0', '2.2.6', 'ok')])
+def test_numpy_is_compared_with_torch(torch, numpy, state, install):
+    install({**LITE, 'torch': torch, 'numpy': numpy})
+    assert lines()['numpy'].state == state
+
+
 def test_mmengine_looks_for_ops_without_pkgutil(monkeypatch):
     """As Python 3.14 lets it."""
     from mmengine.utils.dl_utils import misc

@@ -74,7 +74,21 @@ def packages() -> Iterator[Line]:
             names = sorted(set(distributions.get(module, [])))
             yield Line(module, listed({name: version(name) for name in names},
                                       module))
+    yield from too_new_numpy()
     yield own_package()
+
+
+def too_new_numpy() -> Iterator[Line]:
+    """Compare numpy with what torch was built for, which torch does not
+    require: numpy 1 before torch 2.3."""
+    from packaging.version import Version
+    try:
+        torch, numpy = version('torch'), version('numpy')
+    except PackageNotFoundError:
+        return
+    if Version(torch) < Version('2.3') and Version(numpy) >= Version('2'):
+        yield Line('numpy', f'{numpy} is too new for torch {torch}',
+                   'problem', 'pip install "numpy<2"')
 
 
 def host_module(module: str) -> Line:
