@@ -98,22 +98,23 @@ REFUSED = dict(
     cut_by_overlap=[dict(type='MinIoURandomCrop')],
 )
 #: What no test pipeline can hold, since it needs annotations, other images or
-#: packages that mmdet does not install; and what moves no pixel.
+#: packages that mmdet does not install; what moves no pixel; and what the
+#: forks of mmdet have for lanes (ImageAug and those with lines).
 ELSEWHERE = {
     'Albu', 'AutoAugment', 'BaseFrameSample', 'Brightness', 'CachedMixUp',
     'CachedMosaic', 'Color', 'ColorTransform', 'Compose', 'Contrast',
     'CopyPaste', 'Corrupt', 'FilterAnnotations', 'GTBoxSubOne_GLIP',
-    'GeomTransform', 'ImageToTensor', 'InferencerLoader', 'InstaBoost',
-    'KeyMapper', 'LoadAnnotations', 'LoadEmptyAnnotations',
-    'LoadImageFromFile', 'LoadImageFromNDArray',
+    'GeomTransform', 'ImageAug', 'ImageToTensor', 'InferencerLoader',
+    'InstaBoost', 'KeyMapper', 'LinesToArray', 'LoadAnnotations',
+    'LoadEmptyAnnotations', 'LoadImageFromFile', 'LoadImageFromNDArray',
     'LoadMultiChannelImageFromFiles', 'LoadPanopticAnnotations',
     'LoadProposals', 'LoadTextAnnotations', 'LoadTrackAnnotations', 'MixUp',
     'Mosaic', 'MultiBranch', 'MultiScaleFlipAug', 'PackDetInputs',
-    'PackReIDInputs', 'PackTrackInputs', 'ProposalBroadcaster', 'RandAugment',
-    'RandomApply', 'RandomChoice', 'RandomErasing', 'RandomFlip_GLIP',
-    'RandomOrder', 'RandomSamplingNegPos', 'SegRescale', 'Sharpness',
-    'Solarize', 'SolarizeAdd', 'TestTimeAug', 'ToTensor',
-    'TransformBroadcaster', 'Transpose', 'UniformRefFrameSample',
+    'PackLineDetectionInputs', 'PackReIDInputs', 'PackTrackInputs',
+    'ProposalBroadcaster', 'RandAugment', 'RandomApply', 'RandomChoice',
+    'RandomErasing', 'RandomFlip_GLIP', 'RandomOrder', 'RandomSamplingNegPos',
+    'SegRescale', 'Sharpness', 'Solarize', 'SolarizeAdd', 'TestTimeAug',
+    'ToTensor', 'TransformBroadcaster', 'Transpose', 'UniformRefFrameSample',
     'WrapFieldsToLists', 'YOLOXHSVRandomAug'
 }
 #: Those that need annotated boxes even where there are none.

@@ -20,6 +20,7 @@ EXCLUDED = {
     'common': PARTS,
     'dsdl': 'needs data sets in a format of their own, for models of others',
     'bytetrack': TRACKER,
+    'clrnet': 'finds lanes, which have no boxes (only in mmdet\'s forks)',
     'deepsort': TRACKER,
     'mask2former_vis': TRACKER,
     'masktrack_rcnn': TRACKER,
