@@ -138,7 +138,7 @@ def test_follows_one_object(show, clip, tmp_path):
                               max_objects=2).pred_instances
             (own, ) = (i for i in range(2)
                        if objects.labels[i] == first.labels[follow])
-            near = distance_from(objects.bboxes[own], changed.shape) < 24
+            near = distance_from(objects.bboxes[own], changed.shape) < 16
             assert changed[near].mean() > 0.05
             assert changed[~near].mean() < 0.001
     assert first.labels[0] != first.labels[1]
