@@ -92,8 +92,8 @@ def chosen_configs(names: list[str], package: str) -> list[Path]:
 
 def packages() -> dict[str, str]:
     """Return the versions of what decides what can be built."""
-    versions = {**host.installed_distributions('mmdet'),
-                **host.installed_distributions('mmengine')}
+    versions = {name: number for module in host.MODULES for name, number
+                in host.installed_distributions(module).items()}
     for name in PACKAGES:
         try:
             versions[name] = version(name)
