@@ -21,13 +21,14 @@ from ..io.configs import inner_dicts
 from ..io.package_files import PREFIX, bundled_config
 from ..tracing.detector import unwrapped
 from .image_pipeline import scope_of
+from .loading_trackers import load_tracker
 
 
 def load_detector(model: str | os.PathLike | Config,
                   weights: str | os.PathLike | None = None,
                   device: str | None = None,
                   cfg_options: dict[str, Any] | None = None) -> nn.Module:
-    """Build a detector and load its weights.
+    """Build a detector, or a tracker of mmdet, and load its weights.
 
     Args:
         model (str | PathLike | Config): A config, the path of one, a config
@@ -35,7 +36,10 @@ def load_detector(model: str | os.PathLike | Config,
             (``mmdet_diffmap::fcos/….py``), or a name of mmdet's model zoo
             (``rtmdet_tiny_8xb32-300e_coco``).
         weights (str | PathLike, optional): Path or URL of the checkpoint.
-            Defaults to the config's ``load_from``, or to the zoo's.
+            Defaults to the config's ``load_from``, or to the zoo's. Of a
+            tracker, the checkpoint of all of it or of its detector; other
+            parts, and by default all, come from the files that the config
+            names as their ``init_cfg``.
         device (str, optional): Defaults to the GPU where there is one.
         cfg_options (dict, optional): Settings that override the config's.
 
@@ -56,13 +60,17 @@ def load_detector(model: str | os.PathLike | Config,
     if cfg_options:
         cfg = overridden(cfg, cfg_options)
     weights = os.fspath(weights or cfg.get('load_from') or zoo_weights or '')
-    if not weights:
+    if not weights and 'detector' not in cfg.model:  # a tracker's parts
         raise ValueError(f'no weights for {model}: neither given, nor named '
                          'by the config (load_from)')
     target = available_device(device)
-    checkpoint = read_checkpoint(weights)
-    detector = build_detector(cfg)
-    load_weights(detector, checkpoint, weights)
+    if 'detector' in cfg.model:
+        detector = build_detector(cfg)
+        checkpoint = load_tracker(detector, weights)
+    else:
+        checkpoint = read_checkpoint(weights)
+        detector = build_detector(cfg)
+        load_weights(detector, checkpoint, weights)
     meta: Any = dataset_meta(checkpoint, cfg)
     detector.dataset_meta = meta
     detector.to(target).eval()  # returns nothing in distilled detectors

@@ -3,6 +3,7 @@
 of each frame at once."""
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from ..explainers import DifferenceMap, ExplainerLike
-from ..explainers.engine import Selection, as_difference, check_explainable
+from ..explainers.engine import Selection, as_difference
 from ..explainers.explainer import method_name
 from ..io.progress import progress_bar
 from ..io.video_files import opened, writing
@@ -37,14 +38,14 @@ from ..visualization.labels import (
 )
 from ..visualization.legend import legend_strip
 from .each_image import without_query, writable_folder
-from .explain import explain_one
-from .image_pipeline import image_pipeline
 from .loading import class_names
-from .tracking import Tracker
+from .video_objects import objects_of
 
 EXTENSIONS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg')
 #: The maps that a video can show, and their colours.
 SHOWN = dict(heatmap=HEATMAP, difference=SIGNED, positive=POSITIVE)
+#: Objects that are gone, and whose labels return where they were.
+REMEMBERED = 1000
 JOINED_ENDS = '0 none or shared', '1 one object only'
 #: What the ends of their colours mean: of all objects joined, and of one.
 ENDS = {
@@ -81,7 +82,10 @@ def explain_video(model: nn.Module,
     below says what the colours mean. Memory does not grow with the length.
 
     Args:
-        model (nn.Module): The detector.
+        model (nn.Module): The detector, whose objects are numbered by
+            :class:`~mmdet_diffmap.apis.tracking.Tracker`; or a tracker of
+            mmdet, whose own numbers are shown, and whose detector is
+            explained.
         path (str | PathLike): The video, of any kind that OpenCV reads.
         out_path (str | PathLike): Where to write; it ends in ``.mp4``. The
             file is there whole or not at all, and plays in browsers: it is
@@ -94,19 +98,21 @@ def explain_video(model: nn.Module,
         score_thr, max_objects: See :func:`explain`, for each frame.
         follow (int, optional): Show the maps of one object alone: that with
             this number in the first frame that has objects, where they are
-            numbered from 0, the best first. A frame in which it is not among
-            the explained objects has no map, and the strip says so. By
-            default the maps of all explained objects are joined by the
-            elementwise maximum.
+            numbered from 0, the best first; of a tracker, that with this
+            number of its own. A frame in which it is not among the explained
+            objects has no map, and the strip says so. By default the maps of
+            all explained objects are joined by the elementwise maximum.
         show (str): ``heatmap``; ``difference``, the signed difference maps; or
             ``positive``, their positive part, each normalised. Of signed maps
             that are joined, too, nothing negative is left: at each pixel,
             some object's value is largest.
         every (int): N explains every N-th frame and leaves out the others, at
-            an N-th of the video's frame rate.
+            an N-th of the video's frame rate. A tracker follows objects
+            through all frames.
         patience (int): For how many frames in a row an object may not be
             found and keep its number; see
-            :class:`~mmdet_diffmap.apis.tracking.Tracker`.
+            :class:`~mmdet_diffmap.apis.tracking.Tracker`. A tracker of mmdet
+            has its own.
         draw_boxes (bool): Whether to draw boxes and what is written at them.
         show_progress (bool): Whether to show a progress bar.
 
@@ -135,11 +141,9 @@ def explain_video(model: nn.Module,
     method = DifferenceMap(
         as_difference(explainer).explainer, positive=show == 'positive')
     selection = Selection(score_thr, max_objects)
-    check_explainable(model, [method])
-    pipeline = image_pipeline(model)
-    painter = Painter(
-        class_names(model), SHOWN[show], follow, draw_boxes,
-        method_name(type(method.explainer)), Tracker(patience=patience))
+    objects = objects_of(model, method, selection, follow, patience)
+    painter = Painter(class_names(model), SHOWN[show], follow, draw_boxes,
+                      method_name(type(method.explainer)))
     writable_folder(out.parent)
     with opened(path) as video, writing(
             out, video.rate / every,
@@ -147,13 +151,16 @@ def explain_video(model: nn.Module,
                 'frames',
                 ceil(video.count / every)) if show_progress else silent() \
             as done:
-        for frame in video.frames(every):
-            sample = explain_one(model, pipeline(frame).batch, 0, method,
-                                 selection)
+        for number, frame in enumerate(
+                video.frames(1 if objects.takes_all_frames else every)):
+            if objects.takes_all_frames and number % every:
+                objects.pass_by(frame)
+                continue
             picture = painter.paint(frame[..., ::-1].copy(),
-                                    sample.pred_instances.cpu())
+                                    objects.explain(frame))
             write(picture[..., ::-1])
             done(1)
+        objects.end()
         expected = ceil(video.count / every)
     if painter.count < 0.9 * expected:  # the video says about how many
         print_log(
@@ -178,7 +185,6 @@ class Painter:
         follow (int, optional): The object whose maps are shown alone.
         draw_boxes (bool): Whether to draw boxes.
         method (str): The name of the method.
-        tracker (Tracker): Numbers the objects.
         count (int): The number of frames painted.
         followed (str): The name of the followed object, once it was seen.
         sides (dict): Where the label of each object stood last.
@@ -188,7 +194,6 @@ class Painter:
     follow: int | None
     draw_boxes: bool
     method: str
-    tracker: Tracker = field(default_factory=Tracker)
     count: int = 0
     followed: str = ''
     sides: dict[int, Side] = field(default_factory=dict)
@@ -198,49 +203,40 @@ class Painter:
 
         Args:
             frame (np.ndarray): RGB, uint8 (H, W, 3).
-            instances (InstanceData): Its objects with their maps, on the
-                CPU.
+            instances (InstanceData): Its objects with their maps and numbers;
+                see :meth:`FrameObjects.explain`.
 
         Returns:
             np.ndarray: RGB, uint8, higher than the frame by the legend, which
             has the same height in all frames.
         """
-        numbers = self.tracker.update(instances.bboxes.numpy(),
-                                      instances.labels.numpy())
+        numbers = instances.instances_id.numpy()
         names = [
             f'{number} {label_name(self.class_names, int(label))}'
             for number, label in zip(numbers, instances.labels)
         ]
         chosen = np.arange(len(numbers))
         if self.follow is not None:
-            if names and not self.followed:
-                self._check_there_is(len(names))
-                self.followed = names[self.follow]
             chosen = np.flatnonzero(numbers == self.follow)
+            if len(chosen):
+                self.followed = self.followed or names[chosen[0]]
+        lacks = [instances.lacks[i] for i in chosen]
+        with_maps = chosen[[not reason for reason in lacks]]
         self.count += 1
-        if len(chosen):
-            frame = self._with_maps(frame, instances, chosen)
+        if len(with_maps):
+            frame = self._with_maps(frame, instances, with_maps)
         if self.draw_boxes:
             frame = self._with_labels(
                 frame, instances.bboxes.numpy(), numbers,
                 [f'{name} {float(score):.2f}'
                  for name, score in zip(names, instances.scores)], chosen)
-        legend = self._legend(frame, has_maps=len(chosen) > 0)
+        legend = self._legend(frame, len(with_maps), lacks, len(numbers))
         return np.concatenate([frame, legend])
 
     def picture_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height of what is painted of a frame."""
         frame = np.zeros((height, width, 3), np.uint8)
-        return width, height + len(self._legend(frame, has_maps=False))
-
-    def _check_there_is(self, count: int) -> None:
-        """Raise a ValueError if the object to follow is not in the first
-        frame with objects."""
-        assert self.follow is not None
-        if not 0 <= self.follow < count:
-            raise ValueError(
-                f'there is no object {self.follow} to follow: the first frame '
-                f'with objects has {count}, counted from 0')
+        return width, height + len(self._legend(frame, 0, [], 0))
 
     def _with_maps(self, frame: np.ndarray, instances: InstanceData,
                    chosen: np.ndarray) -> np.ndarray:
@@ -271,19 +267,37 @@ class Painter:
         for i in reversed(order):  # no line crosses a text
             draw_label(draw, places[i][1], texts[i], letters,
                        TARGET if i in chosen else OTHER)
-        self.sides |= {number: side
-                       for number, (side, _) in zip(numbers, places)}
-        self.sides = {number: side for number, side in self.sides.items()
-                      if number in self.tracker.tracks}
+        now = {number: side for number, (side, _) in zip(numbers, places)}
+        before = [(number, side) for number, side in self.sides.items()
+                  if number not in now]
+        self.sides = dict(before[-REMEMBERED:]) | now
         return np.asarray(picture)
 
-    def _legend(self, frame: np.ndarray, has_maps: bool) -> np.ndarray:
-        """Say what the frame shows."""
+    def _legend(self, frame: np.ndarray, with_maps: int,
+                lacks: Sequence[str], count: int) -> np.ndarray:
+        """Say what the frame shows.
+
+        Args:
+            frame (np.ndarray): The frame.
+            with_maps (int): How many maps it shows.
+            lacks (Sequence[str]): Why others of the chosen objects have none.
+            count (int): How many objects it has.
+        """
         alone = self.follow is not None
-        if has_maps:
-            whose = self.followed if alone else 'all objects'
+        reasons = Counter(reason for reason in lacks if reason)
+        without = ' and '.join(f'{number} {reason}'
+                               for reason, number in reasons.items())
+        if alone and reasons:
+            whose = f'{self.followed} is {"".join(reasons)} in this frame'
+        elif with_maps:
+            whose = self.followed if alone else \
+                'all objects' + f' but {without}' * bool(without)
+        elif without:
+            whose = f'no map: {without} in this frame'
         elif self.followed:
             whose = f'{self.followed} is not found in this frame'
+        elif alone and count:
+            whose = f'object {self.follow} is not found in this frame'
         else:
             whose = 'no object in this frame'
         signed = SCALES[self.shown]

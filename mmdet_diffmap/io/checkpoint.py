@@ -203,6 +203,14 @@ def download(url: str) -> Path:
     return file
 
 
+def weights_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return the weights in a checkpoint by their names in the model."""
+    state: dict[str, Any] = checkpoint['state_dict']
+    if all(name.startswith('module.') for name in state):  # saved under DDP
+        state = {name[len('module.'):]: value for name, value in state.items()}
+    return state
+
+
 def load_weights(model: nn.Module, checkpoint: dict[str, Any],
                  path: str) -> None:
     """Load weights into a model, all of them.
@@ -215,9 +223,7 @@ def load_weights(model: nn.Module, checkpoint: dict[str, Any],
     Raises:
         ValueError: If weights are missing or of another shape.
     """
-    state = checkpoint['state_dict']
-    if all(name.startswith('module.') for name in state):  # saved under DDP
-        state = {name[len('module.'):]: value for name, value in state.items()}
+    state = weights_of(checkpoint)
     try:
         result = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # its first line only names the class

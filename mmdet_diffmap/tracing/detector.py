@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -37,8 +36,14 @@ from .lost_gradients import LossFinder
 from .modes import frozen
 from .predicting import plain_detections, predicting
 from .recording import recording
-from .target_layer import TargetLayer
-from .trace import NetworkInput, OutputGradients, Tolerance, Trace
+from .target_layer import CapturedLayer, TargetLayer
+from .trace import (
+    GradientSource,
+    NetworkInput,
+    Trace,
+    no_gradients,
+)
+from .tracked_detector import detector_of, has_detector
 from .turns import one_at_a_time
 
 
@@ -141,7 +146,7 @@ class DetectorAdapter:
                                          changed.candidates,
                                          changed.detections)
             if self.target is None:
-                (sample, ) = self.model.predict(inputs, [sample])
+                sample = self.predict(inputs, sample)
                 return Trace(
                     plain_detections(sample.pred_instances),
                     differentiable_outputs(sample.pred_instances, frame), [],
@@ -151,7 +156,7 @@ class DetectorAdapter:
             stack.enter_context(run.hooks(recorder))
             head = box_head(self.model)
             heard = stack.enter_context(recorded_candidates(head))
-            (sample, ) = self.model.predict(inputs, [sample])
+            sample = self.predict(inputs, sample)
             classes = ClassScores.of_candidates(
                 head, heard[-1] if heard else None,
                 sample.pred_instances.pop(NUMBERS, None), self.class_names)
@@ -166,9 +171,19 @@ class DetectorAdapter:
         return Trace(
             plain_detections(sample.pred_instances), outputs,
             [feature.detach()[0] for feature in captured.leaves], frame,
-            network_input, run.source(captured), lost,
+            network_input, self.source(run, captured), lost,
             run.masks(captured), classes,
             ChangedFeatures(changed, self.target, inputs[0]).candidates)
+
+    def predict(self, inputs: Tensor, sample: DetDataSample) -> DetDataSample:
+        """Let mmdet predict the objects of an image, see
+        :meth:`preprocess`."""
+        (sample, ) = self.model.predict(inputs, [sample])
+        return sample
+
+    def source(self, run: HeadRun, captured: CapturedLayer) -> GradientSource:
+        """Return the gradients of a run that is over."""
+        return run.source(captured)
 
     def _lost(self, data: dict, index: int, output: str) -> str:
         """Say where an output's gradient is lost, see :class:`Trace`; the
@@ -226,12 +241,15 @@ class DetectorAdapter:
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the detector inside of ``DataParallel`` and its kin (DDP,
-    mmengine's own wrappers), and of what ``torch.compile`` gives."""
+    mmengine's own wrappers), of what ``torch.compile`` gives, and of a
+    tracker."""
     while True:
         if is_model_wrapper(model) or isinstance(model, nn.DataParallel):
             model = model.get_submodule('module')
         elif '_orig_mod' in dict(model.named_children()):  # compiled
             model = model.get_submodule('_orig_mod')
+        elif has_detector(model):
+            model = detector_of(model)
         else:
             return model
 
@@ -242,13 +260,6 @@ def predicting_part(model: Any) -> BaseDetector:
     settings = model.semi_test_cfg or {}
     return model.teacher if settings.get(
         'predict_on', 'teacher') == 'teacher' else model.student
-
-
-def no_gradients(outputs: Tensor, columns: Sequence[int],
-                 tolerance: Tolerance | None) -> Iterator[OutputGradients]:
-    """Raise an error in place of the gradients of a trace without them."""
-    raise RuntimeError('the detector was run without gradients: give the '
-                       'adapter a target layer')
 
 
 def differentiable_outputs(predictions: InstanceData,

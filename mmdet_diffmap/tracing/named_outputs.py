@@ -179,6 +179,18 @@ def contrast(trace: Trace, names: str = '') -> Tensor:
         *contrasted(classes, trace.detections.labels, names))
 
 
+@NAMED_OUTPUTS.register_module()
+def similarity(trace: Trace) -> Tensor:
+    """Compute how much each object looks as it did in the frame before: the
+    cosine of the angle between both embeddings, of trackers that make
+    some."""
+    if trace.similarity is None:
+        raise ValueError('the output similarity compares an object with '
+                         'itself in the frame before: give a video, and a '
+                         'tracker with embeddings, such as QDTrack')
+    return trace.similarity
+
+
 def contrasted(classes: ClassScores, own: Tensor,
                names: str) -> tuple[Tensor, Tensor]:
     """Return the labels of both classes of a contrast, for each detection.

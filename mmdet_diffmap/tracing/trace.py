@@ -130,6 +130,10 @@ class Trace:
             of its channels (B, C) -> what the detector predicts for the image
             with each, before the final filtering; without gradients. None if
             no gradients were asked for.
+        similarity (Tensor, optional): How much the appearance of each
+            detection is that of its object in the frame before, in [-1, 1],
+            with a graph, shape (N, ). None of a single image, or where a
+            tracker does not look at appearances.
     """
     detections: InstanceData
     outputs: Tensor
@@ -142,6 +146,7 @@ class Trace:
     classes: ClassScores | None = None
     scaled_channels: Callable[[Sequence[Tensor]],
                               list[Candidates]] | None = None
+    similarity: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of detections."""
@@ -162,7 +167,9 @@ class Trace:
             return replace(
                 self, detections=self.detections[keep],
                 outputs=self.outputs[keep],
-                classes=None if self.classes is None else self.classes[keep])
+                classes=None if self.classes is None else self.classes[keep],
+                similarity=None if self.similarity is None
+                else self.similarity[keep])
 
     def with_score(self, values: Tensor) -> Trace:
         """Return a trace in which something else is the score: what explains
@@ -298,6 +305,13 @@ class Trace:
                                                retain_graph=True,
                                                allow_unused=True)
         return gradient is not None and not gradient[:, 0].any()
+
+
+def no_gradients(outputs: Tensor, columns: Sequence[int],
+                 tolerance: Tolerance | None) -> Iterator[OutputGradients]:
+    """Raise an error in place of the gradients of a trace without them."""
+    raise RuntimeError('the detector was run without gradients: give the '
+                       'adapter a target layer')
 
 
 def whole_gradients(
