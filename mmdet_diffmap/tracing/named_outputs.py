@@ -182,8 +182,8 @@ def contrast(trace: Trace, names: str = '') -> Tensor:
 @NAMED_OUTPUTS.register_module()
 def similarity(trace: Trace) -> Tensor:
     """Compute how much each object looks as it did in the frame before: the
-    cosine of the angle between both embeddings, of trackers that make
-    some."""
+    cosine of the angle between both embeddings, of trackers that make some.
+    Their lengths are constants."""
     if trace.similarity is None:
         raise ValueError('the output similarity compares an object with '
                          'itself in the frame before: give a video, and a '

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmdet.models.tracking_heads import QuasiDenseTrackHead, RoITrackHead
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -57,7 +56,7 @@ class WithSimilarity:
         others = [column for column in columns if column not in own]
         if others:
             yield from self.others(outputs, others, tolerance)
-        if own:
+        if own and self.similarity.raw[0].requires_grad:
             yield from self.similarity(outputs, own)
 
     def _is_own(self, values: Tensor) -> bool:
@@ -71,13 +70,23 @@ class WithSimilarity:
 
 
 def cosines(embeddings: Tensor, before: Sequence[Tensor | None]) -> Tensor:
-    """Compute the similarity of embeddings (N, C) to those before; 0, without
-    a graph, where there is none."""
-    return torch.stack([
-        embeddings.new_zeros(()) if other is None else
-        F.cosine_similarity(embedding, other.to(embedding), dim=0)
-        for embedding, other in zip(embeddings, before)
-    ]) if len(before) else embeddings.new_zeros(0)
+    """Compute the cosine of the angle between embeddings (N, C) and those
+    before; 0, without a graph, where there is none.
+
+    Lengths are constants: the cosine of what has not changed is at its
+    maximum, where its whole gradient is zero and would explain nothing.
+    """
+    values = embeddings.new_zeros(len(embeddings))
+    known = [row for row, other in enumerate(before) if other is not None]
+    if not known:
+        return values.detach()
+    others = torch.stack([other for other in before if other is not None])
+    products = (embeddings[known] * others.to(embeddings)).sum(dim=1)
+    with torch.no_grad():
+        lengths = embeddings[known].norm(dim=1) * others.norm(dim=1).to(
+            embeddings)
+    return values.index_put(
+        (torch.tensor(known, device=values.device), ), products / lengths)
 
 
 def similarity_gradients(head: nn.Module, leaves: list[Tensor],

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ...apis.image_pipeline import build_pipeline, scope_of
 from ...apis.loading import build_detector
 from ...io.configs import inner_dicts
+from ...tracing.detector import unwrapped
 from ...tracing.heads import without_masks
 from .families import zoo_folder
 
@@ -92,7 +93,13 @@ def let_all_pass(test_cfg: Any) -> None:
 
 
 def random_detector(cfg: Config, spread: float = 0.5) -> nn.Module:
-    """Build the detector of a config with random weights, the same at every
+    """Build the detector of a config, or that of a tracker's, with random
+    weights; see :func:`random_model`."""
+    return unwrapped(random_model(cfg, spread))
+
+
+def random_model(cfg: Config, spread: float = 0.5) -> nn.Module:
+    """Build the model of a config with random weights, the same at every
     call, in evaluation mode.
 
     Args:
