@@ -6,13 +6,16 @@ changed in copies only.
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from families import narrow
+from mmdet.models.trackers import ByteTracker
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.hub import get_config
+from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -41,12 +44,12 @@ OBJECTS = 4
 
 
 @MODELS.register_module()
-class SmallReID(nn.Module):
+class SmallReID(BaseModule):
     """A network of one's own that compares persons: two layers, a mean, and a
     projection."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, init_cfg: Any = None) -> None:
+        super().__init__(init_cfg)
         self.layers = nn.Sequential(
             nn.Conv2d(3, 8, 5, 8, 2), nn.BatchNorm2d(8), nn.ReLU(),
             nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU())
@@ -139,10 +142,7 @@ def host_tracks(tracker: Any, video: tuple[np.ndarray, ...],
                 folder: Any) -> list[InstanceData]:
     """Return what mmdet's own pipeline, preprocessor and tracker make of each
     frame, read from files."""
-    import cv2
-    pipeline = Compose([
-        transform for transform in tracker.cfg.test_dataloader.dataset.pipeline
-    ])
+    pipeline = Compose(tracker.cfg.test_dataloader.dataset.pipeline)
     loading = pipeline.transforms[0].transforms.transforms
     loading[:] = [each for each in loading
                   if 'Annotations' not in type(each).__name__]
@@ -170,3 +170,14 @@ def of_rows(rows: np.ndarray) -> InstanceData:
     return InstanceData(
         bboxes=torch.stack([x, y, x + width, y + height], dim=1).float(),
         scores=scores.float(), instances_id=numbers.long())
+
+
+class Coasting(ByteTracker):
+    """A tracker that also tells where lost objects may be."""
+
+    def track(self, data_sample, **kwargs):
+        found = super().track(data_sample, **kwargs)
+        lost = found[:1]
+        lost.bboxes = lost.bboxes + 1
+        lost.instances_id = lost.instances_id + 100
+        return InstanceData.cat([lost, found])

@@ -5,7 +5,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -145,7 +145,7 @@ def explain_video(model: nn.Module,
     painter = Painter(class_names(model), SHOWN[show], follow, draw_boxes,
                       method_name(type(method.explainer)))
     writable_folder(out.parent)
-    with opened(path) as video, writing(
+    with closing(objects), opened(path) as video, writing(
             out, video.rate / every,
             painter.picture_size(*video.size)) as write, progress_bar(
                 'frames',

@@ -3,8 +3,6 @@
 with our own tracker, or of a tracker of mmdet."""
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
@@ -28,7 +26,7 @@ from .tracking import Tracker
 UNDETECTED, NEW = 'not detected', 'new'
 
 
-class FrameObjects(ABC):
+class FrameObjects:
     """Finds and explains the objects of one frame after the other.
 
     Args:
@@ -53,7 +51,6 @@ class FrameObjects(ABC):
         self.follow = follow
         self.pipeline = image_pipeline(model)
 
-    @abstractmethod
     def explain(self, frame: np.ndarray) -> InstanceData:
         """Explain the next frame.
 
@@ -66,12 +63,16 @@ class FrameObjects(ABC):
             ``heatmaps`` and ``difference_maps`` (N, H, W), and ``lacks``, a
             list of why each has no map; empty of those that have one.
         """
+        raise NotImplementedError(f'{type(self).__name__} explains no frames')
 
     def pass_by(self, frame: np.ndarray) -> None:
         """Take the next frame, which is not shown."""
 
     def end(self) -> None:
         """Take note that there is no further frame."""
+
+    def close(self) -> None:
+        """Leave nothing of the video behind."""
 
 
 class DetectedObjects(FrameObjects):
@@ -152,8 +153,10 @@ class TrackedObjects(FrameObjects):
     def pass_by(self, frame: np.ndarray) -> None:
         self.adapter.pass_by(self.pipeline(frame).batch)
 
+    def close(self) -> None:
+        self.adapter.restart()
+
     def end(self) -> None:
-        self.adapter.restart()  # and leave nothing of this video behind
         if self.follow is not None and self.follow not in self.seen:
             numbers = ', '.join(map(str, sorted(self.seen)[:20]))
             raise ValueError(

@@ -52,7 +52,8 @@ class WithSimilarity:
         columns: Sequence[int],
         tolerance: Tolerance | None = None
     ) -> Iterator[OutputGradients]:
-        own = [column for column in columns if self._is_own(outputs[:, column])]
+        own = [column for column in columns
+               if self._is_own(outputs[:, column])]
         others = [column for column in columns if column not in own]
         if others:
             yield from self.others(outputs, others, tolerance)

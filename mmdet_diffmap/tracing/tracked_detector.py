@@ -128,8 +128,8 @@ def own_masks(detector: Any) -> Iterator[None]:
     """Let a detector that is run without masks, see
     :func:`~mmdet_diffmap.tracing.heads.without_masks`, make them in this
     context, without gradients: some trackers ask for them."""
-    roi_head = getattr(detector, 'roi_head', None)
-    if 'predict_mask' not in vars(roi_head or detector):
+    roi_head: Any = getattr(detector, 'roi_head', detector)
+    if 'predict_mask' not in vars(roi_head):
         yield
         return
     boxes_alone = roi_head.predict_mask  # which keeps their gradients

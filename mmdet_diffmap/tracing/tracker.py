@@ -256,8 +256,8 @@ def check_tracker(model: Any) -> None:
     if not has_detector(model) or not callable(
             getattr(getattr(model, 'tracker', None), 'track', None)):
         raise ValueError(
-            f'{type(model).__name__} has no detector and tracker that take one '
-            'frame after the other, so that what it follows cannot be '
+            f'{type(model).__name__} has no detector and tracker that take '
+            'one frame after the other, so that what it follows cannot be '
             'explained')
 
 

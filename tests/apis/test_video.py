@@ -2,13 +2,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from clips import (
+    RATE,
+    SIZE,
+    distance_from,
+    read_clip,
+    read_explained,
+    rendered,
+    write_clip,
+)
 from demo import CONFIG, WEIGHTS, demo_detector
 from mmengine.structures import InstanceData
 
 from mmdet_diffmap import explain
 from mmdet_diffmap.apis.inferencer import DiffMapInferencer
 from mmdet_diffmap.apis.video import Painter, explain_video, is_video
-from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.explainers import Explainer
 from mmdet_diffmap.io.video_files import opened, writing
 from mmdet_diffmap.visualization.colours import OTHER, TARGET, overlay
@@ -19,51 +27,8 @@ from mmdet_diffmap.visualization.figure import (
     SIGNED,
 )
 
-SIZE = 240, 192  # of the clips: width, height
-RATE = 12.5
 #: Maps that are zero far from their object.
 LOCAL = dict(type='ODAM', statistics='frozen')
-
-
-def rendered(step, vanished=()):
-    """A frame in which one figure of a scene moves to the right over a
-    background, and another stands still."""
-    scene = render_scene(0, 2)
-    frame = cv2.resize(cv2.GaussianBlur(scene.image, None, 20), SIZE)
-    chosen = np.argsort(-scene.masks.sum(axis=(1, 2)))[:2]
-    for number, (index, left, top) in enumerate(
-            zip(chosen, (5 + 4 * step, 150), (110, 10))):
-        if number in vanished:
-            continue
-        x1, y1, x2, y2 = scene.boxes[index].astype(int)
-        place = frame[top:top + y2 - y1, left:left + x2 - x1]
-        mask = scene.masks[index, y1:y2, x1:x2]
-        place[mask] = scene.image[y1:y2, x1:x2][mask]
-    return frame
-
-
-def write_clip(path, frames, rate=RATE):
-    size = frames[0].shape[1::-1]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'FFV1'), rate,
-                             size)
-    assert writer.isOpened()
-    for frame in frames:
-        writer.write(frame)
-    writer.release()
-    return path
-
-
-def read_clip(path):
-    """The frames, as integers, and the frame rate."""
-    with opened(path) as video:
-        return [one.astype(int) for one in video.frames()], video.rate
-
-
-def read_explained(path):
-    """The pictures of a video of explanations, and its legends."""
-    frames, _ = read_clip(path)
-    return ([frame[:SIZE[1]] for frame in frames],
-            [frame[SIZE[1]:] for frame in frames])
 
 
 @pytest.fixture
@@ -113,14 +78,6 @@ def changes(path, clip):
             write(frame)
     return [np.abs(one - before).max(axis=-1) > 40 for one, before in zip(
         read_explained(path)[0], read_clip(plain)[0])]
-
-
-def distance_from(box, shape):
-    """How far each pixel is from a box."""
-    x1, y1, x2, y2 = box.tolist()
-    y, x = np.mgrid[:shape[0], :shape[1]]
-    return np.hypot(np.maximum(0, np.maximum(x1 - x, x - x2)),
-                    np.maximum(0, np.maximum(y1 - y, y - y2)))
 
 
 @pytest.mark.parametrize('show', ['positive', 'heatmap'])
@@ -180,6 +137,7 @@ def instances_of(*halves, label=0):
         bboxes=torch.tensor([[20., 20, 40, 35]]).repeat(len(halves), 1),
         scores=torch.ones(len(halves)),
         labels=torch.full((len(halves), ), label),
+        instances_id=torch.arange(len(halves)), lacks=[''] * len(halves),
         heatmaps=maps, difference_maps=maps)
 
 
@@ -266,7 +224,8 @@ def test_labels_of_a_crowd_are_readable_and_stay():
                              torch.full((6, ), 260.)], dim=1)
         painter.paint(frame, InstanceData(
             bboxes=boxes, scores=torch.full((6, ), (90 - step) / 100),
-            labels=torch.zeros(6, dtype=torch.long), heatmaps=maps,
+            labels=torch.zeros(6, dtype=torch.long),
+            instances_id=torch.arange(6), lacks=[''] * 6, heatmaps=maps,
             difference_maps=maps))
         seen.append(dict(painter.sides))
     assert sorted(seen[0]) == list(range(6))

@@ -5,9 +5,8 @@ import copy
 import naive
 import pytest
 import torch
-from mmdet.models.trackers import ByteTracker
 from mmengine.structures import InstanceData
-from trackers import TRACKERS, frames, host_tracks, random_tracker
+from trackers import TRACKERS, Coasting, frames, host_tracks, random_tracker
 
 from mmdet_diffmap.apis.image_pipeline import image_pipeline
 from mmdet_diffmap.tracing.detector import DetectorAdapter, unwrapped
@@ -175,17 +174,6 @@ def test_crops_are_those_of_the_host(name):
     expected = tracker.tracker.crop_imgs(
         image, metainfo, found.detections.bboxes.clone(), rescale=True)
     assert torch.equal(adapter.embedding.crops, expected)
-
-
-class Coasting(ByteTracker):
-    """A tracker that also tells where lost objects may be."""
-
-    def track(self, data_sample, **kwargs):
-        found = super().track(data_sample, **kwargs)
-        lost = found[:1]
-        lost.bboxes = lost.bboxes + 1
-        lost.instances_id = lost.instances_id + 100
-        return InstanceData.cat([lost, found])
 
 
 def test_boxes_that_are_no_detections():
