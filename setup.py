@@ -34,6 +34,8 @@ ONEDL = [
 ]
 #: For `mmdet-diffmap serve`.
 SERVE = ['starlette>=0.40', 'uvicorn>=0.30']
+#: What mmdet's trackers import.
+TRACKING = ['lapx>=0.5.9', 'motmetrics>=1.4']
 
 setup(
     name='mmdet_diffmap',
@@ -59,6 +61,7 @@ setup(
         'lite': LITE,
         'onedl': ONEDL,
         'serve': SERVE,
+        'tracking': TRACKING,
         'docs': [
             'furo>=2024.8', 'myst-nb>=1.2', 'myst-parser>=4.0', 'sphinx>=8.1',
             'sphinx-copybutton>=0.5.2'
@@ -70,7 +73,7 @@ setup(
             'colour-science>=0.4.6', 'hypothesis>=6.100', 'mypy>=1.10',
             'playwright>=1.45', 'pypdfium2>=4.30', 'pytest>=8.0',
             'pytest-xdist>=3.5', 'ruff>=0.6', 'tensorboard>=2.14',
-            'types-psutil', *SERVE
+            'types-psutil', *SERVE, *TRACKING
         ],
     },
     classifiers=[

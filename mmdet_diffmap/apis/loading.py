@@ -95,8 +95,9 @@ def build_detector(cfg: Config) -> nn.Module:
         detector = MODELS.build(model)
     except Exception as error:  # each module checks its arguments its own way
         where = f'config {cfg.filename}' if cfg.filename else 'the config'
+        reason = ' '.join(first_line(error).split())  # some are indented
         raise ValueError(f'the model of {where} cannot be built: '
-                         f'{first_line(error)}') from error
+                         f'{reason}') from error
     detector = revert_sync_batchnorm(detector)
     for head in detector.modules():
         # what mmdet 3.3.0 asks for when it predicts, and SSD's does not have

@@ -87,7 +87,8 @@ def build_parser(report: bool) -> options.CommandParser:
         help=argparse.SUPPRESS if report else
         'compare explainers, or detectors, on the object of this number in '
         'one picture, OUT_DIR/compare/NAME.png; in videos, show the maps of '
-        'that object of the first frame alone, and follow it')
+        'that object of the first frame alone, and follow it; of a tracker, '
+        'that with its number I')
     add_output(parser.add_argument_group('output'), report)
     results.add_figures(parser.add_argument_group('pictures'))
     detector = parser.add_argument_group('detector')
@@ -109,7 +110,7 @@ def add_questions(group: argparse._ArgumentGroup, report: bool) -> None:
         metavar='NAME',
         help='what is explained, of methods that need gradients: score, x1, '
         'y1, x2, y2, mask, width, height, area, logit:CLASS, contrast, iou:J, '
-        'giou:J, gap:J …; docs/contrasts.md lists them')
+        'giou:J, gap:J, similarity …; docs/contrasts.md lists them')
     group.add_argument(
         '--evidence',
         choices=('for', 'against', 'both'),

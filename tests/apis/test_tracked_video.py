@@ -98,7 +98,8 @@ def test_unknown_number_leaves_no_file(bytetrack, clip, tmp_path):
 def test_box_that_is_no_detection_has_no_map(bytetrack):
     tracker = copy.copy(bytetrack)
     tracker.tracker = Coasting(motion=dict(type='KalmanFilter'),
-                               obj_score_thrs=dict(high=.4, low=.1))
+                               obj_score_thrs=dict(high=.4, low=.1),
+                               init_track_thr=.4)
     instances = objects(tracker).explain(rendered(0))
     assert sorted(instances.instances_id.tolist()) == [0, 1, 100]
     assert instances.lacks == ['', '', UNDETECTED]
@@ -156,7 +157,10 @@ def test_similarity(name):
         compared += 1
         if name == 'deepsort':  # a map of the crop
             assert heatmap.amax() == 1
-            assert distance_from(box, heatmap.shape)[heatmap > 0].max() <= 1
+            inside = box.clamp(min=torch.zeros(4), max=torch.tensor(
+                heatmap.shape[::-1] * 2) - 1)
+            assert distance_from(inside, heatmap.shape)[
+                heatmap > 0].max() <= 1
     assert compared > 1 and second.heatmaps.amax(dim=(1, 2)).max() == 1
     assert third.heatmaps.any()
 

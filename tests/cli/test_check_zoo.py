@@ -31,7 +31,7 @@ def test_results_are_kept_and_a_page_gets_its_tables(tmp_path):
     assert page.startswith('before\n') and page.endswith('after\n')
     assert 'to be replaced' not in page
     assert '| rtmdet | rtmdet_tiny_8xb32-300e_coco | works | window |' in page
-    assert '| bytetrack | follows objects in videos |' in page
+    assert '| reid | tells persons apart and finds none |' in page
     refused = check(tmp_path, 'rtmdet', expect=1)
     assert 'holds an earlier run: go on with it (--resume)' in refused.stderr
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import yaml
 
-TRACKER = 'follows objects in videos'
 GROUNDING = 'is asked with a text'
 SEGMENTATION = 'gives masks without boxes of their own'
 PARTS = 'holds parts of configs only'
@@ -19,16 +18,10 @@ EXCLUDED = {
     '_base_': PARTS,
     'common': PARTS,
     'dsdl': 'needs data sets in a format of their own, for models of others',
-    'bytetrack': TRACKER,
     'clrnet': 'finds lanes, which have no boxes (only in mmdet\'s forks)',
-    'deepsort': TRACKER,
-    'mask2former_vis': TRACKER,
-    'masktrack_rcnn': TRACKER,
-    'ocsort': TRACKER,
-    'qdtrack': TRACKER,
+    'mask2former_vis': 'finds objects in all frames of a video at once, as '
+                       'masks, and has no detector',
     'reid': 'tells persons apart and finds none',
-    'sort': TRACKER,
-    'strongsort': TRACKER,
     'glip': GROUNDING,
     'grounding_dino': GROUNDING,
     'mm_grounding_dino': GROUNDING,

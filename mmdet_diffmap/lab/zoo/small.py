@@ -22,6 +22,7 @@ from ...io.configs import inner_dicts
 from ...tracing.detector import unwrapped
 from ...tracing.heads import without_masks
 from .families import zoo_folder
+from .trackers import keep_detector
 
 PROPOSALS = 30
 #: Thresholds that would drop what random weights find, and what lets it pass.
@@ -43,6 +44,7 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
         size (tuple): Height and width of the image.
     """
     leave_out_weights(cfg.model)
+    keep_detector(cfg)
     for part in inner_dicts(cfg.model):
         for test_cfg in inner_dicts(part.get('test_cfg')):
             let_all_pass(test_cfg)
