@@ -14,6 +14,10 @@ from mmdet_diffmap.tracing.trace import OUTPUTS, whole_gradients
 from mmdet_diffmap.tracing.tracker import TrackerAdapter, detections_of
 
 
+#: Their detectors are of the kinds that others have.
+ALIKE = ('ocsort', 'sort', 'deepsort', 'strongsort')
+
+
 def batches(tracker):
     pipeline = image_pipeline(tracker)
     return [pipeline(frame).batch for frame in frames()]
@@ -47,7 +51,9 @@ def test_numbers_boxes_and_scores_are_the_hosts(name, tmp_path):
                 assert torch.equal(ours.labels, expected.labels)
 
 
-@pytest.mark.parametrize('name', TRACKERS)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE))
+    for name in TRACKERS])
 def test_gradients_are_those_of_the_whole_prediction(name):
     tracker = random_tracker(name)
     adapter = TrackerAdapter(tracker)
