@@ -285,7 +285,7 @@ class Painter:
         """
         alone = self.follow is not None
         reasons = Counter(reason for reason in lacks if reason)
-        without = ' and '.join(f'{number} {reason}'
+        without = ' and '.join(f'{number} ({reason})'
                                for reason, number in reasons.items())
         if alone and reasons:
             whose = f'{self.followed} is {"".join(reasons)} in this frame'
@@ -293,7 +293,7 @@ class Painter:
             whose = self.followed if alone else \
                 'all objects' + f' but {without}' * bool(without)
         elif without:
-            whose = f'no map: {without} in this frame'
+            whose = f'no map of {without}'
         elif self.followed:
             whose = f'{self.followed} is not found in this frame'
         elif alone and count:

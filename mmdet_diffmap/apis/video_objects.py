@@ -17,7 +17,8 @@ from ..explainers.engine import (
 )
 from ..tracing.similarity import CropEmbedding, asks_for_similarity
 from ..tracing.trace import Trace
-from ..tracing.tracker import IDS, TrackedFrame, TrackerAdapter, is_tracker
+from ..tracing.tracked_detector import is_tracker
+from ..tracing.tracker import IDS, TrackedFrame, TrackerAdapter
 from .explain import explain_one
 from .image_pipeline import image_pipeline
 from .tracking import Tracker

@@ -43,7 +43,7 @@ from .trace import (
     Trace,
     no_gradients,
 )
-from .tracked_detector import detector_of, has_detector
+from .tracked_detector import detector_of, is_tracker
 from .turns import one_at_a_time
 
 
@@ -248,7 +248,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
             model = model.get_submodule('module')
         elif '_orig_mod' in dict(model.named_children()):  # compiled
             model = model.get_submodule('_orig_mod')
-        elif has_detector(model):
+        elif is_tracker(model):
             model = detector_of(model)
         else:
             return model

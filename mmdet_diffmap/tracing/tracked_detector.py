@@ -19,11 +19,9 @@ from ..io.configs import inner_dicts
 from .swapping import swapped
 
 
-def has_detector(model: nn.Module) -> bool:
-    """Whether a model is a tracker of mmdet that follows what a detector of
-    its own finds."""
-    return isinstance(model, BaseMOTModel) and isinstance(
-        getattr(model, 'detector', None), BaseDetector)
+def is_tracker(model: nn.Module) -> bool:
+    """Whether a model of mmdet follows objects through videos."""
+    return isinstance(model, BaseMOTModel)
 
 
 def detector_of(tracker: Any) -> BaseDetector:
@@ -34,9 +32,16 @@ def detector_of(tracker: Any) -> BaseDetector:
     them.
 
     Args:
-        tracker (BaseMOTModel): See :func:`has_detector`.
+        tracker (BaseMOTModel): The tracker.
+
+    Raises:
+        ValueError: If it has no detector.
     """
-    detector = tracker.detector
+    detector = getattr(tracker, 'detector', None)
+    if not isinstance(detector, BaseDetector):
+        raise ValueError(
+            f'{type(tracker).__name__} has no detector of its own, so that '
+            'what it follows cannot be explained')
     if not isinstance(detector.data_preprocessor, FramePreprocessor):
         detector.data_preprocessor = FramePreprocessor(
             tracker.data_preprocessor)

@@ -11,10 +11,9 @@ from inspect import signature
 from typing import Any
 
 import torch
-from mmdet.models.mot import BaseMOTModel
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..maps.image_frame import ImageFrame
 from .detector import DetectorAdapter
@@ -32,7 +31,7 @@ from .similarity import (
 from .swapping import swapped
 from .target_layer import CapturedLayer
 from .trace import GradientSource, Trace
-from .tracked_detector import has_detector, own_masks, without_gradients
+from .tracked_detector import detector_of, own_masks, without_gradients
 
 #: The field of detections that holds the number of each one's object.
 IDS = 'instances_id'
@@ -96,7 +95,11 @@ class TrackerAdapter(DetectorAdapter):
                  target_layer: str | None = 'neck',
                  statistics: str = 'exact',
                  with_similarity: bool = False) -> None:
-        check_tracker(tracker)
+        detector_of(tracker)  # raises where there is none
+        if not tracker.with_tracker:
+            raise ValueError(f'{type(tracker).__name__} has a detector, and '
+                             'nothing that follows what it finds: give its '
+                             'config a tracker')
         super().__init__(tracker, target_layer, statistics)
         self.tracker = tracker
         self.embedding = embedding_of(tracker) if with_similarity else None
@@ -243,22 +246,6 @@ class TrackerAdapter(DetectorAdapter):
             self.embedding.head, captured.leaves,
             cosines(self.embeddings, before)))
         return self.gradients
-
-
-def is_tracker(model: nn.Module) -> bool:
-    """Whether a model follows objects through videos."""
-    return isinstance(model, BaseMOTModel)
-
-
-def check_tracker(model: Any) -> None:
-    """Raise a ValueError unless a model follows what a detector of its own
-    finds in one frame after the other."""
-    if not has_detector(model) or not callable(
-            getattr(getattr(model, 'tracker', None), 'track', None)):
-        raise ValueError(
-            f'{type(model).__name__} has no detector and tracker that take '
-            'one frame after the other, so that what it follows cannot be '
-            'explained')
 
 
 def detections_of(tracks: InstanceData, detections: InstanceData) -> Tensor:

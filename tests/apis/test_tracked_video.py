@@ -187,8 +187,10 @@ def test_mistakes(bytetrack, clip, tmp_path):
     alone = copy.copy(bytetrack)
     alone._modules = {name: module for name, module in
                       alone._modules.items() if name != 'detector'}
-    with pytest.raises(ValueError, match='ByteTrack has no detector and '):
-        explain_video(alone, clip, out)
+    for work in (lambda: explain_video(alone, clip, out),
+                 lambda: explain(alone, SCENE)):
+        with pytest.raises(ValueError, match='ByteTrack has no detector of '):
+            work()
     assert not list(tmp_path.glob('*.mp4'))
 
 

@@ -13,7 +13,6 @@ from mmdet_diffmap.tracing.detector import DetectorAdapter, unwrapped
 from mmdet_diffmap.tracing.trace import OUTPUTS, whole_gradients
 from mmdet_diffmap.tracing.tracker import TrackerAdapter, detections_of
 
-
 #: Their detectors are of the kinds that others have.
 ALIKE = ('ocsort', 'sort', 'deepsort', 'strongsort')
 
@@ -253,6 +252,13 @@ def test_frames_without_objects():
 def test_trackers_without_embeddings(name, message):
     with pytest.raises(ValueError, match=message):
         TrackerAdapter(random_tracker(name), with_similarity=True)
+
+
+def test_detector_without_a_tracker():
+    tracker = copy.copy(random_tracker('bytetrack'))
+    tracker.tracker = None
+    with pytest.raises(ValueError, match='nothing that follows what it finds'):
+        TrackerAdapter(tracker)
 
 
 def test_single_images_are_the_detectors():

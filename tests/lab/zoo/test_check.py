@@ -30,11 +30,13 @@ UNLIKE = {
     'rtmdet': 'window',  # heads of their own for each level
 }
 SLOW = {
+    'bytetrack': 'window',  # a tracker's
     'cascade_rcnn': 'roi',  # stages that vote
     'conditional_detr': 'dense',  # queries
     'deformable_detr': 'dense',  # deformable attention
     'faster_rcnn': 'roi',  # no neck
     'htc': 'whole',  # stages that hand on features
+    'masktrack_rcnn': 'roi',  # a tracker's, with masks
     'paa': 'coupled',  # boxes that vote
     'sabl': 'roi',  # sides of boxes in buckets
     'soft_teacher': 'roi',  # a detector in a detector
