@@ -3,18 +3,20 @@
 :data:`~mmdet_diffmap.tracing.trace.GradientSource`. ``heads/`` chooses."""
 from .attention import fused_attention
 from .coupled import CoupledGradients
-from .crops import RoIStage
+from .deformable import sparse_deformable_attention
 from .dense import DenseGradients
 from .group_norm import FrozenStatistics
 from .mask import MaskGradients
 from .receptive_field import ReceptiveField, receptive_field
 from .roi import RoIGradients
+from .stages import Pool, RoIStage
 from .upstream import Upstream
 from .whole import WholeGradients
 from .window import WindowGradients
 
 __all__ = [
     'CoupledGradients', 'DenseGradients', 'FrozenStatistics', 'MaskGradients',
-    'ReceptiveField', 'RoIGradients', 'RoIStage', 'Upstream', 'WholeGradients',
-    'WindowGradients', 'fused_attention', 'receptive_field'
+    'Pool', 'ReceptiveField', 'RoIGradients', 'RoIStage', 'Upstream',
+    'WholeGradients', 'WindowGradients', 'fused_attention', 'receptive_field',
+    'sparse_deformable_attention'
 ]

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...maps.image_frame import Shape
 from ...maps.windows import Windows
 from ..level_gradients import LevelWindows
-from ..nested import flat_tensors
+from .stages import Pool
 
 MARGIN = 2  # cells around an RoI that bilinear sampling may read
 #: Windows with longer sides may be apart from the others of a level. An FPN
@@ -24,53 +25,18 @@ COMPACT = 40
 MEMORY_BUDGET = 2**27
 
 
-@dataclass
-class RoIStage:
-    """One stage of a two-stage detector's second part.
-
-    Args:
-        extractor (nn.Module): Pools RoIs from the levels, each from one; has
-            ``map_roi_levels`` and ``roi_layers``.
-        shared_head (nn.Module): Runs on the pooled features.
-        head (nn.Module): Runs on its result.
-        inputs (list[Tensor]): The levels that the extractor got, each (1, C,
-            H, W).
-        rois (Tensor): The RoIs that it got, shape (K, 5), last dim (image,
-            x1, y1, x2, y2) in input pixels.
-        raw (list[int]): The raw maps that the head gave, by their place among
-            those of all stages.
-    """
-    extractor: Any
-    shared_head: nn.Module
-    head: Any
-    inputs: list[Tensor] = field(default_factory=list)
-    rois: Tensor = field(default_factory=lambda: torch.zeros(0, 5))
-    raw: list[int] = field(default_factory=list)
-
-    def classify(self, pooled: Tensor) -> list[Tensor]:
-        """Compute the raw maps of pooled features."""
-        return flat_tensors(self.head.forward(self.shared_head(pooled)))
-
-    def levels_of(self, rois: Tensor) -> list[int]:
-        """List the level that each RoI is pooled from."""
-        count = len(self.inputs)
-        if count == 1:
-            return [0] * len(rois)
-        return self.extractor.map_roi_levels(rois, count).tolist()
-
-
 @dataclass(frozen=True)
 class Pooling:
-    """How RoIs of one stage are pooled from windows.
+    """How RoIs of one pool are pooled from windows.
 
     Args:
-        stage (int): The stage.
+        pool (int): The pool.
         windows (list[int]): The window of each of m RoIs.
-        rois (list[int]): Its place among the RoIs of the stage.
+        rois (list[int]): Its place among the RoIs of the pool.
         rows (Tensor): Weights of the windows' rows, shape (m, bins, h).
         columns (Tensor): Weights of their columns, shape (m, bins, w).
     """
-    stage: int
+    pool: int
     windows: list[int]
     rois: list[int]
     rows: Tensor
@@ -83,7 +49,7 @@ class PooledWindows:
 
     Args:
         where (LevelWindows): The windows.
-        poolings (list[Pooling]): One for each stage that has such RoIs.
+        poolings (list[Pooling]): One for each pool that has such RoIs.
     """
     where: LevelWindows
     poolings: list[Pooling]
@@ -93,7 +59,7 @@ class PooledWindows:
         """Pool the features.
 
         Args:
-            pooled (Sequence[Tensor]): For each stage, what its RoIs were
+            pooled (Sequence[Tensor]): For each pool, what its RoIs were
                 pooled to, (n, C, bins, bins).
 
         Returns:
@@ -109,7 +75,7 @@ class PooledWindows:
             again = pooling.rows[:, None] @ features @ \
                 pooling.columns[:, None].mT
             pairs.append((again.flatten(1),
-                          some(pooled[pooling.stage],
+                          some(pooled[pooling.pool],
                                pooling.rois).flatten(1)))
         return pairs
 
@@ -131,7 +97,7 @@ class WayBack:
 
     Args:
         pooled (PooledWindows): The pooling.
-        weights (list[tuple]): For each stage, the weights of rows and of
+        weights (list[tuple]): For each pooling, the weights of rows and of
             columns, for each RoI and channel.
     """
     pooled: PooledWindows
@@ -141,7 +107,7 @@ class WayBack:
         """Return the gradient in the windows, (n, C, h, w).
 
         Args:
-            pooled (Sequence[Tensor | None]): For each stage, the gradient of
+            pooled (Sequence[Tensor | None]): For each pool, the gradient of
                 its pooled features; None where there is no path.
         """
         where = self.pooled.where
@@ -149,7 +115,7 @@ class WayBack:
         total = None
         for pooling, (rows, columns) in zip(self.pooled.poolings,
                                             self.weights):
-            gradient = pooled[pooling.stage]
+            gradient = pooled[pooling.pool]
             if gradient is None:
                 continue
             of_rois = some(gradient, pooling.rois).flatten(0, 1)
@@ -171,28 +137,48 @@ def some(values: Tensor, rows: list[int]) -> Tensor:
     return values[rows]
 
 
-def windows_of_rois(stages: Sequence[RoIStage],
-                    rows: Sequence[Mapping[int, int]],
-                    rois: Sequence[Tensor]) -> list[list[LevelWindows]]:
-    """Make the windows from which the RoIs of all stages are pooled.
+@dataclass(frozen=True)
+class PooledRoIs:
+    """The RoIs of one pool.
 
     Args:
-        stages (Sequence[RoIStage]): The stages.
-        rows (Sequence[Mapping]): For each stage, the detections that have an
-            RoI, in order.
-        rois (Sequence[Tensor]): For each stage, these RoIs, each (n, 5).
+        pool (Pool): How they are pooled.
+        detections (list[int]): The detection of each of n RoIs.
+        rois (Tensor): The RoIs, shape (n, 5).
+    """
+    pool: Pool
+    detections: list[int]
+    rois: Tensor
+
+    @cached_property
+    def levels(self) -> list[int]:
+        """The input that each is pooled from."""
+        return self.pool.levels_of(self.rois)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """The regions that are pooled, shape (n, 5)."""
+        return self.pool.places(self.rois)
+
+
+def windows_of_rois(inputs: Sequence[Tensor],
+                    pools: Sequence[PooledRoIs]) -> list[list[LevelWindows]]:
+    """Make the windows from which the RoIs of all pools are pooled.
+
+    Args:
+        inputs (Sequence[Tensor]): What they are pooled from, each (1, C, H,
+            W).
+        pools (Sequence[PooledRoIs]): The pools.
 
     Returns:
         list[list[LevelWindows]]: All windows of some detections each, whose
         gradients keep to ``MEMORY_BUDGET``.
     """
-    inputs = stages[-1].inputs
     cells: dict[int, dict[int, Rectangle]] = {}  # by detection and level
-    for stage, detections, stage_rois in zip(stages, rows, rois):
-        for detection, level, box in zip(detections,
-                                         stage.levels_of(stage_rois),
-                                         stage_rois[:, 1:].tolist()):
-            read = cells_read(stage.extractor.roi_layers[level], box,
+    for each in pools:
+        for detection, level, box in zip(each.detections, each.levels,
+                                         each.places[:, 1:].tolist()):
+            read = cells_read(each.pool.layer(level), box,
                               inputs[level].shape[-2:])
             of_detection = cells.setdefault(detection, {})
             of_detection[level] = bounds(of_detection.get(level, read), read)
@@ -210,34 +196,31 @@ def windows_of_rois(stages: Sequence[RoIStage],
     return groups
 
 
-def pooled_windows(stages: Sequence[RoIStage],
-                   rows: Sequence[Mapping[int, int]], rois: Sequence[Tensor],
+def pooled_windows(pools: Sequence[PooledRoIs],
                    windows: Sequence[LevelWindows]) -> list[PooledWindows]:
-    """Find how the RoIs of all stages are pooled from windows.
+    """Find how the RoIs of all pools are pooled from windows.
 
     Args:
-        stages, rows, rois: See :func:`windows_of_rois`.
+        pools (Sequence[PooledRoIs]): The pools.
         windows (Sequence[LevelWindows]): All windows of some detections.
     """
     pooled = [PooledWindows(where, []) for where in windows]
-    for number, (stage, detections, stage_rois) in enumerate(
-            zip(stages, rows, rois)):
+    for number, each in enumerate(pools):
         place = {detection: index
-                 for index, detection in enumerate(detections)}
-        levels = stage.levels_of(stage_rois)
+                 for index, detection in enumerate(each.detections)}
         own = [[window for window, detection
                 in enumerate(where.windows.detections)
                 if detection in place and
-                levels[place[detection]] == where.windows.level]
+                each.levels[place[detection]] == where.windows.level]
                for where in windows]
-        each = [(where.windows, window) for where, numbers
-                in zip(windows, own) for window in numbers]
-        if not each:
+        found = [(where.windows, window) for where, numbers
+                 in zip(windows, own) for window in numbers]
+        if not found:
             continue
         all_rois = [place[some_windows.detections[window]]
-                    for some_windows, window in each]
+                    for some_windows, window in found]
         rows_weights, columns_weights = pooling_weights(
-            stage, some(stage_rois, all_rois), each)
+            each.pool, some(each.places, all_rois), found)
         start = 0
         for target, numbers in zip(pooled, own):
             stop = start + len(numbers)
@@ -348,7 +331,7 @@ def sides(rectangle: Rectangle) -> Shape:
     return bottom - top, right - left
 
 
-def pooling_weights(stage: RoIStage, rois: Tensor,
+def pooling_weights(pool: Pool, rois: Tensor,
                     windows: Sequence[tuple[Windows, int]]
                     ) -> tuple[Tensor, Tensor]:
     """Return how RoIAlign weights the cells of windows, along both axes.
@@ -359,7 +342,7 @@ def pooling_weights(stage: RoIStage, rois: Tensor,
     transposed (He et al., Mask R-CNN, ICCV 2017).
 
     Args:
-        stage (RoIStage): The stage; its layers take means.
+        pool (Pool): The pool; its layers take means.
         rois (Tensor): Shape (n, 5), last dim (image, x1, y1, x2, y2) in input
             pixels.
         windows (Sequence[tuple]): For each RoI the windows, and which of them
@@ -369,7 +352,7 @@ def pooling_weights(stage: RoIStage, rois: Tensor,
         tuple: Weights of rows and of columns, each (n, bins, k), for as many
         cells k as the largest window has.
     """
-    layers = [stage.extractor.roi_layers[own.level] for own, _ in windows]
+    layers = [pool.layer(own.level) for own, _ in windows]
     layer = layers[0]
     # one copy to the device for all that is known of windows
     known = torch.tensor(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..recording import recording
 from ..trace import MASK, OutputGradients, Tolerance
-from .crops import RoIStage
 from .roi import RoIGradients, RoIRun
+from .stages import RoIStage
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from ..level_gradients import LevelGradients, LevelWindows
-from ..modes import evaluation_mode
 from ..recording import recording
 from ..trace import OutputGradients, Tolerance, column_name
 from .agreement import agree
 from .crops import (
+    PooledRoIs,
     PooledWindows,
-    RoIStage,
     pooled_windows,
     windows_of_rois,
 )
 from .dense import DenseGradients, again
 from .jacobian import RawPart, SparseJacobian, alike
 from .products import vector_products
+from .stages import Pool, RefusedError, RoIStage, StageRun
+from .upstream import add
 
 #: Bytes that a run of the head may take, and how many times what it gets the
 #: values inside of a head are.
@@ -35,11 +36,14 @@ HEAD_SIZE = 16
 class RoIGradients:
     """Gradients of the heads that run on pooled regions of interest.
 
-    The outputs for an RoI depend on its own pooled features only. So the head
-    runs again on the RoIs of the detections alone, and one backward pass for
-    each column serves them all. Pooling is linear, and the way back through
-    it two small products for each detection. Where several stages refine a
-    box and vote on its score, all of them take part.
+    The outputs for an RoI depend on its own pooled features only. So each
+    stage runs again on the RoIs of the detections alone, and one backward pass
+    for each column serves them all. Pooling is linear, and the way back
+    through it two small products for each detection. Where several stages
+    refine a box or vote on its score, all of them take part.
+
+    What a stage gets beside pooled features is shared by all RoIs of a run:
+    then each detection has a run of its own.
 
     Every run is checked: the head must give for each RoI what it gave before,
     and the products must pool what the head got. Where they do not, the
@@ -53,9 +57,30 @@ class RoIGradients:
     stages: list[RoIStage]
     cut: list[Tensor]
 
-    @property
+    @cached_property
+    def numbers(self) -> dict[int, int]:
+        """The number of each input among those of all stages, by its
+        identity: most stages get the same."""
+        numbers: dict[int, int] = {}
+        for stage in self.stages:
+            for each in stage.inputs:
+                numbers.setdefault(id(each), len(numbers))
+        return numbers
+
+    @cached_property
     def inputs(self) -> list[Tensor]:
-        return self.stages[-1].inputs
+        """What the stages get, as maps (1, C, H, W)."""
+        inputs = {id(each): each for stage in self.stages
+                  for each in stage.inputs}
+        return [as_maps(inputs[each]) for each in self.numbers]
+
+    def pools_of(self, stage: RoIStage) -> list[Pool]:
+        """List the pools of a stage, whose levels are ``inputs``."""
+        return [
+            replace(pool, levels=[self.numbers[id(stage.inputs[level])]
+                                  for level in pool.levels])
+            for pool in stage.pools if pool is not None
+        ]
 
     def __call__(
         self,
@@ -73,9 +98,18 @@ class RoIGradients:
                 elsewhere.append(detection)
             elif elements:
                 rois[detection] = own
-        for some in self.chunks(rois):
-            run = RoIRun.of(self, some)
-            if run.agrees():
+        waiting = list(self.chunks(rois))
+        while waiting:
+            some = waiting.pop(0)
+            try:
+                run = RoIRun.of(self, some)
+            except RefusedError:
+                elsewhere += some
+                continue
+            if run.direct and len(some) > 1:
+                waiting[:0] = [{detection: own}
+                               for detection, own in some.items()]
+            elif run.agrees():
                 yield from run.differentiate(jacobian, columns)
             else:
                 elsewhere += some
@@ -89,11 +123,9 @@ class RoIGradients:
         """Divide detections so that a run keeps to ``MEMORY_BUDGET``."""
         if not rois:
             return
-        pooled = sum(
-            stage.inputs[0].shape[1] * stage.extractor.roi_layers[0].
-            output_size[0] * stage.extractor.roi_layers[0].output_size[1]
-            for stage in self.stages)
-        size = max(1, MEMORY_BUDGET // (4 * HEAD_SIZE * pooled))
+        pooled = sum(pool.values for stage in self.stages
+                     for pool in self.pools_of(stage))
+        size = max(1, MEMORY_BUDGET // (4 * HEAD_SIZE * max(1, pooled)))
         detections = list(rois)
         for start in range(0, len(detections), size):
             yield {detection: rois[detection]
@@ -120,19 +152,26 @@ class RoIGradients:
 
     def dense(self, outputs: Tensor, columns: Sequence[int],
               detections: list[int]) -> Iterator[OutputGradients]:
-        """Compute the gradients of some detections from whole levels and all
-        RoIs."""
+        """Compute the gradients of some detections from all that the stages
+        get and all RoIs."""
         with recording():
-            leaves = [level.detach().requires_grad_() for level in self.inputs]
+            leaves = [each.detach().requires_grad_() for each in self.inputs]
             raw: list[Tensor] = []
             for stage in self.stages:
-                with evaluation_mode(stage.head), \
-                        evaluation_mode(stage.shared_head):
-                    raw += stage.classify(
-                        stage.extractor(tuple(leaves), stage.rois))
+                raw += stage.on_all([
+                    leaves[self.numbers[id(each)]].view_as(each)
+                    for each in stage.inputs
+                ])
         yield from again(
-            DenseGradients(self.stages[-1].head, leaves, raw, self.cut),
+            DenseGradients(self.stages[-1].module, leaves, raw, self.cut),
             outputs, columns, detections)
+
+
+def as_maps(tensor: Tensor) -> Tensor:
+    """Return a tensor as a map (1, C, H, W)."""
+    if tensor.dim() == 4 and len(tensor) == 1:
+        return tensor
+    return tensor.reshape(1, 1, 1, -1)
 
 
 @dataclass(frozen=True)
@@ -143,9 +182,11 @@ class RoIRun:
         gradients (RoIGradients): Whose stages they are.
         rows (list[dict[int, int]]): For each stage, the RoI of each detection
             that has one, in the order of the run.
-        leaves (list[Tensor]): For each stage, the pooled features, (n, C,
+        leaves (list[Tensor]): For each pool, the pooled features, (n, C,
             bins, bins), leaves of the graph.
         raw (dict[int, Tensor]): The raw maps.
+        direct (dict[int, list[Tensor]]): By input, leaves on which the raw
+            maps depend in another way than by pooling.
         windows (list[list[PooledWindows]]): The windows of the levels from
             which they were pooled; those of a detection are in one list.
     """
@@ -153,43 +194,46 @@ class RoIRun:
     rows: list[dict[int, int]]
     leaves: list[Tensor]
     raw: dict[int, Tensor]
+    direct: dict[int, list[Tensor]]
     windows: list[list[PooledWindows]]
 
     @classmethod
     def of(cls, gradients: RoIGradients,
            detections: dict[int, list[int | None]]) -> RoIRun:
-        """Run on detections, given their RoI in each stage."""
+        """Run on detections, given their RoI in each stage.
+
+        Raises:
+            RefusedError: If a stage does not run on some of its RoIs.
+        """
         rows: list[dict[int, int]] = [{
             detection: roi
             for detection, of_stages in detections.items()
             if (roi := of_stages[number]) is not None
         } for number in range(len(gradients.stages))]
-        stages = gradients.stages
-        windows = windows_of_rois(stages, rows, [
-            stage.rois[list(stage_rows.values())]
-            for stage, stage_rows in zip(stages, rows)
-        ])
+        windows = windows_of_rois(gradients.inputs,
+                                  pooled_rois(gradients, rows))
         # in the order of the windows, so that parts of a run are views
-        order = dict.fromkeys(detection for group in windows
-                              for where in group
-                              for detection in where.windows.detections)
+        order = dict.fromkeys([
+            *(detection for group in windows for where in group
+              for detection in where.windows.detections), *detections])
         rows = [{detection: stage_rows[detection] for detection in order
                  if detection in stage_rows} for stage_rows in rows]
-        leaves, rois = [], []
+        leaves: list[Tensor] = []
         raw: dict[int, Tensor] = {}
-        for stage, stage_rows in zip(stages, rows):
-            rois.append(stage.rois[list(stage_rows.values())])
-            with torch.no_grad():
-                pooled = stage.extractor(tuple(stage.inputs), rois[-1])
-            with recording(), evaluation_mode(stage.head), \
-                    evaluation_mode(stage.shared_head):
-                leaves.append(pooled.clone().requires_grad_())
-                if stage_rows:
-                    raw.update(zip(stage.raw, stage.classify(leaves[-1])))
+        direct: dict[int, list[Tensor]] = {}
+        for stage, stage_rows in zip(gradients.stages, rows):
+            if not stage_rows:
+                continue
+            run: StageRun = stage.on(stage.rois[list(stage_rows.values())])
+            leaves += run.leaves
+            raw.update(zip(stage.raw, run.raw))
+            for number, leaf in run.direct.items():
+                direct.setdefault(gradients.numbers[id(
+                    stage.inputs[number])], []).append(leaf)
         pooled_from = iter(pooled_windows(
-            stages, rows, rois, [where for group in windows
-                                 for where in group]))
-        return cls(gradients, rows, leaves, raw, [
+            pooled_rois(gradients, rows),
+            [where for group in windows for where in group]))
+        return cls(gradients, rows, leaves, raw, direct, [
             [next(pooled_from) for _ in group] for group in windows
         ])
 
@@ -200,7 +244,8 @@ class RoIRun:
             rows = list(stage_rows.values())
             for number in stage.raw if rows else ():
                 before = self.gradients.cut[number][rows]
-                if before.shape != self.raw[number].shape:
+                if number not in self.raw or \
+                        before.shape != self.raw[number].shape:
                     return False
                 pairs.append((self.raw[number].reshape(len(rows), -1),
                               before.reshape(len(rows), -1)))
@@ -221,34 +266,99 @@ class RoIRun:
                     detection: partial(operator.add, (row - roi) * each)
                     for row, (detection, roi) in enumerate(stage_rows.items())
                 })
-        gradients: dict[str, list[Tensor | None]] = {}
+        direct = [(number, leaf) for number, leaves in self.direct.items()
+                  for leaf in leaves]
+        pooled: dict[str, list[Tensor | None]] = {}
+        past: dict[str, dict[int, Tensor]] = {}
         for some, stacked in alike(jacobian.cotangents(columns, parts)):
-            pooled = vector_products(
-                [self.raw[number] for number in stacked], self.leaves,
+            products = vector_products(
+                [self.raw[number] for number in stacked],
+                [*self.leaves, *(leaf for _, leaf in direct)],
                 list(stacked.values()))
             for place, column in enumerate(some):
-                gradients[column_name(column)] = [
-                    None if gradient is None else gradient[place]
-                    for gradient in pooled
-                ]
-        yield from self.through_pooling(gradients)
+                gradients = [None if gradient is None else gradient[place]
+                             for gradient in products]
+                output = column_name(column)
+                pooled[output] = gradients[:len(self.leaves)]
+                past[output] = self.sums_by_input(
+                    gradients[len(self.leaves):], direct)
+        yield from self.through_pooling(pooled, past)
+
+    def sums_by_input(
+        self, gradients: Sequence[Tensor | None],
+        direct: Sequence[tuple[int, Tensor]]
+    ) -> dict[int, Tensor]:
+        """Add what reaches an input in several stages.
+
+        Args:
+            gradients (Sequence[Tensor | None]): For each of ``direct``.
+            direct (Sequence[tuple]): Inputs, and the leaves in their place.
+
+        Returns:
+            dict: The gradients of inputs, as maps.
+        """
+        sums: dict[int, Tensor] = {}
+        for gradient, (number, _) in zip(gradients, direct):
+            total = add(sums.get(number), gradient)
+            if total is not None:
+                sums[number] = total
+        return {number: as_maps(total) for number, total in sums.items()}
 
     def through_pooling(
-        self, pooled: Mapping[str, Sequence[Tensor | None]]
+        self,
+        pooled: Mapping[str, Sequence[Tensor | None]],
+        past: Mapping[str, Mapping[int, Tensor]] | None = None
     ) -> Iterator[OutputGradients]:
         """Go back through the pooling.
 
         Args:
             pooled (Mapping): By output, the gradient of the pooled features of
-                each stage; None where there is no path.
+                each pool; None where there is no path.
+            past (Mapping, optional): By output, what reaches inputs in another
+                way, if the run is that of a single detection.
         """
-        for group in self.windows:
+        for group in self.windows or [[]]:
             # features in windows are shared by the outputs, and then dropped
             where = [LevelWindows(windows.where.feature,
                                   windows.where.windows) for windows in group]
             ways = [windows.way_back() for windows in group]
-            for output, of_stages in pooled.items():
-                yield OutputGradients(output, [
-                    LevelGradients(way.gradients(of_stages), shared)
+            for output, of_pools in pooled.items():
+                levels = [
+                    LevelGradients(way.gradients(of_pools), shared)
                     for way, shared in zip(ways, where)
-                ])
+                ]
+                if past and past.get(output):
+                    levels = self.with_direct(levels, past[output])
+                yield OutputGradients(output, levels)
+
+    def with_direct(self, levels: list[LevelGradients],
+                    direct: Mapping[int, Tensor]) -> list[LevelGradients]:
+        """Add what reaches inputs in another way than by pooling."""
+        (detection, ) = {detection for stage_rows in self.rows
+                         for detection in stage_rows}
+        by_input = {part.windows.level: part for part in levels}
+        for number, gradient in direct.items():
+            if number in by_input:
+                gradient = gradient + by_input[number].spread().gradients
+            by_input[number] = LevelGradients(
+                gradient, LevelWindows.whole_level(
+                    number, self.gradients.inputs[number].detach()[0],
+                    [detection]))
+        return list(by_input.values())
+
+
+def pooled_rois(gradients: RoIGradients,
+                rows: Sequence[Mapping[int, int]]) -> list[PooledRoIs]:
+    """List the pools of all stages that have RoIs, in the order of a run.
+
+    Args:
+        gradients (RoIGradients): Whose stages they are.
+        rows (Sequence[Mapping]): For each stage, the RoI of each detection.
+    """
+    pools = []
+    for stage, stage_rows in zip(gradients.stages, rows):
+        if stage_rows:
+            rois = stage.rois[list(stage_rows.values())]
+            pools += [PooledRoIs(pool, list(stage_rows), rois)
+                      for pool in gradients.pools_of(stage)]
+    return pools

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..gradients.value_of import ValueOf
 from ..swapping import modules_with, swapped
+from .suppression import SoftNMS, suppress_batch
 
 
 class Attached(TorchFunctionMode):
@@ -120,59 +121,3 @@ def attached_operations(model: nn.Module) -> Iterator[None]:
                     'batched_nms') is batched_nms:
                 stack.enter_context(swapped(user, 'batched_nms', suppress))
         yield
-
-
-def suppress_batch(original: Callable, boxes: Tensor, scores: Tensor,
-                   idxs: Tensor, nms_cfg: dict | None, *args: Any,
-                   **kwargs: Any) -> tuple[Tensor, Tensor]:
-    """Do as mmcv's ``batched_nms``, of which plain suppression is a choice of
-    rows on the way back. Of many boxes, mmcv writes the scores of one class
-    after the other into one tensor, and would go back through all of these
-    steps."""
-    if not nms_cfg or nms_cfg.get('type', 'nms') != 'nms':
-        return original(boxes, scores, idxs, nms_cfg, *args, **kwargs)
-    with torch.no_grad():
-        _, kept = original(boxes, scores, idxs, nms_cfg, *args, **kwargs)
-    return torch.cat([boxes[kept], scores[kept, None]], dim=-1), kept
-
-
-class SoftNMS:
-    """mmcv's ``soft_nms`` (Bodla et al., ICCV 2017), whose scores keep their
-    graph: a kept box's score is its own times a factor for each better box
-    that it overlaps.
-
-    Args:
-        original (Callable): mmcv's function.
-    """
-
-    def __init__(self, original: Callable) -> None:
-        self.original = original
-
-    def __call__(self,
-                 boxes: Tensor,
-                 scores: Tensor,
-                 iou_threshold: float = 0.3,
-                 sigma: float = 0.5,
-                 min_score: float = 1e-3,
-                 method: str = 'linear',
-                 offset: int = 0) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            dets, kept = self.original(boxes, scores, iou_threshold, sigma,
-                                       min_score, method, offset)
-        boxes = boxes[kept]
-        low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
-        high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-        inside = (high - low + offset).clamp(min=0).prod(dim=2)
-        areas = (boxes[:, 2:] - boxes[:, :2] + offset).prod(dim=1)
-        iou = inside / (areas[:, None] + areas - inside)
-        if method == 'gaussian':
-            factors = torch.exp(-iou**2 / sigma)
-        elif method == 'linear':
-            factors = torch.where(iou >= iou_threshold, 1 - iou, 1)
-        else:  # what it would lower is gone
-            factors = torch.ones_like(iou)
-        # each is lowered by those before it
-        above = torch.ones_like(factors, dtype=torch.bool).tril(-1)
-        lowered = scores[kept] * torch.where(above, factors, 1).prod(dim=1)
-        return torch.cat([boxes, ValueOf.apply(lowered, dets[:, 4])[:, None]],
-                         dim=1), kept

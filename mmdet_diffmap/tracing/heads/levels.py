@@ -17,6 +17,7 @@ from ..gradients import (
     WindowGradients,
     fused_attention,
     receptive_field,
+    sparse_deformable_attention,
 )
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
@@ -86,6 +87,7 @@ class LevelHeadRun(HeadRun):
             return self.cut_off(output)
 
         stack.enter_context(fused_attention(self.model))
+        stack.enter_context(sparse_deformable_attention())
         stack.callback(self.running.close)
         stack.callback(
             self.head.register_forward_pre_hook(

@@ -65,7 +65,7 @@ def mask_stage(model: BaseDetector) -> RoIStage | None:
             roi_head.bbox_roi_extractor.num_inputs):
         return None
     shared_head = getattr(roi_head, 'shared_head', None) or nn.Identity()
-    return RoIStage(extractor, shared_head, head)
+    return RoIStage.of_head(extractor, shared_head, head)
 
 
 def pools_simply(extractor: nn.Module) -> bool:

@@ -1,45 +1,50 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from functools import partial
+from inspect import signature
+from typing import Any, NamedTuple
 
 from mmdet.models.detectors import BaseDetector
-from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from torch import Tensor, nn
 
-from ..gradients import MaskGradients, RoIGradients, RoIStage, Upstream
-from ..target_layer import CapturedLayer
+from ..gradients import MaskGradients, Pool, RoIGradients, RoIStage, Upstream
+from ..nested import flat_tensors, map_tensors
+from ..swapping import swapped
+from ..target_layer import CapturedLayer, depend
 from ..trace import GradientSource
 from .masks import mask_stage, pools_simply
-from .run import HeadRun
+from .run import HeadRun, RunsTwiceError
 
 
 class RoIHeadRun(HeadRun):
-    """The box head of a two-stage detector, or the heads of a cascade.
+    """The heads of a two-stage detector that run on pooled RoIs.
+
+    What is done with RoIs is heard in the run: each call of the RoI head's
+    ``_bbox_forward`` is a stage, whatever it does, and so is each other head
+    that gets what an extractor has just pooled.
 
     Args:
         model (BaseDetector): The detector.
     """
 
     def __init__(self, model: BaseDetector) -> None:
-        roi_head = model.roi_head
-        self.stages = [
-            RoIStage(extractor, shared_head, head)
-            for extractor, shared_head, head in zip(
-                as_list(roi_head.bbox_roi_extractor),
-                as_list(getattr(roi_head, 'shared_head', None) or
-                        nn.Identity()) * len(as_list(roi_head.bbox_head)),
-                as_list(roi_head.bbox_head))
-        ]
-        super().__init__(model, [stage.head for stage in self.stages])
+        self.roi_head: Any = model.roi_head
+        super().__init__(model, as_list(self.roi_head.bbox_head))
+        self.stages: list[RoIStage] = []
+        self.running: RoIStage | None = None
+        self.pooled: Pooled | None = None
 
     @classmethod
     def of(cls, model: BaseDetector, statistics: str,
            target: nn.Module | None) -> RoIHeadRun | None:
-        """Take a detector whose heads run on pooled RoIs alone."""
-        return cls(model) if runs_on_rois(model) else None
+        """Take a detector whose RoI head says what it does with RoIs."""
+        forward = getattr(getattr(model, 'roi_head', None), '_bbox_forward',
+                          None)
+        return cls(model) if forward is not None and \
+            {'x', 'rois'} <= set(signature(forward).parameters) else None
 
     def source(self, target: CapturedLayer) -> GradientSource:
         rois = RoIGradients(self.stages, self.cut)
@@ -51,9 +56,8 @@ class RoIHeadRun(HeadRun):
         stage = mask_stage(self.model)
         if stage is None:
             return None
-        stage.inputs = self.stages[-1].inputs
-        roi_head: Any = self.model.roi_head
-        threshold = roi_head.test_cfg.mask_thr_binary
+        stage.inputs = self.stages[-1].inputs if self.stages else []
+        threshold = self.roi_head.test_cfg.mask_thr_binary
 
         def masks_of(labels: Tensor) -> GradientSource:
             return Upstream(MaskGradients(stage, threshold, labels),
@@ -62,42 +66,141 @@ class RoIHeadRun(HeadRun):
         return masks_of
 
     def hook(self, stack: ExitStack) -> None:
-
-        def hook_stage(stage: RoIStage) -> None:
-
-            def before(module: nn.Module, args: Any) -> None:
-                if stage.raw:
-                    return  # a mask head may use the same extractor
-                self.run_without_record()
-                stage.inputs = self.inputs = list(args[0])
-                stage.rois = args[1].detach().type_as(args[0][0])
-
-            def after(module: nn.Module, args: Any, output: Any) -> Any:
-                if stage.raw:
-                    return output
-                first = len(self.cut)
-                output = self.cut_off(output)
-                stage.raw = list(range(first, len(self.cut)))
-                return output
-
+        stack.enter_context(swapped(
+            self.roi_head, '_bbox_forward',
+            partial(self.bbox_forward, self.roi_head._bbox_forward)))
+        for module in self.roi_head.modules():
+            if pools_simply(module):
+                stack.callback(module.register_forward_hook(
+                    self.extractor_ran, with_kwargs=True).remove)
+        shared_head = getattr(self.roi_head, 'shared_head', None)
+        if shared_head is not None:
+            stack.callback(shared_head.register_forward_hook(
+                self.shared_head_ran).remove)
+        for head in heads_of(self.roi_head):
             stack.callback(
-                stage.extractor.register_forward_pre_hook(before).remove)
-            stack.callback(
-                stage.head.register_forward_hook(after, prepend=True).remove)
+                head.register_forward_pre_hook(self.before_head).remove)
+            stack.callback(head.register_forward_hook(
+                self.head_ran, prepend=True).remove)
 
-        for stage in self.stages:
-            hook_stage(stage)
+    def bbox_forward(self, forward: Callable, *args: Any,
+                     **kwargs: Any) -> Any:
+        """Run a stage in the place of ``_bbox_forward``."""
+        given = signature(forward).bind(*args, **kwargs).arguments
+        rois = given.pop('rois')
+        inputs = flat_tensors(given)
+        if self.cut and depend(inputs, self.cut):
+            raise RunsTwiceError  # one stage's results go into the next
+        self.begin(RoIStage(
+            self.roi_head, partial(bbox_forward_on, forward, given),
+            [module for module in self.roi_head.modules()
+             if pools_simply(module)],
+            self.heads, inputs, rois.detach().type_as(inputs[0])))
+        result = forward(*args, **kwargs)
+        if not self.stages[-1].raw:
+            result = self.end(result)
+        self.running = None
+        return result
+
+    def begin(self, stage: RoIStage) -> None:
+        """Begin a stage, whose work is not recorded."""
+        self.run_without_record()
+        self.inputs += stage.inputs
+        self.stages.append(stage)
+        self.running = stage
+
+    def end(self, output: Any) -> Any:
+        """Cut off what the stage gives."""
+        first = len(self.cut)
+        output = self.cut_off(output)
+        self.stages[-1].raw += range(first, len(self.cut))
+        return output
+
+    def extractor_ran(self, module: nn.Module, args: Any, kwargs: Any,
+                      output: Tensor) -> None:
+        """Note what was pooled, of what."""
+        levels, rois = args[:2]
+        if self.running is None:
+            self.pooled = Pooled(output, module, list(levels), rois)
+            return
+        known = {id(each): number
+                 for number, each in enumerate(self.running.inputs)}
+        same = len(rois) == len(self.running.rois) and bool(
+            (rois == self.running.rois).all())
+        places = [known.get(id(level)) for level in levels]
+        self.running.pools.append(
+            None if None in places or not same else
+            Pool(module, places, kwargs.get('roi_scale_factor')))
+
+    def shared_head_ran(self, module: nn.Module, args: Any,
+                        output: Any) -> None:
+        """Note that its output is what was pooled, for the next head."""
+        if self.pooled is not None and args[0] is self.pooled.output:
+            self.pooled = self.pooled._replace(output=output, shared=module)
+
+    def before_head(self, module: nn.Module, args: Any) -> None:
+        """Begin a stage where a head gets what was just pooled."""
+        pooled = self.pooled
+        if self.running is None and pooled is not None and \
+                len(args) == 1 and args[0] is pooled.output:
+            stage = RoIStage.of_head(pooled.extractor, pooled.shared, module)
+            stage.inputs = pooled.levels
+            stage.rois = pooled.rois.detach().type_as(pooled.levels[0])
+            self.begin(stage)
+
+    def head_ran(self, module: nn.Module, args: Any, output: Any) -> Any:
+        """Cut off the raw maps."""
+        if self.running is None or module not in self.running.heads:
+            return output
+        output = self.end(output)
+        if self.pooled is not None and args[0] is self.pooled.output:
+            self.running = None
+        return output
 
 
-def runs_on_rois(model: BaseDetector) -> bool:
-    """Whether a detector's boxes come from heads that run on pooled RoIs and
-    on nothing else."""
-    roi_head = getattr(model, 'roi_head', None)
-    return any(
-        isinstance(roi_head, kind)
-        and type(roi_head)._bbox_forward is kind._bbox_forward
-        and all(map(pools_simply, as_list(roi_head.bbox_roi_extractor)))
-        for kind in (StandardRoIHead, CascadeRoIHead))
+class Pooled(NamedTuple):
+    """What was pooled last.
+
+    Args:
+        output (Tensor): The pooled features, or what the shared head made of
+            them.
+        extractor (nn.Module): By which.
+        levels (list[Tensor]): From which.
+        rois (Tensor): Which regions.
+        shared (nn.Module): The shared head, if it has run on them.
+    """
+    output: Tensor
+    extractor: nn.Module
+    levels: list[Tensor]
+    rois: Tensor
+    shared: nn.Module = nn.Identity()
+
+
+def bbox_forward_on(forward: Callable, given: Mapping[str, Any],
+                    inputs: Sequence[Tensor], rois: Tensor) -> Any:
+    """Run ``_bbox_forward`` with other inputs, and on other RoIs.
+
+    Args:
+        forward (Callable): The function.
+        given (Mapping): Its arguments but the RoIs.
+        inputs (Sequence[Tensor]): In the place of the floating-point tensors
+            in them, in their order.
+        rois (Tensor): The RoIs.
+    """
+    others = iter(inputs)
+
+    def other(tensor: Tensor) -> Tensor:
+        return next(others) if tensor.is_floating_point() else tensor
+
+    return forward(**map_tensors(other, dict(given)), rois=rois)
+
+
+def heads_of(roi_head: nn.Module) -> list[nn.Module]:
+    """List the heads of an RoI head: all of its parts but those that pool,
+    and the shared head."""
+    shared_head = getattr(roi_head, 'shared_head', None)
+    return [part for child in roi_head.children() for part in as_list(child)
+            if part is not shared_head and not hasattr(part, 'roi_layers')]
 
 
 def as_list(value: nn.Module) -> list[nn.Module]:

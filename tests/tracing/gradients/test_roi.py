@@ -14,6 +14,7 @@ from mmdet_diffmap.maps.windows import Windows
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.gradients import (
     DenseGradients,
+    Pool,
     RoIGradients,
     crops,
     roi,
@@ -248,10 +249,10 @@ def test_weights_are_those_of_roi_align(data):
                             dim=1)
     rois = torch.cat([torch.zeros(3, 1), corners], dim=1)
     level = torch.rand(1, 2, height, width)
-    stage = crops.RoIStage(SimpleNamespace(roi_layers=[layer]), None, None)
+    pool = Pool(SimpleNamespace(roi_layers=[layer]), [0])
     windows = Windows.whole_level(0, (height, width), range(3), level.device)
     rows, columns = crops.pooling_weights(
-        stage, rois, [(windows, number) for number in range(3)])
+        pool, rois, [(windows, number) for number in range(3)])
     torch.testing.assert_close(
         rows[:, None] @ level @ columns[:, None].mT, layer(level, rois),
         rtol=1e-4, atol=1e-5)

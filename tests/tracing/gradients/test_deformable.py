@@ -1,0 +1,50 @@
+"""Deformable attention whose backward pass is sparse, against mmcv's."""
+import pytest
+import torch
+from mmcv.ops import multi_scale_deform_attn as host
+
+from mmdet_diffmap.tracing.gradients import sparse_deformable_attention
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkl.is_available(),
+                                reason='torch has no MKL')
+
+
+@pytest.mark.parametrize('batch, queries, heads, channels, points', [
+    (1, 7, 2, 3, 4), (2, 3, 1, 4, 1), (1, 1, 8, 32, 4)])
+def test_values_are_mmcvs_and_gradients_those_of_autograd(
+        batch, queries, heads, channels, points):
+    """Also of samples at borders and outside of a level, and of a level of
+    one cell."""
+    torch.manual_seed(0)
+    grids = torch.tensor([[5, 7], [3, 4], [1, 1]])
+    tokens = torch.randn(batch, int(grids.prod(dim=1).sum()), heads, channels,
+                         dtype=torch.double)
+    places = torch.rand(batch, queries, heads, 3, points, 2,
+                        dtype=torch.double) * 1.6 - 0.3
+    places[0, 0, 0, 0, 0] = torch.tensor([-4., 9.])
+    weights = torch.randn(batch, queries, heads, 3, points,
+                          dtype=torch.double)
+    leaves = [each.requires_grad_() for each in (tokens, places, weights)]
+
+    def run():
+        return host.multi_scale_deformable_attn_pytorch(
+            leaves[0], grids, *leaves[1:])
+
+    expected = run()
+    with sparse_deformable_attention():
+        found = run()
+    assert torch.equal(found, expected)
+    for _ in range(2):  # what is kept for further passes is not changed
+        cotangent = torch.randn_like(expected)
+        for ours, theirs in zip(*(
+                torch.autograd.grad(output, leaves, cotangent,
+                                    retain_graph=True)
+                for output in (found, expected))):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_the_function_of_mmcv_is_put_back():
+    before = host.multi_scale_deformable_attn_pytorch
+    with sparse_deformable_attention():
+        assert host.multi_scale_deformable_attn_pytorch is not before
+    assert host.multi_scale_deformable_attn_pytorch is before
