@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmcv.ops import MultiScaleDeformableAttention
@@ -77,7 +77,7 @@ class Samples:
 
     An output of a head is a row of a sparse matrix ``S`` times its tokens.
     Each sample has four entries in a row: its weight times the share of a
-    corner in the bilinear mean.
+    corner in the bilinear mean. What is cached serves all backward passes.
     """
     tokens: Tensor
     grids: list[list[int]]
@@ -85,56 +85,63 @@ class Samples:
     weights: Tensor
 
     @cached_property
-    def shares(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Token of each corner of each sample, int64, its share along both
-        axes, zero outside of the level, and how the share grows with the
-        sample's place; shapes (B, heads, Q, L, P, 4) and twice (2, ...)."""
-        batch, count, heads, _ = self.tokens.shape
+    def corners(self) -> Corners:
+        """The corners of all samples."""
         device = self.tokens.device
         lengths = torch.tensor(self.grids, device=device)  # (L, 2)
-        cells = lengths.prod(dim=1)
-        starts = cells.cumsum(0) - cells
-        first_token = torch.arange(batch * heads, device=device).view(
-            batch, heads, 1, 1, 1, 1) * count + starts[:, None, None]
-        corners = torch.tensor(CORNERS, device=device)  # (4, 2)
-        # rows, columns: (2, B, heads, Q, L, P)
-        places = self.places.transpose(1, 2).movedim(-1, 0).flip(0)
-        sizes = lengths.T[:, None, None, None, :, None]
+        # rows, columns: (2, B, heads, Q, 1, L, P)
+        places = self.places.transpose(1, 2).movedim(-1, 0).flip(0)[
+            :, :, :, :, None]
+        sizes = lengths.T[:, None, None, None, None, :, None]
         places = places * sizes - 0.5
         first = places.floor()
-        inner = (places - first)[..., None]
-        after = corners.T.view(2, 1, 1, 1, 1, 1, 4).bool()
-        cell = first[..., None].long() + after
-        inside = (cell >= 0) & (cell < sizes[..., None])
-        shares = torch.where(after, inner, 1 - inner) * inside
-        slopes = torch.where(after, 1., -1.).to(shares) * inside * \
-            sizes[..., None]
-        rows, columns = cell.clamp(min=0).minimum(sizes[..., None] - 1)
-        tokens = first_token + rows * lengths[:, 1, None, None] + columns
-        return tokens, shares, slopes
+        inner = places - first
+        after = torch.tensor(CORNERS, device=device).T[
+            :, None, None, None, :, None, None].bool()
+        cell = first.long() + after
+        inside = (cell >= 0) & (cell < sizes)
+        row, column = torch.where(after, inner, 1 - inner) * inside
+        row_slope, column_slope = torch.where(after, 1, -1) * inside * sizes
+        cells = lengths.prod(dim=1)
+        starts = (cells.cumsum(0) - cells)[:, None]
+        rows, columns = cell.clamp(min=0).minimum(sizes - 1)
+        batch, count, heads, _ = self.tokens.shape
+        first_token = count * torch.arange(
+            batch * heads, device=device).view(batch, heads, 1, 1, 1, 1)
+        weights = self.weights.transpose(1, 2)[:, :, :, None]
+        return Corners(
+            first_token + starts + rows * lengths[:, 1, None] + columns,
+            row * column, weights * (row * column_slope),
+            weights * (row_slope * column))
 
     @cached_property
     def pattern(self) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """Where the rows of ``S`` begin, the columns of its entries, and its
         shape."""
-        columns = self.shares[0].flatten()
-        batch, queries, heads, levels, points = self.weights.shape
-        rows = batch * heads * queries
-        starts = torch.arange(rows + 1) * (4 * levels * points)
-        return starts, columns, (rows, self.tokens.shape[1] * batch * heads)
+        columns = self.corners.tokens.flatten()
+        batch, count, heads, _ = self.tokens.shape
+        rows = batch * heads * self.weights.shape[1]
+        starts = torch.arange(rows + 1) * (len(columns) // max(1, rows))
+        return starts, columns, (rows, count * batch * heads)
 
     @cached_property
     def transposed(self) -> Tensor:
         """``S``, transposed."""
-        starts, columns, (height, width) = self.pattern
-        _, shares, _ = self.shares
-        values = (self.weights.transpose(1, 2)[..., None] *
-                  shares.prod(dim=0)).flatten()
+        _, columns, (rows, width) = self.pattern
+        weights = self.weights.transpose(1, 2)[:, :, :, None]
+        values = (weights * self.corners.shares).flatten()
         order = columns.sort(stable=True).indices
         ends = torch.bincount(columns, minlength=width).cumsum(0)
         return sparse_matrix(
             torch.cat([ends.new_zeros(1), ends]),
-            order // (len(columns) // height), values[order], (width, height))
+            order // (len(columns) // max(1, rows)), values[order],
+            (width, rows))
+
+    @cached_property
+    def token_columns(self) -> Tensor:
+        """The tokens of all heads, shape (C, B * heads * N)."""
+        return self.tokens.transpose(1, 2).reshape(
+            -1, self.tokens.shape[-1]).T
 
     def gradients(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the gradients by tokens, places and weights.
@@ -148,20 +155,32 @@ class Samples:
         tokens = (self.transposed @ of_rows).view(
             batch, heads, count, channels).transpose(1, 2)
         starts, columns, shape = self.pattern
-        # each entry's: the product of its row's gradient and its token
+        # of each entry: its row's gradient times its token
         products = torch.sparse.sampled_addmm(
             sparse_matrix(starts, columns, of_rows.new_zeros(len(columns)),
-                          shape), of_rows,
-            self.tokens.transpose(1, 2).reshape(-1, channels).T,
-            beta=0).values()
-        _, (row, column), (row_slope, column_slope) = self.shares
-        products = products.view(row.shape)
-        weights = (products * row * column).sum(dim=-1).transpose(1, 2)
-        places = torch.stack([
-            (products * row * column_slope).sum(dim=-1),
-            (products * row_slope * column).sum(dim=-1)
-        ], dim=-1).transpose(1, 2) * self.weights[..., None]
-        return tokens, places, weights
+                          shape), of_rows, self.token_columns,
+            beta=0).values().view(self.corners.tokens.shape)
+        weights, across, down = (
+            (products * factors).sum(dim=3).transpose(1, 2) for factors in (
+                self.corners.shares, self.corners.across, self.corners.down))
+        return tokens, torch.stack([across, down], dim=-1), weights
+
+
+class Corners(NamedTuple):
+    """The four corners of each sample, shapes (B, heads, Q, 4, L, P).
+
+    Args:
+        tokens (Tensor): Which token of all heads each is, int64.
+        shares (Tensor): Its share in the bilinear mean; zero outside of the
+            level.
+        across (Tensor): The sample's weight times how the share grows with
+            the sample's x.
+        down (Tensor): The same with its y.
+    """
+    tokens: Tensor
+    shares: Tensor
+    across: Tensor
+    down: Tensor
 
 
 def sparse_matrix(starts: Tensor, columns: Tensor, values: Tensor,
