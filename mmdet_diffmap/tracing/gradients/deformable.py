@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from mmcv.ops import MultiScaleDeformableAttention
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ...ops.sparse import has_sparse_products, products_at, transposed
 from ..swapping import swapped
 
 #: The four cells around a sample: row and column, from the first one.
@@ -31,12 +31,15 @@ def sparse_deformable_attention() -> Iterator[None]:
     A query's output is a weighted sum of few tokens, so that all of it is one
     sparse matrix, times the tokens. Values are those of mmcv.
     """
-    if not torch.backends.mkl.is_available():  # which has these products
-        yield
-        return
     module = sys.modules[MultiScaleDeformableAttention.__module__]
     name = 'multi_scale_deformable_attn_pytorch'
-    attend = partial(DeformableAttention.apply, getattr(module, name))
+    original = getattr(module, name)
+
+    def attend(tokens: Tensor, *args: Tensor) -> Tensor:
+        if not has_sparse_products(tokens):
+            return original(tokens, *args)
+        return DeformableAttention.apply(original, tokens, *args)
+
     with swapped(module, name, attend):
         yield
 
@@ -109,39 +112,30 @@ class Samples:
         first_token = count * torch.arange(
             batch * heads, device=device).view(batch, heads, 1, 1, 1, 1)
         weights = self.weights.transpose(1, 2)[:, :, :, None]
-        return Corners(
+        return Corners(*(each.contiguous() for each in (
             first_token + starts + rows * lengths[:, 1, None] + columns,
             row * column, weights * (row * column_slope),
-            weights * (row_slope * column))
+            weights * (row_slope * column))))
 
     @cached_property
-    def pattern(self) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Where the rows of ``S`` begin, the columns of its entries, and its
-        shape."""
-        columns = self.corners.tokens.flatten()
-        batch, count, heads, _ = self.tokens.shape
-        rows = batch * heads * self.weights.shape[1]
-        starts = torch.arange(rows + 1) * (len(columns) // max(1, rows))
-        return starts, columns, (rows, count * batch * heads)
+    def columns(self) -> Tensor:
+        """The columns of the entries of each row of ``S``."""
+        rows = self.weights.shape[0] * self.weights.shape[1] * \
+            self.tokens.shape[2]
+        return self.corners.tokens.reshape(rows, -1)
 
     @cached_property
     def transposed(self) -> Tensor:
         """``S``, transposed."""
-        _, columns, (rows, width) = self.pattern
         weights = self.weights.transpose(1, 2)[:, :, :, None]
-        values = (weights * self.corners.shares).flatten()
-        order = columns.sort(stable=True).indices
-        ends = torch.bincount(columns, minlength=width).cumsum(0)
-        return sparse_matrix(
-            torch.cat([ends.new_zeros(1), ends]),
-            order // (len(columns) // max(1, rows)), values[order],
-            (width, rows))
+        values = weights * self.corners.shares
+        return transposed(self.columns, values.reshape(self.columns.shape),
+                          len(self.rows_of_tokens))
 
     @cached_property
-    def token_columns(self) -> Tensor:
-        """The tokens of all heads, shape (C, B * heads * N)."""
-        return self.tokens.transpose(1, 2).reshape(
-            -1, self.tokens.shape[-1]).T
+    def rows_of_tokens(self) -> Tensor:
+        """The tokens of all heads, shape (B * heads * N, C)."""
+        return self.tokens.transpose(1, 2).reshape(-1, self.tokens.shape[-1])
 
     def gradients(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the gradients by tokens, places and weights.
@@ -154,12 +148,9 @@ class Samples:
             1, 2).reshape(-1, channels)
         tokens = (self.transposed @ of_rows).view(
             batch, heads, count, channels).transpose(1, 2)
-        starts, columns, shape = self.pattern
         # of each entry: its row's gradient times its token
-        products = torch.sparse.sampled_addmm(
-            sparse_matrix(starts, columns, of_rows.new_zeros(len(columns)),
-                          shape), of_rows, self.token_columns,
-            beta=0).values().view(self.corners.tokens.shape)
+        products = products_at(self.columns, of_rows, self.rows_of_tokens
+                               ).view(self.corners.tokens.shape)
         weights, across, down = (
             (products * factors).sum(dim=3).transpose(1, 2) for factors in (
                 self.corners.shares, self.corners.across, self.corners.down))
@@ -181,11 +172,3 @@ class Corners(NamedTuple):
     shares: Tensor
     across: Tensor
     down: Tensor
-
-
-def sparse_matrix(starts: Tensor, columns: Tensor, values: Tensor,
-                  shape: tuple[int, int]) -> Tensor:
-    """Return a matrix by its rows' entries, on the CPU."""
-    with warnings.catch_warnings():  # that its interface may change
-        warnings.simplefilter('ignore', UserWarning)
-        return torch.sparse_csr_tensor(starts, columns, values, shape)

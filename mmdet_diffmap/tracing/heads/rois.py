@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from functools import partial
 from inspect import signature
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
@@ -17,6 +18,10 @@ from ..target_layer import CapturedLayer, depend
 from ..trace import GradientSource
 from .masks import mask_stage, pools_simply
 from .run import HeadRun, RunsTwiceError
+
+
+#: RoI heads of which one stage goes on from what another made of all RoIs.
+coupled: WeakSet[nn.Module] = WeakSet()
 
 
 class RoIHeadRun(HeadRun):
@@ -40,11 +45,13 @@ class RoIHeadRun(HeadRun):
     @classmethod
     def of(cls, model: BaseDetector, statistics: str,
            target: nn.Module | None) -> RoIHeadRun | None:
-        """Take a detector whose RoI head says what it does with RoIs."""
-        forward = getattr(getattr(model, 'roi_head', None), '_bbox_forward',
-                          None)
+        """Take a detector whose RoI head says what it does with RoIs, unless
+        the RoIs are known to be coupled."""
+        roi_head = getattr(model, 'roi_head', None)
+        forward = getattr(roi_head, '_bbox_forward', None)
         return cls(model) if forward is not None and \
-            {'x', 'rois'} <= set(signature(forward).parameters) else None
+            {'x', 'rois'} <= set(signature(forward).parameters) and \
+            roi_head not in coupled else None
 
     def source(self, target: CapturedLayer) -> GradientSource:
         rois = RoIGradients(self.stages, self.cut)
@@ -90,12 +97,12 @@ class RoIHeadRun(HeadRun):
         rois = given.pop('rois')
         inputs = flat_tensors(given)
         if self.cut and depend(inputs, self.cut):
-            raise RunsTwiceError  # one stage's results go into the next
+            coupled.add(self.roi_head)
+            raise RunsTwiceError
         self.begin(RoIStage(
             self.roi_head, partial(bbox_forward_on, forward, given),
             [module for module in self.roi_head.modules()
-             if pools_simply(module)],
-            self.heads, inputs, rois.detach().type_as(inputs[0])))
+             if pools_simply(module)], self.heads, inputs, rois))
         result = forward(*args, **kwargs)
         if not self.stages[-1].raw:
             result = self.end(result)
@@ -105,6 +112,8 @@ class RoIHeadRun(HeadRun):
     def begin(self, stage: RoIStage) -> None:
         """Begin a stage, whose work is not recorded."""
         self.run_without_record()
+        with self.detaching():
+            stage.rois = stage.rois.detach().type_as(stage.inputs[0])
         self.inputs += stage.inputs
         self.stages.append(stage)
         self.running = stage
@@ -144,8 +153,7 @@ class RoIHeadRun(HeadRun):
         if self.running is None and pooled is not None and \
                 len(args) == 1 and args[0] is pooled.output:
             stage = RoIStage.of_head(pooled.extractor, pooled.shared, module)
-            stage.inputs = pooled.levels
-            stage.rois = pooled.rois.detach().type_as(pooled.levels[0])
+            stage.inputs, stage.rois = pooled.levels, pooled.rois
             self.begin(stage)
 
     def head_ran(self, module: nn.Module, args: Any, output: Any) -> Any:

@@ -11,6 +11,7 @@ import torch
 from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
 
+from ..modes import frozen
 from ..nested import map_tensors
 from ..recording import Recorder
 from ..swapping import swapped
@@ -20,7 +21,8 @@ from .attached import Attached, attached_operations, attached_selection
 
 
 class RunsTwiceError(Exception):
-    """A head runs more than once in one prediction."""
+    """A head runs more than once in one prediction, or again on what it
+    gave."""
 
 
 class HeadRun(ABC):
@@ -98,7 +100,9 @@ class HeadRun(ABC):
             RunsTwiceError: In the context, if a head runs again that may not.
         """
         self.recorder = recorder
-        with attached_operations(self.model), \
+        # mmcv's deformable layers compute the gradients of parameters that
+        # want one, asked for or not
+        with frozen(self.model), attached_operations(self.model), \
                 attached_selection(self.heads), ExitStack() as stack:
             proposer = proposer_of(self.model)
             if proposer is not None:
@@ -135,7 +139,17 @@ class HeadRun(ABC):
             return leaf.clone()  # a leaf may not be changed in place
 
         self.recorder.raw_maps_cut()
-        return map_tensors(leave, output)
+        with self.detaching():
+            return map_tensors(leave, output)
+
+    @contextmanager
+    def detaching(self) -> Iterator[None]:
+        """Let ``detach`` detach in this context."""
+        self.attached.running += 1
+        try:
+            yield
+        finally:
+            self.attached.running -= 1
 
     def _attach_after(self, head: nn.Module, stack: ExitStack) -> None:
         """Let nothing be detached by what follows a head and its hooks."""
@@ -149,13 +163,9 @@ class HeadRun(ABC):
 
     def _propose(self, predict: Callable, *args: Any, **kwargs: Any) -> Any:
         """Predict the proposals of each image, without a graph."""
-        self.attached.running += 1
-        try:
-            with torch.no_grad():
-                return [proposals.detach()
-                        for proposals in predict(*args, **kwargs)]
-        finally:
-            self.attached.running -= 1
+        with self.detaching(), torch.no_grad():
+            return [proposals.detach()
+                    for proposals in predict(*args, **kwargs)]
 
 
 def proposer_of(model: nn.Module) -> Any:

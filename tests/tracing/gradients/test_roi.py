@@ -13,7 +13,6 @@ from mmengine.structures import InstanceData
 from mmdet_diffmap.maps.windows import Windows
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.gradients import (
-    DenseGradients,
     Pool,
     RoIGradients,
     crops,
@@ -48,8 +47,15 @@ DETECTORS = {
         'model.roi_head.shared_head.init_cfg': None}),
     'double head': ('double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py', {
         'model.roi_head.bbox_head.num_convs': 1}),
+    'grid': ('grid_rcnn/grid-rcnn_r50_fpn_gn-head_2x_coco.py', {
+        'model.roi_head.grid_head.num_convs': 1}),
+    'semantic branch': ('htc/htc_r50_fpn_1x_coco.py', {
+        'model.roi_head.semantic_head.num_convs': 1}),
+    'global context': ('scnet/scnet_r50_fpn_1x_coco.py', {
+        'model.roi_head.semantic_head.num_convs': 1,
+        'model.roi_head.glbctx_head.num_convs': 1}),
+    'all levels': ('groie/faste-rcnn_r50_fpn_groie_1x_coco.py', {}),
 }
-TAKES_ROIS = [name for name in DETECTORS if name != 'double head']
 
 
 @lru_cache
@@ -88,17 +94,17 @@ def compare(model, data, index=0, layer='neck', count=DETECTIONS):
 
 #: Those whose heads hold a stage of the backbone.
 C4 = 'shared head', 'mask c4'
+SLOW = (*C4, 'global context', 'all levels')
 
 
 @pytest.mark.parametrize('name', [
-    pytest.param(name, marks=pytest.mark.slow if name in C4 else ())
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
     for name in DETECTORS])
 def test_every_kind_of_head(name):
     layer = 'backbone' if name in C4 else 'neck'
     model = detector(name)
     trace = compare(model, batch_of(model, random_image(75, 130)), layer=layer)
-    kind = RoIGradients if name in TAKES_ROIS else DenseGradients
-    assert isinstance(trace.source.source, kind)
+    assert isinstance(trace.source.source, RoIGradients)
 
 
 @pytest.mark.parametrize('name', ['faster', 'cascade'])
@@ -189,6 +195,76 @@ def test_extractor_that_pools_more_than_expected_takes_the_dense_way(
     for one in model.roi_head.bbox_roi_extractor.roi_layers:
         monkeypatch.setattr(one, 'forward', mixed)
     compare(model, batch_of(model, random_image(75, 130)))
+
+
+def add_to_pooled(monkeypatch, roi_head, more):
+    """Let an RoI head add something to what it pools.
+
+    Args:
+        more (Callable): (levels, pooled features) -> what is added.
+    """
+
+    def bbox_forward(x, rois):
+        pooled = roi_head.bbox_roi_extractor(x[:4], rois)
+        cls_score, bbox_pred = roi_head.bbox_head(pooled + more(x, pooled))
+        return dict(cls_score=cls_score, bbox_pred=bbox_pred)
+
+    monkeypatch.setattr(roi_head, '_bbox_forward', bbox_forward)
+
+
+def no_dense_way(*args, **kwargs):
+    raise AssertionError('the dense way')
+
+
+@pytest.mark.parametrize('name, more, alone', [
+    ('what all share', lambda x, pooled: x[1].mean(dim=(2, 3))[
+        ..., None, None], True),
+    ('other regions', lambda x, pooled: pooled.mean(dim=0), False),
+    ('as many as before', lambda x, pooled: torch.ones(30, 1, 1, 1), False),
+])
+def test_head_whose_regions_share_something(monkeypatch, name, more, alone):
+    """Each detection has a run of its own, and where that does not give what
+    it gave, or cannot be made, the dense way is taken."""
+    model = detector('faster')
+    add_to_pooled(monkeypatch, model.roi_head, more)
+    if alone:
+        monkeypatch.setattr(RoIGradients, 'dense', no_dense_way)
+    trace = compare(model, batch_of(model, random_image(75, 130)))
+    assert isinstance(trace.source.source, RoIGradients)
+    if not alone:
+        monkeypatch.setattr(RoIGradients, 'dense', no_dense_way)
+        with pytest.raises(AssertionError, match='the dense way'):
+            list(trace.gradients(['score']))
+
+
+def test_second_branch_does_not_go_through_all_boxes(monkeypatch):
+    """Grid R-CNN's runs again on the explained boxes alone."""
+    model = detector('grid')
+    trace = DetectorAdapter(model).trace(
+        batch_of(model, random_image(75, 130)))
+    assert len(trace) == DETECTIONS
+    sizes = []
+    hook = model.roi_head.grid_head.convs.register_forward_hook(
+        lambda module, args, output: sizes.append(len(output)))
+    try:
+        assert len(list(trace.select(slice(2)).gradients(['x1'])))
+    finally:
+        hook.remove()
+    assert sizes == [2]
+
+
+def test_hooks_of_others_are_not_called_again():
+    model = detector('faster')
+    trace = DetectorAdapter(model).trace(
+        batch_of(model, random_image(75, 130)))
+    called = []
+    hook = model.roi_head.bbox_head.register_forward_hook(
+        lambda *args: called.append(args))
+    try:
+        assert len(list(trace.gradients(['score'])))
+    finally:
+        hook.remove()
+    assert not called
 
 
 def test_a_level_has_compact_windows_and_long_ones():

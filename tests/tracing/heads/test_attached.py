@@ -64,7 +64,8 @@ def test_masked_convolution_has_the_gradient_of_a_convolution():
 
 @pytest.mark.parametrize('options', [
     dict(), dict(split_thr=5), dict(class_agnostic=True),
-    dict(split_thr=5, max_num=3)])
+    dict(split_thr=5, max_num=3),
+    dict(split_thr=5, score_threshold=0.3, offset=1)])
 def test_plain_suppression_chooses_rows(options):
     """As mmcv does, with fewer steps on the way back where it goes through
     one class after the other."""

@@ -1,0 +1,68 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Products with sparse matrices that have the same number of entries in each
+row, on a CPU: what samples at any places are made of."""
+import warnings
+
+import torch
+from torch import Tensor
+
+
+def has_sparse_products(values: Tensor) -> bool:
+    """Whether torch has these products for some values."""
+    return torch.backends.mkl.is_available() and \
+        values.device.type == 'cpu' and \
+        values.dtype in (torch.float32, torch.float64)
+
+
+def matrix(columns: Tensor, values: Tensor, width: int) -> Tensor:
+    """Return a matrix, shape (rows, width).
+
+    Args:
+        columns (Tensor): Of the entries of each row, int64, shape (rows, k);
+            entries at one place are added.
+        values (Tensor): Of the entries, shape (rows, k).
+        width (int): The number of columns.
+    """
+    rows, count = columns.shape
+    return by_rows(torch.arange(rows + 1) * count, columns.flatten(),
+                   values.flatten(), (rows, width))
+
+
+def transposed(columns: Tensor, values: Tensor, width: int) -> Tensor:
+    """Return the same as :func:`matrix`, transposed, shape (width, rows).
+
+    >>> transposed(torch.tensor([[0, 2]]), torch.tensor([[3., 4.]]),
+    ...            3).to_dense().tolist()
+    [[3.0], [0.0], [4.0]]
+    """
+    rows, count = columns.shape
+    order = columns.flatten().sort(stable=True).indices
+    ends = torch.bincount(columns.flatten(), minlength=width).cumsum(0)
+    return by_rows(torch.cat([ends.new_zeros(1), ends]), order // count,
+                   values.flatten()[order], (width, rows))
+
+
+def products_at(columns: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Compute the entries of ``left @ right.T`` at some places.
+
+    Args:
+        columns (Tensor): The columns wanted of each row, int64, shape (rows,
+            k).
+        left (Tensor): Shape (rows, C).
+        right (Tensor): Shape (columns, C).
+
+    Returns:
+        Tensor: Shape (rows, k).
+    """
+    places = matrix(columns, left.new_zeros(columns.shape), len(right))
+    return torch.sparse.sampled_addmm(
+        places, left, right.T, beta=0).values().view(columns.shape)
+
+
+def by_rows(starts: Tensor, columns: Tensor, values: Tensor,
+            shape: tuple[int, int]) -> Tensor:
+    """Return a matrix by the entries of its rows, which begin at
+    ``starts``."""
+    with warnings.catch_warnings():  # that torch's interface may change
+        warnings.simplefilter('ignore', UserWarning)
+        return torch.sparse_csr_tensor(starts, columns, values, shape)
