@@ -34,6 +34,10 @@ ONEDL = [
 ]
 #: For `mmdet-diffmap serve`.
 SERVE = ['starlette>=0.40', 'uvicorn>=0.30']
+#: For text-prompted detectors. mmdet 3.3.0 takes parts of BERT that later
+#: versions have changed: GLIP with early fusion fails from 4.53 on, and all of
+#: them with 5.
+TEXT = ['transformers>=4.40,<4.53']
 #: What mmdet's trackers import.
 TRACKING = ['lapx>=0.5.9', 'motmetrics>=1.4']
 
@@ -61,6 +65,7 @@ setup(
         'lite': LITE,
         'onedl': ONEDL,
         'serve': SERVE,
+        'text': TEXT,
         'tracking': TRACKING,
         'docs': [
             'furo>=2024.8', 'myst-nb>=1.2', 'myst-parser>=4.0', 'sphinx>=8.1',
@@ -73,7 +78,7 @@ setup(
             'colour-science>=0.4.6', 'hypothesis>=6.100', 'mypy>=1.10',
             'playwright>=1.45', 'pypdfium2>=4.30', 'pytest>=8.0',
             'pytest-xdist>=3.5', 'ruff>=0.6', 'tensorboard>=2.14',
-            'types-psutil', *SERVE, *TRACKING
+            'types-psutil', *SERVE, *TEXT, *TRACKING
         ],
     },
     classifiers=[

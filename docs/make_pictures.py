@@ -32,6 +32,7 @@ from mmdet_diffmap.datasets.twins import render_twins
 from mmdet_diffmap.errors import explain_errors
 from mmdet_diffmap.lab.evidence import occlude
 from mmdet_diffmap.lab.planted_errors import instances_of, swap_badges
+from mmdet_diffmap.lab.zoo.prompted import write_prompted_detector
 from mmdet_diffmap.visualization import draw_errors
 from mmdet_diffmap.visualization.figure import GAP, PANEL, TITLE
 
@@ -49,6 +50,16 @@ def explained(*arguments: str, picture: str) -> Callable[[Path], Image.Image]:
         return Image.open(folder / picture)
 
     return make
+
+
+def asked(folder: Path) -> Image.Image:
+    """Explain a scene by a text-prompted detector with random weights."""
+    write_prompted_detector(folder)
+    run('explain', 'scene://0/2', str(folder / 'config.py'), '--weights',
+        str(folder / 'weights.pth'), '--texts', 'a red car . a dog',
+        '--custom-entities', '--score-thr', '0', '--max-objects', '2',
+        '--outputs', 'score', '--out-dir', str(folder))
+    return Image.open(folder / 'vis/2.png')
 
 
 def compared(detector: str, index: int,
@@ -263,6 +274,7 @@ PICTURES: dict[str, Callable[[Path], Image.Image]] = {
                         picture='vis/2.png'),
     'contrast': explained('twins://0/2', f'{DEMO}fcos_twins.py',
                           '--contrast', picture='vis/2.png'),
+    'words': asked,
     'separation': explained('pairs://0/6', f'{DEMO}fcos_pairs.py', '--pair',
                             '0', '1', picture='pair/6.png'),
     'detectors': explained('scene://0/2', *FOUR, '--object', '0',

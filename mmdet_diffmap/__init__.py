@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 __all__ = [
-    'DiffMapInferencer', '__version__', 'difference_map', 'explain',
-    'explain_pair', 'explain_video', 'load_detector', 'separation_map'
+    'DiffMapInferencer', 'Prompt', '__version__', 'difference_map',
+    'explain', 'explain_pair', 'explain_phrases', 'explain_video',
+    'load_detector', 'separation_map'
 ]
 
 
@@ -40,9 +41,11 @@ def is_command() -> bool:
 if TYPE_CHECKING or not is_command():
     from .plugin import (
         DiffMapInferencer,
+        Prompt,
         difference_map,
         explain,
         explain_pair,
+        explain_phrases,
         explain_video,
         load_detector,
         separation_map,

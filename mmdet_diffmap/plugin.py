@@ -32,8 +32,10 @@ from . import (  # noqa: E402
 )
 from .apis import (  # noqa: E402
     DiffMapInferencer,
+    Prompt,
     explain,
     explain_pair,
+    explain_phrases,
     explain_video,
     load_detector,
 )
@@ -41,7 +43,7 @@ from .maps.difference import difference_map  # noqa: E402
 from .maps.separation import separation_map  # noqa: E402
 
 __all__ = [
-    'DiffMapInferencer', 'datasets', 'difference_map', 'errors', 'evaluation',
-    'explain', 'explain_pair', 'explain_video', 'explainers', 'hooks',
-    'load_detector', 'separation_map'
+    'DiffMapInferencer', 'Prompt', 'datasets', 'difference_map', 'errors',
+    'evaluation', 'explain', 'explain_pair', 'explain_phrases',
+    'explain_video', 'explainers', 'hooks', 'load_detector', 'separation_map'
 ]

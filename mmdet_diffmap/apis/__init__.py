@@ -4,12 +4,13 @@ detector."""
 from ..io.images import find_images, read_image
 from .coco_json import CocoWriter
 from .compare_files import compare_files
-from .explain import explain
+from .explain import explain, explain_phrases
 from .explain_files import explain_files
 from .explain_pair import explain_pair, pair_files
 from .fiftyone_writer import FiftyOneWriter
 from .inferencer import DiffMapInferencer
 from .loading import build_detector, class_names, load_detector
+from .prompt import Prompt
 from .result_writers import (
     ExplainedImage,
     MapWriter,
@@ -22,8 +23,8 @@ from .video import explain_video, is_video
 
 __all__ = [
     'CocoWriter', 'DiffMapInferencer', 'ExplainedImage', 'FiftyOneWriter',
-    'MapWriter', 'PictureWriter', 'ReportWriter', 'ResultWriter', 'Run',
-    'build_detector', 'class_names', 'compare_files', 'explain',
-    'explain_files', 'explain_pair', 'explain_video', 'find_images',
-    'is_video', 'load_detector', 'pair_files', 'read_image'
+    'MapWriter', 'PictureWriter', 'Prompt', 'ReportWriter', 'ResultWriter',
+    'Run', 'build_detector', 'class_names', 'compare_files', 'explain',
+    'explain_files', 'explain_pair', 'explain_phrases', 'explain_video',
+    'find_images', 'is_video', 'load_detector', 'pair_files', 'read_image'
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..explainers.engine import Explanation
 from ..explainers.explainer import as_config
 from ..io.files import printable, replacing
 from ..version import __version__
-from ..visualization import label_name
+from ..visualization import label_name, label_names
 from .result_writers import ExplainedImage, ResultWriter, Run, maps_file
 
 
@@ -25,7 +25,9 @@ class CocoWriter(ResultWriter):
     ``category_id``, ``bbox`` (x, y, width, height) in pixels of the original
     image, ``area`` of the box and ``score``, image by image and best first.
     With saved maps each has ``maps``: of each method the ``file``, seen from
-    the folder of ``detections.json``, and the ``index`` in its arrays. Images
+    the folder of ``detections.json``, and the ``index`` in its arrays. Those
+    of a text-prompted detector have ``words`` of each method, and the text's
+    phrases are the categories. Images
     are numbered from 1 in the order of the run; category ``label + 1`` is that
     of the detector's label.
 
@@ -40,6 +42,7 @@ class CocoWriter(ResultWriter):
     def begin(self, run: Run) -> None:
         self.run = run
         self.image: ExplainedImage | None = None
+        self.class_names: Sequence[str] = run.class_names
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
         #: Of the image that is explained now.
@@ -49,6 +52,8 @@ class CocoWriter(ResultWriter):
             explanation: Explanation) -> None:
         instances = explanation.sample.pred_instances
         labels = instances.labels.tolist()
+        self.class_names = label_names(explanation.sample,
+                                       self.run.class_names)
         if image is not self.image:
             self.image = image
             self.current = [
@@ -71,6 +76,9 @@ class CocoWriter(ResultWriter):
             if 'meanings' in instances:
                 annotation.setdefault('meanings', {})[method] = vars(
                     instances.meanings[index])
+            if 'words' in instances:
+                annotation.setdefault('words', {})[method] = \
+                    instances.words[index].described()
 
     def end_image(self, image: ExplainedImage) -> str:
         height, width = image.picture.shape[:2]
@@ -83,7 +91,7 @@ class CocoWriter(ResultWriter):
         return ''
 
     def finish(self, failures: Mapping[str, str]) -> None:
-        names = self.run.class_names
+        names = self.class_names
         labels = {one['category_id'] - 1 for one in self.annotations}
         selection = self.run.selection
         content = dict(

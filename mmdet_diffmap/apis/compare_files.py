@@ -20,7 +20,7 @@ from ..explainers.engine import (
 from ..explainers.explainer import method_text
 from ..io.files import printable
 from ..io.images import read_content
-from ..visualization import label_name
+from ..visualization import label_name, label_names
 from ..visualization.figure import (
     DEFAULT_STYLE,
     FigureStyle,
@@ -29,6 +29,7 @@ from ..visualization.figure import (
 from .each_image import each_image, writable_folder
 from .image_pipeline import image_pipeline
 from .loading import class_names
+from .prompt import Prompt, PromptLike, check_prompt
 from .result_writers import selection_text
 
 SAME = 0.5  # IoU of two boxes of one object
@@ -86,6 +87,8 @@ class Comparison:
         explainers (Mapping, optional): The methods by their names. Defaults
             to ODAM.
         selection (Selection): Which detections are explained.
+        prompt (Prompt | str | Sequence[str], optional): What text-prompted
+            detectors are to look for.
 
     Raises:
         ValueError: If there is no detector, or an explainer or its target
@@ -94,16 +97,19 @@ class Comparison:
 
     def __init__(self, models: Mapping[str, nn.Module],
                  explainers: Mapping[str, ExplainerLike] | None = None,
-                 selection: Selection = DEFAULT_SELECTION) -> None:
+                 selection: Selection = DEFAULT_SELECTION,
+                 prompt: PromptLike = None) -> None:
         if not models:
             raise ValueError('there is no detector to compare')
         self.models = models
         self.selection = selection
+        self.prompt = Prompt.of(prompt)
         self.methods = {
             name: build_explainer(explainer)
             for name, explainer in (explainers or dict(odam='odam')).items()
         }
         for model in models.values():  # before the work
+            check_prompt(model, self.prompt)
             check_explainable(model, list(self.methods.values()))
         self.names = {name: class_names(model)
                       for name, model in models.items()}
@@ -119,7 +125,7 @@ class Comparison:
                 :func:`compare_files`.
         """
         content = read_content(path)
-        images = {name: pipeline(path, content)
+        images = {name: pipeline(path, content, self.prompt)
                   for name, pipeline in self.pipelines.items()}
         first = next(iter(self.models))
         chosen: Chosen | None = None
@@ -129,11 +135,11 @@ class Comparison:
                     model, images[name].batch, 0, list(self.methods.values()),
                     self.selection)):
                 instances = explanation.sample.pred_instances
-                chosen = chosen or Chosen.of(instances, object_index,
-                                             self.names[name])
+                names = label_names(explanation.sample, self.names[name])
+                chosen = chosen or Chosen.of(instances, object_index, names)
                 # a copy, so that the maps of all others are not kept
                 same = instances[[object_index]] if name == first else \
-                    chosen.among(instances, self.names[name])
+                    chosen.among(instances, names)
                 rows.append((name, method, same))
         assert chosen is not None  # there is a detector, and a method
         return ComparedObject(images[first].picture[..., ::-1].copy(),
@@ -151,7 +157,8 @@ def compare_files(models: Mapping[str, nn.Module],
                   out_dir: str | os.PathLike = 'outputs',
                   explainers: Mapping[str, ExplainerLike] | None = None,
                   selection: Selection = DEFAULT_SELECTION,
-                  style: FigureStyle = DEFAULT_STYLE) -> dict[str, str]:
+                  style: FigureStyle = DEFAULT_STYLE,
+                  prompt: PromptLike = None) -> dict[str, str]:
     """Compare what several methods, or several detectors, say about one
     object of each image (the paper's Fig. 4 and Fig. 2).
 
@@ -172,6 +179,8 @@ def compare_files(models: Mapping[str, nn.Module],
             to ODAM.
         selection (Selection): Which detections are explained.
         style (FigureStyle): How the pictures look. All rows are shown.
+        prompt (Prompt | str | Sequence[str], optional): What text-prompted
+            detectors are to look for.
 
     Returns:
         dict: For each image that failed, the reason.
@@ -181,7 +190,7 @@ def compare_files(models: Mapping[str, nn.Module],
         ValueError: If there is no detector, or an explainer or its target
             layer does not exist.
     """
-    comparison = Comparison(models, explainers, selection)
+    comparison = Comparison(models, explainers, selection, prompt)
     folder = writable_folder(Path(out_dir, 'compare'))
 
     def work(path: str, name: str) -> str:

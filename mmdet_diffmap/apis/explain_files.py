@@ -20,6 +20,7 @@ from ..report import Report
 from .each_image import check_folder_names, each_image, writable_folder
 from .image_pipeline import image_pipeline
 from .loading import class_names, detector_name
+from .prompt import Prompt, PromptLike, check_prompt
 from .result_writers import (
     ExplainedImage,
     MapWriter,
@@ -38,7 +39,8 @@ def explain_files(model: nn.Module,
                   selection: Selection = DEFAULT_SELECTION,
                   save_npz: bool = False,
                   report: Report | None = None,
-                  writers: Sequence[ResultWriter] | None = None
+                  writers: Sequence[ResultWriter] | None = None,
+                  prompt: PromptLike = None
                   ) -> dict[str, str]:
     """Explain image files one after the other.
 
@@ -61,19 +63,24 @@ def explain_files(model: nn.Module,
             written when the run ends, in whatever way.
         writers (Sequence[ResultWriter], optional): What else is written.
             Defaults to pictures, ``[PictureWriter()]``.
+        prompt (Prompt | str | Sequence[str], optional): What a text-prompted
+            detector is to look for.
 
     Returns:
         dict: For each image that failed, the reason.
 
     Raises:
         OSError: If nothing can be written into ``out_dir``.
-        ValueError: If the explainer or its target layer does not exist.
+        ValueError: If the explainer or its target layer does not exist, or a
+            text is missing, or not taken.
     """
     methods = {
         name: build_explainer(explainer)
         for name, explainer in by_name(explainers).items()
     }
-    check_explainable(model, list(methods.values()))  # before the work
+    asked = Prompt.of(prompt)
+    check_prompt(model, asked)  # before the work
+    check_explainable(model, list(methods.values()))
     check_folder_names(methods)
     every: list[ResultWriter] = [
         *([PictureWriter()] if writers is None else writers),
@@ -88,7 +95,7 @@ def explain_files(model: nn.Module,
     pipeline = image_pipeline(model)
 
     def work(path: str, name: str) -> str:
-        loaded = pipeline(path)
+        loaded = pipeline(path, prompt=asked)
         image = ExplainedImage(path, name, loaded.picture)
         count = 0
         for method, explanation in zip(methods, explain_image(

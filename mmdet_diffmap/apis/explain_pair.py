@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import nn
 
@@ -20,12 +21,13 @@ from ..explainers.engine import (
 )
 from ..maps.separation import separation_map
 from ..tracing.trace import Trace
-from ..visualization.figure import DEFAULT_STYLE, FigureStyle
+from ..visualization.figure import DEFAULT_STYLE, FigureStyle, label_names
 from ..visualization.pair_figure import pair_drawing
 from .each_image import each_image, writable_folder
 from .explain import Image
 from .image_pipeline import image_pipeline
 from .loading import class_names, detector_name
+from .prompt import Prompt, PromptLike, check_prompt
 from .result_writers import caption
 
 #: The method whose heat maps of two objects tell best what keeps them apart:
@@ -39,7 +41,8 @@ def explain_pair(model: nn.Module,
                  first: int,
                  second: int,
                  explainer: ExplainerLike = SEPARATION,
-                 selection: Selection = DEFAULT_SELECTION) -> InstanceData:
+                 selection: Selection = DEFAULT_SELECTION,
+                 prompt: PromptLike = None) -> InstanceData:
     """Explain why two objects of an image are two, and not one.
 
     Args:
@@ -50,6 +53,8 @@ def explain_pair(model: nn.Module,
             pictures of :func:`~mmdet_diffmap.explain`.
         explainer (ExplainerLike): The method of heat maps.
         selection (Selection): Which detections are objects.
+        prompt (Prompt | str | Sequence[str], optional): What a text-prompted
+            detector is to look for.
 
     Returns:
         InstanceData: Both objects: ``bboxes`` (2, 4), last dim (x1, y1, x2,
@@ -69,13 +74,17 @@ def explain_pair(model: nn.Module,
         >>> pair.separation_maps.shape
         torch.Size([2, 192, 192])
     """
-    return pair_of(model, image_pipeline(model)(image).batch, first, second,
-                   explainer, selection)
+    asked = Prompt.of(prompt)
+    check_prompt(model, asked)
+    batch = image_pipeline(model)(image, prompt=asked).batch
+    pair: InstanceData = pair_of(model, batch, first, second, explainer,
+                                 selection).pred_instances
+    return pair
 
 
 def pair_of(model: nn.Module, batch: dict, first: int, second: int,
             explainer: ExplainerLike,
-            selection: Selection) -> InstanceData:
+            selection: Selection) -> DetDataSample:
     """Explain two objects of a batch of one image; see
     :func:`explain_pair`."""
     check_pair(first, second)
@@ -91,7 +100,7 @@ def pair_of(model: nn.Module, batch: dict, first: int, second: int,
     (explanation, ) = explain_image(model, batch, 0, [explainer], both)
     pair = explanation.sample.pred_instances
     pair.separation_maps = separation_map(*pair.heatmaps).expand(2, -1, -1)
-    return pair
+    return explanation.sample
 
 
 def check_pair(first: int, second: int) -> None:
@@ -107,7 +116,8 @@ def pair_files(model: nn.Module,
                out_dir: str | os.PathLike = 'outputs',
                explainer: ExplainerLike = SEPARATION,
                selection: Selection = DEFAULT_SELECTION,
-               style: FigureStyle = DEFAULT_STYLE) -> dict[str, str]:
+               style: FigureStyle = DEFAULT_STYLE,
+               prompt: PromptLike = None) -> dict[str, str]:
     """Explain why two objects of each image are two, and not one.
 
     Writes ``OUT_DIR/pair/NAME.png``, or another format; see
@@ -122,6 +132,8 @@ def pair_files(model: nn.Module,
         selection (Selection): Which detections are objects.
         style (FigureStyle): The format; such a figure always shows the part
             of the image around both objects.
+        prompt (Prompt | str | Sequence[str], optional): What a text-prompted
+            detector is to look for.
 
     Returns:
         dict: For each image that failed, the reason.
@@ -132,17 +144,20 @@ def pair_files(model: nn.Module,
     """
     check_pair(first, second)
     method = as_difference(explainer)
+    asked = Prompt.of(prompt)
+    check_prompt(model, asked)
     check_explainable(model, [method])
     folder = writable_folder(Path(out_dir, 'pair'))
     names = class_names(model)
     pipeline = image_pipeline(model)
 
     def work(path: str, name: str) -> str:
-        image = pipeline(path)
-        pair = pair_of(model, image.batch, first, second, method, selection)
+        image = pipeline(path, prompt=asked)
+        sample = pair_of(model, image.batch, first, second, method, selection)
         file = folder / f'{name}.{style.format}'
         pair_drawing(
-            image.picture[..., ::-1].copy(), pair, (first, second), names,
+            image.picture[..., ::-1].copy(), sample.pred_instances,
+            (first, second), label_names(sample, names),
             style, caption(detector_name(model), f'objects {first} and '
                            f'{second}', path, selection, method.explainer)
         ).save(file)

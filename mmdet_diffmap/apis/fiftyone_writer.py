@@ -10,7 +10,7 @@ import numpy as np
 
 from ..explainers.engine import Explanation
 from ..io.files import save_picture
-from ..visualization import label_name
+from ..visualization import label_name, label_names
 from .result_writers import ExplainedImage, ResultWriter, Run
 
 
@@ -54,11 +54,12 @@ class FiftyOneWriter(ResultWriter):
             explanation: Explanation) -> None:
         fo = self.fiftyone
         instances = explanation.sample.pred_instances
+        names = label_names(explanation.sample, self.run.class_names)
         if image is not self.image:
             self.image = image
             self.fields = {self.field: fo.Detections(detections=[
                 fo.Detection(
-                    label=label_name(self.run.class_names, int(label)),
+                    label=label_name(names, int(label)),
                     confidence=float(score), index=index,
                     bounding_box=relative(box, image.picture))
                 for index, (label, score, box) in enumerate(zip(

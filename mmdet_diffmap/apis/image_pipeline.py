@@ -22,6 +22,7 @@ from ..io.checkpoint import first_line
 from ..io.images import check_array, decode_image, read_content
 from ..tracing.detector import unwrapped
 from .frame_check import FrameCheck
+from .prompt import PROMPT_KEYS, Prompt
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class ImagePipeline:
 
     def __call__(self,
                  source: str | os.PathLike | np.ndarray | dict,
-                 content: bytes | None = None) -> LoadedImage:
+                 content: bytes | None = None,
+                 prompt: Prompt | None = None) -> LoadedImage:
         """Load an image and make it the network's input.
 
         Args:
@@ -69,6 +71,8 @@ class ImagePipeline:
                 array, uint8 BGR (H, W, 3); or a dict with either as
                 ``img_path`` or ``img``, and whatever else the pipeline takes.
             content (bytes, optional): The file, if it was read already.
+            prompt (Prompt, optional): What the detector is to look for. Its
+                entries may be those of the dict as well.
 
         Raises:
             OSError: If the image cannot be read.
@@ -76,6 +80,9 @@ class ImagePipeline:
                 it, or puts its pixels where maps and boxes are not.
         """
         results = self.load(source, content)
+        if prompt is not None:
+            results |= prompt.entries()
+        asked = {key: results[key] for key in PROMPT_KEYS if key in results}
         picture = as_picture(results['img'])
         self.check(results)
         for transform in self.rest:
@@ -85,6 +92,8 @@ class ImagePipeline:
             raise ValueError('the config\'s test pipeline does not give one '
                              'input and its data sample: let it end in '
                              'PackDetInputs')
+        # also where the config's meta_keys leave some of it out
+        results['data_samples'].set_metainfo(asked)
         return LoadedImage(picture, results)
 
     def load(self, source: Any, content: bytes | None = None

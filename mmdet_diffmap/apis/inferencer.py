@@ -28,8 +28,16 @@ from ..explainers.engine import (
 from ..io.configs import config_in_weights
 from ..io.files import MAPS, replacing, save_maps, save_picture
 from ..io.progress import progress_display
+from ..tracing.detector import unwrapped
+from ..tracing.prompts import check_asked
 from ..visualization import draw_explanations
-from ..visualization.figure import COLUMNS, HEATMAP, IMAGE, POSITIVE
+from ..visualization.figure import (
+    COLUMNS,
+    HEATMAP,
+    IMAGE,
+    POSITIVE,
+    label_names,
+)
 from .each_image import result_names, writable_folder
 from .explain import explain_one
 from .image_pipeline import (
@@ -39,6 +47,7 @@ from .image_pipeline import (
     pipeline_config,
 )
 from .loading import available_device, class_names, load_detector
+from .prompt import Prompt
 from .video import explain_video, is_video
 
 #: An argument of a call that is as the constructor got it.
@@ -237,7 +246,8 @@ class DiffMapInferencer(DetInferencer):
                 ``maps/NAME.npz`` (see :func:`save_maps`). Arrays are
                 numbered.
             texts, stuff_texts, custom_entities, tokens_positive: See
-                ``DetInferencer``; for detectors with a language branch.
+                ``DetInferencer`` and :class:`~mmdet_diffmap.apis.Prompt`; for
+                text-prompted detectors. Videos take one text.
             explainer, difference, target_layer, max_objects: For this call in
                 place of the constructor's.
             **kwargs: See ``DetInferencer``.
@@ -246,6 +256,7 @@ class DiffMapInferencer(DetInferencer):
             dict: ``predictions``, one for each image: a dict of ``labels``,
             ``scores`` and ``bboxes``, which are lists, and ``heatmaps`` and
             ``difference_maps``, float16 arrays (N, H, W) of the image's size;
+            of a text-prompted detector also ``label_names`` and ``words``;
             or a ``DetDataSample`` with the same in ``pred_instances``, as
             tensors on the CPU, see :func:`explain`. Of a video, a dict of
             ``video``, the path of the one written, and ``frames``, their
@@ -273,7 +284,8 @@ class DiffMapInferencer(DetInferencer):
         selection = Selection(pred_score_thr, max_objects)
         sources = self._inputs_to_list(inputs)
         out_dir = os.fspath(out_dir)
-        self._check_language(texts, stuff_texts)
+        check_asked(unwrapped(self.model), not (
+            texts is None and stuff_texts is None))
 
         videos = [isinstance(source, str) and is_video(source)
                   for source in sources]
@@ -285,11 +297,15 @@ class DiffMapInferencer(DetInferencer):
                 'no_save_vis': no_save_vis,
                 'return_datasamples': return_datasamples,
                 'no_save_pred=False': not no_save_pred,
-                'texts': texts is not None or stuff_texts is not None,
+                'a list of texts': not isinstance(texts, str | None),
+                'stuff_texts': stuff_texts is not None,
                 'no out_dir': not out_dir,
             })
+            prompt = None if texts is None else Prompt(
+                texts, custom_entities, tokens_positive)
             return self._explain_videos(sources, out_dir, method, selection,
-                                        SHOWN[kind], draw_pred, print_result)
+                                        SHOWN[kind], draw_pred, print_result,
+                                        prompt)
 
         if show and self.visualizer is None:
             raise ValueError('the config has no visualizer, which show needs')
@@ -398,21 +414,10 @@ class DiffMapInferencer(DetInferencer):
                 source if isinstance(source, str) else f'{number:08d}')
         return paths
 
-    def _check_language(self, texts: Any, stuff_texts: Any) -> None:
-        """Raise a ValueError where there are texts and no language branch, or
-        the other way round."""
-        branch = hasattr(self.model, 'language_model')
-        name = type(self.model).__name__
-        if not branch and not (texts is None and stuff_texts is None):
-            raise ValueError(f'{name} has no language branch, so it cannot '
-                             'take texts')
-        if branch and texts is None:
-            raise ValueError(f'{name} looks for what a text names: give texts')
-
     def _explain_videos(self, paths: list[str], out_dir: str,
                         method: DifferenceMap, selection: Selection,
-                        show: str, boxes: bool,
-                        print_result: bool) -> dict[str, list]:
+                        show: str, boxes: bool, print_result: bool,
+                        prompt: Prompt | None) -> dict[str, list]:
         """Write a video of explanations for each video."""
         written: list[dict[str, Any]] = []
         for path, name in zip(paths, result_names(paths)):
@@ -426,7 +431,8 @@ class DiffMapInferencer(DetInferencer):
                 selection.max_objects,
                 show=show,
                 draw_boxes=boxes,
-                show_progress=self.show_progress)
+                show_progress=self.show_progress,
+                prompt=prompt)
             written.append(dict(video=str(out), frames=frames))
         if print_result:
             print(dict(predictions=written))
@@ -493,8 +499,8 @@ class DiffMapInferencer(DetInferencer):
             if not isinstance(source, np.ndarray):
                 source = as_picture(self.pipeline.load(source)['img'])
             figure = draw_explanations(
-                source[..., ::-1].copy(), pred.pred_instances, classes,
-                FIGURES[difference], draw_pred)
+                source[..., ::-1].copy(), pred.pred_instances,
+                label_names(pred, classes), FIGURES[difference], draw_pred)
             if folder:
                 save_picture(figure, Path(folder, 'vis', f'{name}.png'))
             elif self.visualizer is not None:  # as mmdet does
@@ -524,7 +530,7 @@ class DiffMapInferencer(DetInferencer):
         Returns:
             dict: See :meth:`__call__`.
         """
-        lists = [self.pred2dict(pred) for pred in preds]
+        lists = [self.pred2dict(pred) | in_words(pred) for pred in preds]
         if pred_out_dir and not no_save_pred:
             names = names or result_names(
                 self._paths([pred.get('img_path') for pred in preds]))
@@ -532,7 +538,7 @@ class DiffMapInferencer(DetInferencer):
                 with replacing(Path(pred_out_dir, 'preds',
                                     f'{name}.json')) as file:
                     file.write(json.dumps(values).encode())
-                save_maps(pred, class_names(self.model),
+                save_maps(pred, label_names(pred, class_names(self.model)),
                           Path(pred_out_dir, 'maps', f'{name}.npz'))
         if print_result:
             print(dict(predictions=lists))
@@ -566,10 +572,9 @@ def with_texts(sources: list, texts: str | list | None,
     for number, source in enumerate(sources):
         kind = 'img_path' if isinstance(source, str) else 'img'
         made.append({
-            'text': text_of(texts, number, len(sources)),
             kind: source,
-            'custom_entities': custom_entities,
-            'tokens_positive': tokens_positive
+            **Prompt(text_of(texts, number, len(sources)), custom_entities,
+                     tokens_positive).entries()
         })
         if stuff_texts is not None:
             made[-1]['stuff_text'] = text_of(stuff_texts, number, len(sources))
@@ -584,6 +589,18 @@ def text_of(texts: str | list, number: int, count: int) -> Any:
         raise ValueError(f'there are {len(texts)} texts for {count} images: '
                          'give one for each, or one for all')
     return texts[number]
+
+
+def in_words(sample: DetDataSample) -> dict[str, Any]:
+    """Return what is said of a text-prompted detector's objects, ready for
+    JSON: their phrases, and what each word counts."""
+    instances = sample.pred_instances
+    found: dict[str, Any] = {}
+    if 'label_names' in instances:
+        found['label_names'] = list(instances.label_names)
+    if 'words' in instances:
+        found['words'] = [words.described() for words in instances.words]
+    return found
 
 
 def map_arrays(sample: DetDataSample) -> dict[str, np.ndarray]:

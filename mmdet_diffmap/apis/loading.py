@@ -82,6 +82,7 @@ def build_detector(cfg: Config) -> nn.Module:
     runs it.
 
     Raises:
+        OSError: If its language model cannot be read, or downloaded.
         ValueError: If the config names a module that does not exist, or gives
             it arguments that it does not take.
     """
@@ -95,6 +96,7 @@ def build_detector(cfg: Config) -> nn.Module:
         detector = MODELS.build(model)
     except Exception as error:  # each module checks its arguments its own way
         where = f'config {cfg.filename}' if cfg.filename else 'the config'
+        check_language_model(model, where, error)
         reason = ' '.join(first_line(error).split())  # some are indented
         raise ValueError(f'the model of {where} cannot be built: '
                          f'{reason}') from error
@@ -105,6 +107,29 @@ def build_detector(cfg: Config) -> nn.Module:
             head.loss_cls = None
     detector.cfg = cfg
     return detector
+
+
+def check_language_model(model: dict[str, Any], where: str,
+                         error: Exception) -> None:
+    """Raise an OSError if a text-prompted detector could not be built since
+    its language model cannot be read."""
+    name = (model.get('language_model') or {}).get('name')
+    while name is not None and not isinstance(error, OSError) and \
+            not type(error).__module__.startswith('huggingface_hub'):
+        cause = error.__cause__ or error.__context__
+        if not isinstance(cause, Exception):
+            return
+        error = cause
+    if name is None:
+        return
+    options = ['model.language_model.name'] + [
+        f'model.{part}.lang_model_name' for part in model
+        if isinstance(model[part], dict) and 'lang_model_name' in model[part]]
+    raise OSError(
+        f'the language model {name!r} of {where} is no folder here, and '
+        'cannot be loaded from Hugging Face: give the folder that it is in, '
+        f'--cfg-options {" ".join(f"{each}=FOLDER" for each in options)}'
+    ) from error
 
 
 def load_config(

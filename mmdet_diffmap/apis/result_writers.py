@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..explainers import Explainer
-from ..explainers.engine import Explanation, Selection
+from ..explainers.engine import Explanation, PhraseSelection, Selection
 from ..explainers.explainer import method_text
 from ..io.files import printable, save_maps
 from ..report import Photo, Report
@@ -17,6 +17,7 @@ from ..visualization.figure import (
     DEFAULT_STYLE,
     FigureStyle,
     explanations_drawing,
+    label_names,
 )
 from .each_image import writable_folder
 
@@ -139,7 +140,8 @@ class PictureWriter(ResultWriter):
             explanation: Explanation) -> None:
         explanations_drawing(
             image.picture[..., ::-1].copy(),
-            explanation.sample.pred_instances, self.run.class_names,
+            explanation.sample.pred_instances,
+            label_names(explanation.sample, self.run.class_names),
             style=self.style, caption=self.run.caption(image.path, method)
         ).save(self.run.folder(method) / self._file(image))
 
@@ -164,7 +166,8 @@ class MapWriter(ResultWriter):
 
     def add(self, image: ExplainedImage, method: str,
             explanation: Explanation) -> None:
-        save_maps(explanation.sample, self.run.class_names,
+        save_maps(explanation.sample,
+                  label_names(explanation.sample, self.run.class_names),
                   self.run.folder(method) / maps_file(image))
 
 
@@ -196,11 +199,13 @@ class ReportWriter(ResultWriter):
         if image is not self.image:
             self.image = image
             self.photo = Photo(image.path, image.picture)
+            self.class_names = label_names(explanation.sample,
+                                           self.run.class_names)
         self.photo.add(method, explanation)
 
     def end_image(self, image: ExplainedImage) -> str:
         self.report.add(self.photo, self.detector,
-                        self.report.class_names or self.run.class_names)
+                        self.report.class_names or self.class_names)
         return ''
 
     def finish(self, failures: Mapping[str, str]) -> None:
@@ -232,6 +237,8 @@ def selection_text(selection: Selection) -> str:
     >>> selection_text(Selection(0.3, 5))
     'score > 0.3, the best 5'
     """
-    return f'score > {selection.score_thr:g}' + (
+    text = f'score > {selection.score_thr:g}' + (
         '' if selection.max_objects is None else
         f', the best {selection.max_objects}')
+    return f'phrases of object {selection.object_index} ({text})' \
+        if isinstance(selection, PhraseSelection) else text

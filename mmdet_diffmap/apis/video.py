@@ -39,6 +39,7 @@ from ..visualization.labels import (
 from ..visualization.legend import legend_strip
 from .each_image import without_query, writable_folder
 from .loading import class_names
+from .prompt import Prompt, PromptLike, check_prompt
 from .video_objects import objects_of
 
 EXTENSIONS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg')
@@ -74,7 +75,8 @@ def explain_video(model: nn.Module,
                   every: int = 1,
                   patience: int = 10,
                   draw_boxes: bool = True,
-                  show_progress: bool = True) -> int:
+                  show_progress: bool = True,
+                  prompt: PromptLike = None) -> int:
     """Explain the frames of a video, in a video.
 
     Each frame shows its maps over the picture, and the boxes with the number
@@ -115,6 +117,8 @@ def explain_video(model: nn.Module,
             has its own.
         draw_boxes (bool): Whether to draw boxes and what is written at them.
         show_progress (bool): Whether to show a progress bar.
+        prompt (Prompt | str | Sequence[str], optional): What a text-prompted
+            detector is to look for.
 
     Returns:
         int: The number of frames written.
@@ -141,7 +145,9 @@ def explain_video(model: nn.Module,
     method = DifferenceMap(
         as_difference(explainer).explainer, positive=show == 'positive')
     selection = Selection(score_thr, max_objects)
-    objects = objects_of(model, method, selection, follow, patience)
+    asked = Prompt.of(prompt)
+    check_prompt(model, asked)
+    objects = objects_of(model, method, selection, follow, patience, asked)
     painter = Painter(class_names(model), SHOWN[show], follow, draw_boxes,
                       method_name(type(method.explainer)))
     writable_folder(out.parent)
@@ -156,8 +162,9 @@ def explain_video(model: nn.Module,
             if objects.takes_all_frames and number % every:
                 objects.pass_by(frame)
                 continue
-            picture = painter.paint(frame[..., ::-1].copy(),
-                                    objects.explain(frame))
+            instances = objects.explain(frame)
+            painter.class_names = objects.phrases or painter.class_names
+            picture = painter.paint(frame[..., ::-1].copy(), instances)
             write(picture[..., ::-1])
             done(1)
         objects.end()

@@ -3,6 +3,8 @@
 with our own tracker, or of a tracker of mmdet."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
@@ -19,8 +21,10 @@ from ..tracing.similarity import CropEmbedding, asks_for_similarity
 from ..tracing.trace import Trace
 from ..tracing.tracked_detector import is_tracker
 from ..tracing.tracker import IDS, TrackedFrame, TrackerAdapter
+from ..visualization import label_names
 from .explain import explain_one
 from .image_pipeline import image_pipeline
+from .prompt import Prompt
 from .tracking import Tracker
 
 #: Why an object that a tracker follows has no map in a frame.
@@ -42,6 +46,8 @@ class FrameObjects:
 
     #: Whether it gets the frames that are not shown, too.
     takes_all_frames = False
+    #: What labels are, where a text says it.
+    phrases: Sequence[str] = ()
 
     def __init__(self, model: nn.Module, method: DifferenceMap,
                  selection: Selection, follow: int | None) -> None:
@@ -81,13 +87,16 @@ class DetectedObjects(FrameObjects):
 
     def __init__(self, model: nn.Module, method: DifferenceMap,
                  selection: Selection, follow: int | None,
-                 patience: int) -> None:
+                 patience: int, prompt: Prompt | None = None) -> None:
         super().__init__(model, method, selection, follow)
+        self.prompt = prompt
         self.tracker = Tracker(patience=patience)
 
     def explain(self, frame: np.ndarray) -> InstanceData:
-        sample = explain_one(self.model, self.pipeline(frame).batch, 0,
-                             self.method, self.selection)
+        batch = self.pipeline(frame, prompt=self.prompt).batch
+        sample = explain_one(self.model, batch, 0, self.method,
+                             self.selection)
+        self.phrases = label_names(sample, ())
         instances = sample.pred_instances.cpu()
         first = not self.tracker.count
         instances[IDS] = torch.from_numpy(self.tracker.update(
@@ -189,16 +198,19 @@ class TrackedObjects(FrameObjects):
 
 
 def objects_of(model: nn.Module, method: DifferenceMap, selection: Selection,
-               follow: int | None, patience: int) -> FrameObjects:
+               follow: int | None, patience: int,
+               prompt: Prompt | None = None) -> FrameObjects:
     """Return what finds and explains the objects of a video.
 
     Args:
         model, method, selection, follow: See :class:`FrameObjects`.
         patience (int): Of our own tracker.
+        prompt (Prompt, optional): What a text-prompted detector is to look
+            for.
     """
     if is_tracker(model):
         return TrackedObjects(model, method, selection, follow)
-    return DetectedObjects(model, method, selection, follow, patience)
+    return DetectedObjects(model, method, selection, follow, patience, prompt)
 
 
 def split(trace: Trace, tracked: TrackedFrame) -> tuple[Trace, InstanceData]:

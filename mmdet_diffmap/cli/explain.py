@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import nn
 
+    from ..apis.prompt import Prompt
     from ..explainers import Explainer
     from ..explainers.engine import Selection
     from ..report import Report
@@ -73,17 +74,39 @@ def describe(args: argparse.Namespace, number: int,
              methods: dict[str, Explainer]) -> dict[str, str]:
     """Say what makes the maps of one detector."""
     from ..explainers.explainer import as_config
+    prompt = make_prompt(args)
     return {
         'detector': args.models[number],
         'weights': args.weights[number] if args.weights else
                    'those that the config or the model zoo names',
         'cfg-options': str(args.cfg_options or 'none'),
+        **({} if prompt is None else {'text': prompt.described()}),
         'score threshold': str(args.score_thr),
         'objects of an image': 'all' if args.max_objects is None else
                                f'the best {args.max_objects}',
         **{f'method {name}': options_text(as_config(method))
            for name, method in methods.items()}
     }
+
+
+def make_prompt(args: argparse.Namespace) -> Prompt | None:
+    """Return what the detectors are to look for."""
+    from ..apis.prompt import Prompt, read_tokens_positive
+    if args.texts is None:
+        return None
+    return Prompt(
+        args.texts, args.custom_entities, None
+        if args.tokens_positive is None else
+        read_tokens_positive(args.tokens_positive))
+
+
+def make_selection(args: argparse.Namespace) -> Selection:
+    """Return which detections are explained."""
+    from ..explainers.engine import PhraseSelection, Selection
+    if args.phrases is None:
+        return Selection(args.score_thr, args.max_objects)
+    return PhraseSelection(args.score_thr, args.max_objects, args.phrases_of,
+                           tuple(args.phrases))
 
 
 def make_report(args: argparse.Namespace,
@@ -123,7 +146,8 @@ def explain_videos(args: argparse.Namespace, videos: list[str],
         try:
             frames = explain_video(
                 detector, path, out, method, args.score_thr,
-                args.max_objects, args.object, args.map, args.every)
+                args.max_objects, args.object, args.map, args.every,
+                prompt=make_prompt(args))
         except (OSError, ValueError, ArithmeticError, RuntimeError,
                 MemoryError) as error:
             failures[path] = str(error)
@@ -148,13 +172,13 @@ def explain_images(args: argparse.Namespace, images: list[str], number: int,
         writers.append(ReportWriter(report, title * several,
                                     Path(args.out_dir, 'report.html')))
     return explain_files(detector, images, folder, methods, selection,
-                         args.save_maps, writers=writers)
+                         args.save_maps, writers=writers,
+                         prompt=make_prompt(args))
 
 
 def explain(args: argparse.Namespace) -> int:
     """Explain all images and videos, and say what became of them."""
     from ..apis import compare_files, find_images, is_video, pair_files
-    from ..explainers.engine import Selection
     from ..visualization import use_colours
     use_colours(args.colours)
     paths = find_images(args.inputs)
@@ -165,9 +189,13 @@ def explain(args: argparse.Namespace) -> int:
     if videos and args.evidence == 'both':
         raise ValueError(f'signed maps are for images: explain {videos[0]} '
                          'with --evidence for or against')
+    if videos and args.phrases is not None:
+        raise ValueError(f'--phrases is for images: explain {videos[0]} '
+                         'without it')
+    prompt = make_prompt(args)  # before detectors are loaded
     detectors = load_detectors(args)
     methods = build_methods(args, next(iter(detectors.values())).cfg)
-    selection = Selection(args.score_thr, args.max_objects)
+    selection = make_selection(args)
     failures: dict[str, str] = {}
     if args.pair:
         if videos or len(detectors) > 1:
@@ -175,11 +203,12 @@ def explain(args: argparse.Namespace) -> int:
         (detector, ), (method, ) = detectors.values(), methods.values()
         first, second = args.pair
         failures = pair_files(detector, images, first, second, args.out_dir,
-                              method, selection, results.figure_style(args))
+                              method, selection, results.figure_style(args),
+                              prompt)
     if images and args.object is not None:
         failures = compare_files(detectors, images, args.object, args.out_dir,
                                  methods, selection,
-                                 results.figure_style(args))
+                                 results.figure_style(args), prompt)
     report = make_report(args, methods) if args.report else None
     for number, (title, detector) in enumerate(detectors.items()):
         folder = Path(args.out_dir, title * (len(detectors) > 1))

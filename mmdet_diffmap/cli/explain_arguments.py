@@ -45,6 +45,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     report = '--report' in (sys.argv[1:] if argv is None else argv)
     parser = build_parser(report)
     args = parser.read(argv)
+    # one object takes the place of all, so that no two are compared
+    args.phrases_of = args.object if args.phrases is not None else None
+    if args.phrases is not None:
+        args.object = None
+        args.outputs = args.outputs or ['score']  # sides know no phrases
     check_combinations(parser, args)
     if args.contrast is not None:
         args.outputs = [f'contrast:{args.contrast}' if args.contrast
@@ -76,6 +81,8 @@ def build_parser(report: bool) -> options.CommandParser:
         help=f'images (files, folders, glob patterns or URLs){videos}, and '
         'last the detector: a config, a config of mmdet\'s wheel '
         '(mmdet::...), or a name of its model zoo; or several detectors')
+    add_prompt(parser.add_argument_group(
+        'what is looked for', 'of text-prompted detectors'))
     add_questions(parser.add_argument_group('what is explained'), report)
     add_method(parser.add_argument_group('method'), report)
     objects = parser.add_argument_group('which objects')
@@ -84,11 +91,17 @@ def build_parser(report: bool) -> options.CommandParser:
         '--object',
         type=options.whole_number,
         metavar='I',
-        help=argparse.SUPPRESS if report else
+        help='the object of --phrases' if report else
         'compare explainers, or detectors, on the object of this number in '
         'one picture, OUT_DIR/compare/NAME.png; in videos, show the maps of '
         'that object of the first frame alone, and follow it; of a tracker, '
         'that with its number I')
+    objects.add_argument(
+        '--phrases',
+        nargs='*',
+        metavar='NAME',
+        help='explain the object of --object alone, once for each phrase of '
+        'the text, or for each of these phrases or classes')
     add_output(parser.add_argument_group('output'), report)
     results.add_figures(parser.add_argument_group('pictures'))
     detector = parser.add_argument_group('detector')
@@ -102,6 +115,36 @@ def build_parser(report: bool) -> options.CommandParser:
     return parser
 
 
+def add_prompt(group: argparse._ArgumentGroup) -> None:
+    """Add the text that a detector is asked with, as mmdet's own demo has
+    it."""
+    group.add_argument(
+        '--texts',
+        metavar='TEXT',
+        help='what to look for, such as "a red car . a dog", or "$: coco" for '
+        'the classes of a data set')
+    group.add_argument(
+        '-c', '--custom-entities',
+        action='store_true',
+        help='the text is phrases with " . " between them; otherwise its noun '
+        'phrases are found, which takes nltk and its data')
+    group.add_argument(
+        '--tokens-positive',
+        metavar='PLACES',
+        help='where the phrases stand in the text, as "[[[0, 9]], [[14, '
+        '19]]]", or -1 for the whole text as one phrase')
+
+
+def check_prompt(parser: argparse.ArgumentParser,
+                 args: argparse.Namespace) -> None:
+    """End with an error where something is said about a text that is not
+    given."""
+    if args.texts is None and (args.custom_entities or
+                               args.tokens_positive is not None):
+        parser.error('--custom-entities and --tokens-positive are about the '
+                     'text: give it with --texts')
+
+
 def add_questions(group: argparse._ArgumentGroup, report: bool) -> None:
     """Add what is explained of each object."""
     group.add_argument(
@@ -109,8 +152,9 @@ def add_questions(group: argparse._ArgumentGroup, report: bool) -> None:
         nargs='+',
         metavar='NAME',
         help='what is explained, of methods that need gradients: score, x1, '
-        'y1, x2, y2, mask, width, height, area, logit:CLASS, contrast, iou:J, '
-        'giou:J, gap:J, similarity …; docs/contrasts.md lists them')
+        'y1, x2, y2, mask, width, height, area, probability:CLASS, '
+        'logit:CLASS, contrast, iou:J, giou:J, gap:J, similarity …; '
+        'docs/contrasts.md lists them')
     group.add_argument(
         '--evidence',
         choices=('for', 'against', 'both'),
@@ -205,6 +249,12 @@ def check_combinations(parser: argparse.ArgumentParser,
         parser.error(f'--pair: object {args.pair[0]} twice is no pair')
     if args.pair and args.explainer and len(args.explainer) > 1:
         parser.error('--pair takes one explainer')
+    check_prompt(parser, args)
+    if args.phrases is not None and args.phrases_of is None:
+        parser.error('--phrases is about one object: give its number with '
+                     '--object')
+    if args.phrases is not None and (args.pair or args.contrast is not None):
+        parser.error('--phrases goes neither with --pair nor with --contrast')
     if args.contrast is not None and args.outputs:
         parser.error('--contrast is an output of its own: give it without '
                      '--outputs')

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from . import options
+from .explain_arguments import add_prompt, check_prompt
 
 if TYPE_CHECKING:
     from ..serve.session import Session
@@ -41,10 +42,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'or a name of its model zoo')
     options.add_checkpoint(detector)
     options.add_detector_options(detector)
+    add_prompt(parser.add_argument_group(
+        'what is looked for', 'of text-prompted detectors'))
     add_offer(parser.add_argument_group('what the page offers'))
     options.add_selection(parser.add_argument_group('which objects'))
     add_access(parser.add_argument_group('who can use it, and how much'))
     args = parser.read(argv)
+    check_prompt(parser, args)
     missing = [name for name in ('starlette', 'uvicorn')
                if find_spec(name) is None]
     if missing:
@@ -177,7 +181,8 @@ def make_session(args: argparse.Namespace, limits: Limits) -> Session:
     from ..explainers.engine import Selection
     from ..explainers.explainer import as_config
     from ..serve.session import Session
-    from .explain import build_methods, options_text
+    from .explain import build_methods, make_prompt, options_text
+    prompt = make_prompt(args)
     start = time.perf_counter()
     detector = load_detector(args.config, args.checkpoint, args.device,
                              args.cfg_options)
@@ -192,6 +197,7 @@ def make_session(args: argparse.Namespace, limits: Limits) -> Session:
         'weights': PurePath(args.checkpoint).name if args.checkpoint else
                    'those that the config or the model zoo names',
         'cfg-options': str(args.cfg_options or 'none'),
+        **({} if prompt is None else {'text': prompt.described()}),
         'objects of an image': 'all' if args.max_objects is None else
                                f'the best {args.max_objects}',
         **{f'method {name}': options_text(as_config(method))
@@ -199,7 +205,8 @@ def make_session(args: argparse.Namespace, limits: Limits) -> Session:
     }
     session = Session(
         detector, methods, Selection(args.score_thr, args.max_objects),
-        f'Why this object? {PurePath(name).stem}', settings, limits.photos)
+        f'Why this object? {PurePath(name).stem}', settings, limits.photos,
+        prompt)
     print(f'{name}: loaded in {time.perf_counter() - start:.1f} s')
     return session
 

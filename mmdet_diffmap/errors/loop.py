@@ -25,6 +25,7 @@ from ..explainers.engine import check_explainable
 from ..tracing.detector import DetectorAdapter, unwrapped
 from ..tracing.filtering import UnknownFilteringError
 from ..tracing.heads import box_head
+from ..tracing.prompts import language_model_of
 from .files import write_errors
 from .find import ExplainedErrors, find_errors
 from .kinds import Thresholds
@@ -222,6 +223,8 @@ def distinct_names(configs: Sequence[str]) -> list[str]:
 def check_number_of_classes(meta: Mapping[str, Any], model: Any) -> None:
     """Raise a ValueError if a detector has another number of classes than the
     data set, as far as its head says."""
+    if language_model_of(model) is not None:
+        return  # it looks for what the data set's texts name
     number = getattr(box_head(model), 'num_classes', None)
     classes = meta.get('classes')
     if number and classes and number != len(classes):

@@ -16,10 +16,12 @@ from torch import nn
 from ..maps.image_frame import ImageFrame
 from ..tracing.candidates import check_classes
 from ..tracing.detector import DetectorAdapter, unwrapped
+from ..tracing.named_outputs import classes_of
 from ..tracing.trace import Trace
 from ..tracing.turns import one_at_a_time
 from .difference_map import DifferenceMap
 from .explainer import Explainer, ExplainerLike, Maps, build_explainer
+from .words import words_of_methods
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,37 @@ class Selection:
         order = torch.sort(scores, descending=True, stable=True).indices
         return trace.select(
             order[scores[order] > self.score_thr][:self.max_objects])
+
+
+@dataclass(frozen=True)
+class PhraseSelection(Selection):
+    """Chooses one object of an image, once for each phrase of the text that a
+    detector was asked with, or for each of some classes: what differs between
+    their maps is what speaks for one phrase and not for the others.
+
+    Args:
+        object_index (int): Which object of those that the
+            :class:`Selection` has.
+        names (tuple[str], optional): The phrases, or classes. Defaults to all
+            phrases of the text.
+    """
+    object_index: int = 0
+    names: tuple[str, ...] | None = None
+
+    def __call__(self, trace: Trace) -> Trace:
+        objects = super().__call__(trace)
+        if not 0 <= self.object_index < len(objects):
+            raise ValueError(f'there is no object {self.object_index}: the '
+                             f'detector finds {len(objects)}, counted from 0')
+        names = self.names
+        if not names:
+            if trace.prompt is None:
+                raise ValueError('the detector is asked with no text, which '
+                                 'would have phrases: name classes')
+            return objects.of_classes(self.object_index)
+        classes = classes_of(objects)
+        return objects.of_classes(self.object_index,
+                                  [classes.label(name) for name in names])
 
 
 #: What is explained unless a caller says otherwise.
@@ -101,8 +134,11 @@ def explain_image(model: nn.Module,
         MemoryError: If the maps do not fit in memory.
     """
     methods = [as_difference(explainer) for explainer in explainers]
-    for method, trace in zip(
-            methods, trace_image(model, data, index, methods, selection)):
+    check_explainable(model, methods)
+    words = words_of_methods(model, data, index, methods, selection)
+    for method, of_words, trace in zip(
+            methods, words,
+            trace_image(model, data, index, methods, selection)):
         maps = make_maps(method.explainer, trace, by_output)
         sample = DetDataSample(metainfo=data['data_samples'][index].metainfo)
         sample.pred_instances = InstanceData(
@@ -112,6 +148,13 @@ def explain_image(model: nn.Module,
         if maps.evidence is not None:
             sample.pred_instances.evidence_maps = maps.evidence.maps
             sample.pred_instances.meanings = list(maps.meanings)
+        if trace.prompt is not None and trace.prompt.phrases:
+            sample.set_metainfo(dict(phrases=list(trace.prompt.phrases)))
+            sample.pred_instances.label_names = [  # as the host does
+                trace.prompt.phrases[label]
+                for label in trace.detections.labels.tolist()]
+        if of_words is not None:
+            sample.pred_instances.words = of_words
         yield Explanation(sample, trace.frame, maps)
 
 

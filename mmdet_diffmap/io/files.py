@@ -2,7 +2,7 @@
 """Writing results: a file is there whole, or not at all."""
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from PIL import Image
 
 DPI = 300  # of figures that are printed
@@ -72,7 +73,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 MAPS = ('heatmaps', 'difference_maps', 'evidence_maps')
 
 
-def save_maps(sample: DetDataSample, class_names: list[str],
+def save_maps(sample: DetDataSample, class_names: Sequence[str],
               path: Path) -> None:
     """Write the result of :func:`~mmdet_diffmap.explain` as a ``.npz`` file.
 
@@ -81,7 +82,9 @@ def save_maps(sample: DetDataSample, class_names: list[str],
     float32, ``labels`` (N, ) int64, indices into ``class_names``,
     ``heatmaps`` (N, H, W) float16 in [0, 1], and ``difference_maps`` and
     ``evidence_maps`` (N, H, W) float16, signed in [-1, 1], where there are
-    such maps.
+    such maps. Of a text-prompted detector also ``caption``, the text,
+    ``word_spans`` (W, 2) int64, where its words stand in it, and
+    ``word_values`` (N, W) float32, what each counts.
     """
     instances = sample.pred_instances.cpu().numpy()
     with replacing(path) as file:
@@ -93,4 +96,17 @@ def save_maps(sample: DetDataSample, class_names: list[str],
             class_names=np.array(class_names, dtype=str),
             **{name: instances[name].astype(np.float16)
                for name in MAPS
-               if name in instances})
+               if name in instances},
+            **word_arrays(instances))
+
+
+def word_arrays(instances: InstanceData) -> dict[str, np.ndarray]:
+    """Return what each word of a text counts for objects, as arrays; nothing
+    where there is no text, or no object."""
+    words = instances.get('words')
+    if not words:
+        return {}
+    return dict(
+        caption=np.array(words[0].caption),
+        word_spans=np.array(words[0].spans, np.int64).reshape(-1, 2),
+        word_values=np.array([each.values for each in words], np.float32))

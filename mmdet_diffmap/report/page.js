@@ -70,6 +70,7 @@ function describe() {
   describeColours('', isSigned(panel), ...ends(panel));
   const next = hint(panel);
   $('caption').replaceChildren(...caption(panel), next && element('span', {className: 'hint', textContent: next}));
+  describeWords(panel);
   markPhoto(state.photo);
   rememberView();
 }
@@ -169,6 +170,12 @@ function describeOutputs(panel) {
     share.textContent = object === null || name === JOINT ? '' :
       `${Math.round(100 * all[name][object].peak / (all[JOINT][object].peak || 1))} %`;
   }
+}
+
+function describeWords(panel) {
+  const object = current(panel), {words} = method(panel);
+  const shown = words?.[object ?? 0];
+  showWords(shown, shown && objectName(panel, object ?? 0), object !== null);
 }
 
 // What a panel shows, in words.

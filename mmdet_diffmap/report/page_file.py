@@ -21,11 +21,12 @@ from ..visualization import colours
 from .missing import MissingImages
 
 FOLDER = Path(__file__).parent
-PAGE = ('labels.js', 'gallery.js', 'objects.js', 'panels.js', 'address.js',
-        'export.js', 'page.js')
+PAGE = ('labels.js', 'gallery.js', 'objects.js', 'panels.js', 'bars.js',
+        'address.js', 'export.js', 'page.js')
 #: The scripts and style sheets of each page, beside those that pages share.
 SCRIPTS = dict(page=PAGE, live=(*PAGE, 'live.js'), errors=('errors.js', ))
-STYLES = dict(page=('page.css', ), live=('page.css', 'live.css'),
+STYLES = dict(page=('page.css', 'bars.css'),
+              live=('page.css', 'bars.css', 'live.css'),
               errors=('errors.css', ))
 SHARED = 'maps.js', 'shared.js', 'stage.js', 'keys.js', 'words.js'
 #: Colours of boxes, by their names in style sheets.

@@ -66,6 +66,8 @@ class Photo:
                 maps.evidence, explanation.frame, self.shown)
             described['evidence'] = dict(
                 signed, meanings=[vars(one) for one in maps.meanings])
+        if 'words' in instances:
+            described['words'] = [one.described() for one in instances.words]
         self.methods.append(dict(name=method, **described))
         self.cells.append(cells)
 
@@ -112,9 +114,9 @@ class Report:
 
     Shows each object's heat map and difference maps over its photograph, the
     difference of any two objects, the maps of single outputs, and what speaks
-    for an object and what against, of methods that were asked for both.
-    Differences are computed in the page, from maps in eight bits on the
-    detector's grids.
+    for an object and what against, of methods that were asked for both; of
+    detectors that are asked with a text, what each word counts. Differences
+    are computed in the page, from maps in eight bits on the detector's grids.
 
     Args:
         title (str): Of the page.

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..apis.image_pipeline import image_pipeline
 from ..apis.loading import class_names
+from ..apis.prompt import Prompt, check_prompt
 from ..explainers import Explainer, build_explainers
 from ..explainers.engine import Selection, check_explainable, explain_image
 from ..explainers.explainer import as_config
@@ -22,6 +23,7 @@ from ..io.checkpoint import first_line
 from ..io.images import check_complete
 from ..report import Photo, Report
 from ..tracing.detector import unwrapped
+from ..visualization import label_names
 from .uploads import RefusedError, plain_name
 
 
@@ -64,10 +66,12 @@ class Session:
         title (str): Of the page.
         settings (Mapping): What makes the maps, by name, for people to read.
         most (int): How many photographs are kept.
+        prompt (Prompt, optional): What a text-prompted detector is to look
+            for in all photographs.
 
     Raises:
-        ValueError: If a method cannot explain the detector, or its test
-            pipeline reads files in a way of its own.
+        ValueError: If a text is missing, or not taken, a method cannot explain
+            the detector, or its test pipeline reads files in a way of its own.
     """
 
     def __init__(self,
@@ -76,14 +80,17 @@ class Session:
                  selection: Selection,
                  title: str = 'Why this object?',
                  settings: Mapping[str, str] | None = None,
-                 most: int = 50) -> None:
+                 most: int = 50,
+                 prompt: Prompt | None = None) -> None:
+        check_prompt(detector, prompt)
         self.detector = detector
+        self.prompt = prompt
         self.methods = dict(methods)
         self.selection = selection
         self.title = title
         self.settings = dict(settings or {})
         self.most = most
-        self.class_names = class_names(detector)
+        self.class_names: Sequence[str] = class_names(detector)
         self.pipeline = image_pipeline(detector)
         self.kept: list[Kept] = []
         self.explained = 0
@@ -187,7 +194,7 @@ class Session:
         given one is left as it is."""
         check_complete(content, name)
         check()
-        image = self.pipeline(name, content)
+        image = self.pipeline(name, content, self.prompt)
         check()
         if photo is None:
             photo = Photo(name, image.picture)
@@ -200,6 +207,7 @@ class Session:
             by_output=True)
         check()
         photo.add(self.name_of(question), explanation)
+        self.class_names = label_names(explanation.sample, self.class_names)
         check()
         return photo
 

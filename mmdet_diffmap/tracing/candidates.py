@@ -167,6 +167,18 @@ class ClassScores:
         with recording():
             return self.logits(found) - self.logits(true)
 
+    def probability(self, labels: Tensor) -> Tensor:
+        """Return the probability of a class of each detection, with a graph.
+
+        Args:
+            labels (Tensor): int64, shape (N, ).
+
+        Returns:
+            Tensor: Shape (N, ).
+        """
+        with recording():
+            return self.probabilities[self.rows, labels.to(self.rows)]
+
     def logits(self, labels: Tensor) -> Tensor:
         """Compute the logit of a class of each detection, with a graph; with
         a softmax, the logarithm of its probability.
@@ -178,8 +190,7 @@ class ClassScores:
             Tensor: Shape (N, ).
         """
         with recording():
-            places = self.rows, labels.to(self.rows)
-            values = self.probabilities[places]
+            values = self.probability(labels)
             smallest = torch.finfo(values.dtype).tiny
             logits = values.clamp(min=smallest).log()
             if self.independent:
@@ -200,7 +211,7 @@ def check_classes(outputs: Sequence[str], names: Sequence[str]) -> None:
                           tuple(names))
     for output in outputs:
         kind, _, argument = output.removeprefix('-').partition(':')
-        if kind == 'logit':
+        if kind in ('logit', 'probability'):
             classes.label(argument)
         elif kind == 'contrast':
             contrasted(classes, torch.tensor([0]), argument)
@@ -217,7 +228,8 @@ def recorded_candidates(
     through a few functions of its post-processing, which are listened to:
     ``filter_scores_and_topk`` and ``_bbox_post_process`` of one-stage heads,
     ``multiclass_nms`` of heads on regions, ``_predict_by_feat_single`` of
-    DETR's. Of a head that uses none of them, nothing is known.
+    DETR's, and ``convert_grounding_to_cls_scores`` of those whose classes are
+    the phrases of a text. Of a head that uses none of them, nothing is known.
 
     Args:
         head (nn.Module, optional): The head whose results are the detections.
@@ -230,7 +242,8 @@ def recorded_candidates(
     # not kept by the listener: a cycle would keep its tensors for a while
     functions: dict[str, Callable] = dict(
         filter_scores_and_topk=listener.filter_scores_and_topk,
-        multiclass_nms=listener.multiclass_nms)
+        multiclass_nms=listener.multiclass_nms,
+        convert_grounding_to_cls_scores=listener.convert_words)
     methods: dict[str, Callable] = dict(
         predict_by_feat=listener.predict_by_feat,
         _predict_by_feat_single=listener.predict_by_feat_single,
@@ -266,6 +279,7 @@ class Listener:
         self.kept: list[Tensor] = []  # probabilities of this image, by level
         self.chosen: Tensor | None = None  # which regions' classes are kept
         self.maps: Sequence[Any] = ()  # raw maps of the batch
+        self.phrases: Tensor | None = None  # probabilities of a text's
 
     def predict_by_feat(self, original: Callable, *maps: Any,
                         **kwargs: Any) -> Any:
@@ -298,14 +312,18 @@ class Listener:
         """Keep an image's candidates, and begin the next one."""
         self.images.append(self.current)
         self.current, self.kept, self.chosen = None, [], None
+        self.phrases = None
 
     def _queries(self, logits: Tensor,
                  results: InstanceData) -> Candidates | None:
         """Return those queries of a DETR that mmdet keeps; None where they are
         not classes of objects, or cannot be told."""
-        probabilities = logits.sigmoid() if self.head.loss_cls.use_sigmoid \
-            else logits.softmax(-1)[:, :-1]
-        classes = self.head.num_classes
+        if self.phrases is not None:
+            probabilities, classes = self.phrases, self.phrases.shape[1]
+        else:
+            probabilities = logits.sigmoid() if \
+                self.head.loss_cls.use_sigmoid else logits.softmax(-1)[:, :-1]
+            classes = self.head.num_classes
         if probabilities.shape[1] != classes:
             return None  # of words, not of classes
         # mmdet's own choice once more, since scores alone may tie
@@ -319,6 +337,13 @@ class Listener:
             return None
         return Candidates(results.bboxes, results.scores, results.labels,
                           rows)
+
+    def convert_words(self, original: Callable, *args: Any,
+                      **kwargs: Any) -> Any:
+        """Note how probable each phrase of a text is, made of its words."""
+        results = original(*args, **kwargs)
+        self.phrases = results[0]  # of one image
+        return results
 
     def filter_scores_and_topk(self, original: Callable, scores: Tensor,
                                *args: Any, **kwargs: Any) -> Any:

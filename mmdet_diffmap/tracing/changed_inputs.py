@@ -18,6 +18,7 @@ from .candidates import Candidates, recorded_candidates
 from .heads import box_head
 from .nested import flat_tensors
 from .predicting import plain_detections, predicting
+from .prompts import is_chunked
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class ChangedInputs:
         Raises:
             FloatingPointError: If the head gives NaN.
         """
+        if is_chunked(self.model) and len(images) > 1:
+            return [detections for image in images
+                    for detections in self.detections(image[None])]
         samples = [self.sample.clone() for _ in images]
         with predicting(self.model), no_nan_from(box_head(self.model)):
             samples = self.model.predict(images, samples)
@@ -49,6 +53,9 @@ class ChangedInputs:
         """Return what the detector predicts for each input before its final
         filtering, in input pixels; the final detections where that is not
         known."""
+        if is_chunked(self.model) and len(images) > 1:
+            return [candidates for image in images
+                    for candidates in self.candidates(image[None])]
         sample = self.sample.clone()
         # not without rescaling: some heads clip boxes to the image even then
         sample.set_metainfo(self.frame.metainfo_of_input())

@@ -35,6 +35,13 @@ from .heads import (
 from .lost_gradients import LossFinder
 from .modes import frozen
 from .predicting import plain_detections, predicting
+from .prompts import (
+    TextLayer,
+    check_has_text,
+    is_chunked,
+    language_model_of,
+    reading,
+)
 from .recording import recording
 from .target_layer import CapturedLayer, TargetLayer
 from .trace import (
@@ -85,6 +92,17 @@ class DetectorAdapter:
         self.target: TargetLayer | None = None
         if target_layer is not None:
             self.target = TargetLayer(model, target_layer)
+        if language_model_of(model) is not None:
+            self.class_names = ()  # the text says what is looked for
+
+    @classmethod
+    def of_text(cls, model: nn.Module) -> DetectorAdapter:
+        """Return an adapter of a detector that takes a text, whose words are
+        explained in the place of feature maps; see
+        :class:`~mmdet_diffmap.tracing.prompts.TextLayer`."""
+        adapter = cls(model, None)
+        adapter.target = TextLayer(adapter.model)
+        return adapter
 
     def trace(self,
               data: dict,
@@ -138,6 +156,8 @@ class DetectorAdapter:
         with ExitStack() as stack:
             recorder = stack.enter_context(predicting(self.model))
             inputs, sample = self.preprocess(data, index)
+            check_has_text(self.model, sample)
+            reader = stack.enter_context(reading(self.model))
             height, width = inputs.shape[-2:]
             frame = ImageFrame.of_metainfo(sample.metainfo, (height, width))
             changed = ChangedInputs(self.model, sample.clone(), frame)
@@ -150,16 +170,21 @@ class DetectorAdapter:
                 return Trace(
                     plain_detections(sample.pred_instances),
                     differentiable_outputs(sample.pred_instances, frame), [],
-                    frame, network_input, no_gradients)
+                    frame, network_input, no_gradients,
+                    prompt=None if reader is None else reader.prompt())
             assert run is not None
             captured = stack.enter_context(self.target.capture(recorder))
             stack.enter_context(run.hooks(recorder))
             head = box_head(self.model)
             heard = stack.enter_context(recorded_candidates(head))
             sample = self.predict(inputs, sample)
+            prompt = None if reader is None else reader.prompt()
             classes = ClassScores.of_candidates(
-                head, heard[-1] if heard else None,
-                sample.pred_instances.pop(NUMBERS, None), self.class_names)
+                # of a text in parts, each part's phrases have their own
+                head, heard[-1] if heard and not is_chunked(self.model) else
+                None,
+                sample.pred_instances.pop(NUMBERS, None),
+                self.class_names if prompt is None else prompt.phrases)
             with recording():
                 outputs = differentiable_outputs(sample.pred_instances, frame)
         ends = [outputs, *run.ends]
@@ -173,7 +198,8 @@ class DetectorAdapter:
             [feature.detach()[0] for feature in captured.leaves], frame,
             network_input, self.source(run, captured), lost,
             run.masks(captured), classes,
-            ChangedFeatures(changed, self.target, inputs[0]).candidates)
+            ChangedFeatures(changed, self.target, inputs[0]).candidates,
+            prompt=prompt)
 
     def predict(self, inputs: Tensor, sample: DetDataSample) -> DetDataSample:
         """Let mmdet predict the objects of an image, see

@@ -207,10 +207,14 @@ class Steps:
 
     def _all(self) -> int:
         """Return a number that no head exceeds, and that DETR's can choose:
-        of all queries and classes, or of all queries."""
+        of all queries and classes, or phrases of a text, or of all
+        queries."""
         if not isinstance(self.head, DETRHead):
             return NO_MAXIMUM
         scores = self.bound.args[0][-1][0]  # last layer, first image: (Q, C)
+        texts = self.bound.arguments.get('batch_token_positive_maps')
+        if texts is not None:  # C are tokens
+            return len(scores) * len(texts[0] or [''])
         return scores.numel() if self.head.loss_cls.use_sigmoid else \
             len(scores)
 

@@ -165,6 +165,20 @@ def logit(trace: Trace, name: str) -> Tensor:
 
 
 @NAMED_OUTPUTS.register_module()
+def probability(trace: Trace, name: str) -> Tensor:
+    """Compute the probability of a class, or of a phrase of a text, before
+    the score is made of it.
+
+    Args:
+        trace (Trace): The detections.
+        name (str): The class.
+    """
+    classes = classes_of(trace)
+    label = classes.label(name)
+    return classes.probability(torch.full((len(trace), ), label))
+
+
+@NAMED_OUTPUTS.register_module()
 def contrast(trace: Trace, names: str = '') -> Tensor:
     """Compute the logit of one class less that of another.
 

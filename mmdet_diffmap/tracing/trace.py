@@ -12,7 +12,8 @@ from torch import Tensor
 from ..maps.image_frame import ImageFrame
 from .candidates import Candidates, ClassScores
 from .level_gradients import LevelGradients
-from .named_outputs import MASK, OUTPUTS, NamedOutput
+from .named_outputs import MASK, OUTPUTS, NamedOutput, classes_of
+from .prompts import ReadPrompt
 from .recording import recording
 from .turns import in_turns
 
@@ -134,6 +135,8 @@ class Trace:
             detection is that of its object in the frame before, in [-1, 1],
             with a graph, shape (N, ). None of a single image, or where a
             tracker does not look at appearances.
+        prompt (ReadPrompt, optional): What the detector has read in the text
+            that it was asked with; None of one that takes no text.
     """
     detections: InstanceData
     outputs: Tensor
@@ -147,6 +150,7 @@ class Trace:
     scaled_channels: Callable[[Sequence[Tensor]],
                               list[Candidates]] | None = None
     similarity: Tensor | None = None
+    prompt: ReadPrompt | None = None
 
     def __len__(self) -> int:
         """Return the number of detections."""
@@ -189,6 +193,29 @@ class Trace:
         with recording():
             outputs = torch.cat([values[:, None], self.outputs[:, 1:]], dim=1)
         return replace(self, outputs=outputs)
+
+    def of_classes(self, detection: int,
+                   labels: Sequence[int] | None = None) -> Trace:
+        """Return a trace of one detection, once for each of several classes,
+        or phrases of a text: the label of each is that class, and the score
+        is its probability.
+
+        Args:
+            detection (int): Which.
+            labels (Sequence[int], optional): The classes; all by default.
+
+        Raises:
+            ValueError: If the detector does not tell how probable they are.
+        """
+        classes = classes_of(self)
+        if labels is None:
+            labels = range(classes.probabilities.shape[1])
+        own = torch.tensor(labels, device=self.outputs.device)
+        rows = self.select([detection] * len(labels))
+        values = classes[[detection] * len(labels)].probability(own)
+        detections = InstanceData(
+            bboxes=rows.detections.bboxes, scores=values.detach(), labels=own)
+        return replace(rows, detections=detections).with_score(values)
 
     def output(self, name: str) -> Tensor:
         """Compute an output of each detection, with a graph, shape (N, ).

@@ -6,12 +6,13 @@ from .figure import (
     draw_comparison,
     draw_explanations,
     label_name,
+    label_names,
 )
 from .pair_figure import draw_pair
 from .visualizer import DiffMapVisualizer
 
 __all__ = [
     'DiffMapVisualizer', 'FigureStyle', 'draw_comparison', 'draw_errors',
-    'draw_explanations', 'draw_pair', 'label_name', 'overlay',
-    'use_colours'
+    'draw_explanations', 'draw_pair', 'label_name', 'label_names',
+    'overlay', 'use_colours'
 ]

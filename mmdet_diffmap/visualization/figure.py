@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from ..maps.difference import positive_part
 from .colours import OTHER, TARGET, colour_bar, overlay, scheme
 from .crops import Region, whole_image, with_surroundings
 from .drawing import DENSITY, FORMATS, PAPER, VECTOR, Area, Drawing
+from .word_bars import add_word_bars
 
 PANEL = 360  # longest side of a picture
 CELL = 190  # least width of a column: room for what its colours mean
@@ -82,8 +84,10 @@ def draw_explanations(image: np.ndarray,
     the signed difference map (orange, by default: this object only, blue:
     only others, unchanged: neither) and its positive part. Where there are
     signed maps of what speaks for it and what against, they come after the
-    image, and each row says what they mean. What columns, colours and boxes
-    mean stands above the rows.
+    image, and each row says what they mean. Under the row of an object that a
+    text-prompted detector finds are the text's words with their bars, see
+    :mod:`~mmdet_diffmap.visualization.word_bars`. What columns, colours and
+    boxes mean stands above the rows.
 
     Args:
         image (np.ndarray): uint8 RGB, shape (H, W, 3).
@@ -227,6 +231,9 @@ def rows_drawing(image: np.ndarray,
                 add_inset(drawing, (left, top, left + size[0], top + size[1]),
                           image, row, region, style.density)
         drawing.height = top + size[1] + GAP
+        if row.index is not None and 'words' in row.instances:
+            add_word_bars(drawing, row.instances.words[row.index], GAP,
+                          drawing.width - 2 * GAP)
     return drawing
 
 
@@ -341,6 +348,14 @@ def title(instances: InstanceData, index: int,
     colours = scheme()
     return f'{text}:  {meaning.question}  ({colours.above}: ' \
         f'{meaning.above}, {colours.below}: {meaning.below})'
+
+
+def label_names(sample: DetDataSample,
+                class_names: Sequence[str]) -> Sequence[str]:
+    """Return the name of each label of an explained image: the phrases of the
+    text that its detector was asked with, else the detector's classes."""
+    names: Sequence[str] = sample.metainfo.get('phrases', class_names)
+    return names
 
 
 def label_name(class_names: Sequence[str], label: int) -> str:

@@ -378,24 +378,10 @@ def test_images_that_cannot_be_explained(folder, tmp_path):
     assert ours()([]) == dict(predictions=[], visualization=[])
 
 
-def test_texts():
+def test_texts_for_a_detector_that_takes_none():
     for name in ('texts', 'stuff_texts'):
         with pytest.raises(ValueError, match='FCOS has no language branch'):
             ours()(SCENE, **{name: 'a cat'})
-    inferencer = DiffMapInferencer(CONFIG, WEIGHTS, 'cpu')
-    inferencer.model.language_model = torch.nn.Identity()
-    with pytest.raises(ValueError, match='FCOS looks for what a'):
-        inferencer(SCENE)
-    with pytest.raises(ValueError, match='2 texts for 1 images'):
-        inferencer(SCENE, texts=['a cat', 'a dog'])
-    inferencer.pipeline.transforms[-1].meta_keys += (
-        'text', 'custom_entities', 'stuff_text')
-    samples = inferencer([SCENE, read_image(SCENE)], return_datasamples=True,
-                         texts=['a cat', 'a dog'], stuff_texts='grass',
-                         max_objects=1)['predictions']
-    assert [one.text for one in samples] == ['a cat', 'a dog']
-    assert {one.stuff_text for one in samples} == {'grass'}
-    assert not samples[0].custom_entities
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import yaml
 
-GROUNDING = 'is asked with a text'
 SEGMENTATION = 'gives masks without boxes of their own'
 PARTS = 'holds parts of configs only'
 
@@ -22,9 +21,6 @@ EXCLUDED = {
     'mask2former_vis': 'finds objects in all frames of a video at once, as '
                        'masks, and has no detector',
     'reid': 'tells persons apart and finds none',
-    'glip': GROUNDING,
-    'grounding_dino': GROUNDING,
-    'mm_grounding_dino': GROUNDING,
     'mask2former': SEGMENTATION,
     'maskformer': SEGMENTATION,
     'panoptic_fpn': 'gives a panoptic segmentation',

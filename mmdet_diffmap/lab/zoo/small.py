@@ -18,10 +18,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...apis.image_pipeline import build_pipeline, scope_of
 from ...apis.loading import build_detector
+from ...apis.prompt import Prompt
 from ...io.configs import inner_dicts
 from ...tracing.detector import unwrapped
 from ...tracing.heads import without_masks
+from ...tracing.prompts import LANGUAGE_MODEL, language_model_of
 from .families import zoo_folder
+from .small_bert import PROMPT, channels_for, small_bert, use_small_bert
 from .trackers import keep_detector
 
 PROPOSALS = 30
@@ -33,8 +36,9 @@ ABOUT_DATA = ('Annotations', 'Proposals', 'TextPrompt')
 
 
 def shrink(cfg: Config, size: tuple[int, int]) -> None:
-    """Let a config be that of a quick detector: no weights to download, few
-    proposals, every score passes, small images.
+    """Let a config be that of a quick detector: no weights to download, a
+    small random language model, few proposals, every score passes, small
+    images.
 
     An input that a network takes in one size alone (SSD's), which its
     pipeline shows by not keeping the ratio of sides, stays as it is.
@@ -45,6 +49,8 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
     """
     leave_out_weights(cfg.model)
     keep_detector(cfg)
+    if LANGUAGE_MODEL in cfg.model:
+        use_small_bert(cfg.model, small_bert(channels_for(cfg.model)))
     for part in inner_dicts(cfg.model):
         for test_cfg in inner_dicts(part.get('test_cfg')):
             let_all_pass(test_cfg)
@@ -64,7 +70,8 @@ def keeps_ratio(transform: dict) -> bool:
 
 
 def leave_out_weights(model: Any) -> None:
-    """Let a config's model be built without any download, in place.
+    """Let a config's model be built without any download, or what training
+    alone needs, in place.
 
     The teacher of a distilled detector, which takes part in training only,
     is built as well, and its weights are not loaded.
@@ -75,6 +82,8 @@ def leave_out_weights(model: Any) -> None:
         if 'pretrained' in part:
             part['pretrained'] = False \
                 if isinstance(part['pretrained'], bool) else None
+        if 'num_cp' in part:  # saves memory in training, by another package
+            part['num_cp'] = 0
         if 'teacher_ckpt' in part:
             part['teacher_ckpt'] = None
         if 'teacher_config' in part:
@@ -170,7 +179,8 @@ def random_batch(model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
 def image_batch(model: nn.Module,
                 images: Sequence[np.ndarray]) -> dict[str, Any]:
     """Make a batch as the config's test pipeline and the test loop's data
-    loader do, with random proposals for a detector that makes none.
+    loader do, with random proposals for a detector that makes none, and a text
+    for one that is asked with it.
 
     Args:
         model (nn.Module): The detector, with its ``cfg``.
@@ -192,6 +202,10 @@ def image_batch(model: nn.Module,
     if isinstance(model, TwoStageDetector) and not model.with_rpn:
         for example in examples:
             add_proposals(example['data_samples'])
+    if language_model_of(model) is not None:
+        for example in examples:
+            example['data_samples'].set_metainfo(
+                Prompt(PROMPT, custom_entities=True).entries())
     return pseudo_collate(examples)
 
 

@@ -42,8 +42,6 @@ class Attached(TorchFunctionMode):
                            kwargs: dict[str, Any] | None = None) -> Any:
         if function is Tensor.detach and not self.running:
             return args[0]
-        if function is Tensor.__deepcopy__:  # which leaves alone can take
-            return args[0].clone()
         if function in (Tensor.numpy, Tensor.__array__):
             args = (args[0].detach(), *args[1:])  # as the caller has meant to
         if function in (torch.unbind, Tensor.unbind) and \
@@ -52,6 +50,20 @@ class Attached(TorchFunctionMode):
                          for part in function(*args, **(kwargs or {})))
         if function in (torch.sqrt, Tensor.sqrt) and not kwargs:
             function = Root.apply
+        return function(*args, **(kwargs or {}))
+
+
+class CopiedTensors(TorchFunctionMode):
+    """In this context, ``copy.deepcopy`` takes tensors with a graph, too:
+    heads that run several times get copies of the maps."""
+
+    def __torch_function__(self,
+                           function: Callable,
+                           types: Sequence[type],
+                           args: tuple = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
+        if function is Tensor.__deepcopy__:
+            return args[0].clone()
         return function(*args, **(kwargs or {}))
 
 

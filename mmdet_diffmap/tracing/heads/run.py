@@ -17,7 +17,12 @@ from ..recording import Recorder
 from ..swapping import swapped
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
-from .attached import Attached, attached_operations, attached_selection
+from .attached import (
+    Attached,
+    CopiedTensors,
+    attached_operations,
+    attached_selection,
+)
 
 
 class RunsTwiceError(Exception):
@@ -103,7 +108,8 @@ class HeadRun(ABC):
         # mmcv's deformable layers compute the gradients of parameters that
         # want one, asked for or not
         with frozen(self.model), attached_operations(self.model), \
-                attached_selection(self.heads), ExitStack() as stack:
+                CopiedTensors(), attached_selection(self.heads), \
+                ExitStack() as stack:
             proposer = proposer_of(self.model)
             if proposer is not None:
                 stack.enter_context(

@@ -8,6 +8,8 @@ from mmdet.models.detectors import BaseDetector
 from torch import nn
 
 from ..gradients import WholeGradients
+from ..prompts import is_chunked
+from ..swapping import swapped
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
 from .run import HeadRun, box_head, is_cascade
@@ -23,7 +25,8 @@ class WholeRun(HeadRun):
 
     What is detached before the end of the head, where one is known that runs
     once, belongs to the network and is left so: reference points of DETR's
-    kin. Else all that is detached outside of modules is attached.
+    kin; also of one that runs for each part of a long text. Else all that is
+    detached outside of modules is attached.
 
     Args:
         model (nn.Module): The detector.
@@ -46,10 +49,21 @@ class WholeRun(HeadRun):
         if head is not None:
             self.attached.running += 1  # until it has run
 
+            in_parts = is_chunked(self.model)
+
             def ran(module: nn.Module, args: Any, output: Any) -> None:
                 self.attached.running -= 1
-                hook.remove()
+                if not in_parts:
+                    hook.remove()
 
+            def predict(*args: Any, **kwargs: Any) -> Any:
+                results = original(*args, **kwargs)
+                self.attached.running += 1  # until it runs for the next part
+                return results
+
+            if in_parts:
+                original: Any = head.predict
+                stack.enter_context(swapped(head, 'predict', predict))
             hook = head.register_forward_hook(ran)
             stack.callback(hook.remove)
         stack.enter_context(self.attached)

@@ -1,0 +1,96 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""What each word of a text counts, as bars under the words."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..tracing.prompts import WordScores
+from .colours import RGB, colour_table
+from .drawing import INK, Drawing, font
+
+BAR = 18  # height of the longest bar
+LETTERS = 14  # size of the words
+DIGITS = 11  # size of the numbers
+LEAST = 34  # width of a word: room for a number
+SPACE = 10  # between words
+LINE = LETTERS + 2 * BAR + DIGITS + 18  # height of a line of words
+QUIET = (110, 110, 110)
+
+
+def add_word_bars(drawing: Drawing, words: WordScores, left: int,
+                  width: int) -> None:
+    """Add a text with a bar under each word to a figure, below all that is
+    there: up and in the colour of what speaks for the object, or down and in
+    that of what speaks against it. The longest bar is that of the largest
+    value, and numbers are shares of it.
+
+    Args:
+        drawing (Drawing): The figure.
+        words (WordScores): Of one object.
+        left (int): Where the text begins.
+        width (int): How much room a line has.
+    """
+    largest = float(words.values.abs().max()) if len(words.spans) else 0.0
+    drawing.text((left, drawing.height), f'words, for and against its '
+                 f'{words.output}; 1 is {largest:.2g}', 12, colour=QUIET)
+    drawing.height += 20
+    shares = (words.values / (largest or 1)).tolist()
+    for line in lines_of(list(zip(words.words, shares)), width):
+        place = left
+        zero = drawing.height + LETTERS + 6 + BAR
+        for word, share in line:
+            wide = word_width(word)
+            middle = place + wide / 2
+            drawing.text((middle, drawing.height), word, LETTERS, 'ma')
+            add_bar(drawing, (place, zero), wide, share)
+            drawing.text((middle, zero + BAR + 3),
+                         f'{share:+.2f}'.replace('-', '−'), DIGITS, 'ma')
+            place += wide + SPACE
+        drawing.height += LINE
+
+
+def add_bar(drawing: Drawing, place: tuple[int, int], width: int,
+            share: float) -> None:
+    """Add a bar of a share in [-1, 1] and its line of zero, which begins at a
+    place."""
+    left, zero = place
+    height = round(abs(share) * BAR)
+    if height:
+        add_rectangle(drawing, (left + 4, zero - height * (share > 0)),
+                      (width - 8, height), colour_of(share))
+    add_rectangle(drawing, (left, zero), (width, 1), INK)
+
+
+def add_rectangle(drawing: Drawing, place: tuple[int, int],
+                  size: tuple[int, int], colour: RGB) -> None:
+    """Add a filled rectangle."""
+    drawing.picture(place, np.array([[colour]], np.uint8), size)
+
+
+def colour_of(share: float) -> RGB:
+    """Return the colour of what speaks for, or against, an object."""
+    red, green, blue = colour_table(True)[-32 if share > 0 else 31].tolist()
+    return red, green, blue
+
+
+def word_width(word: str) -> int:
+    """Return how much room a word takes in a line."""
+    return max(LEAST, round(font(LETTERS).getlength(word)) + 4)
+
+
+def lines_of(words: list[tuple[str, float]],
+             width: int) -> Iterator[list[tuple[str, float]]]:
+    """Divide words into lines of at most a width, but for a single word."""
+    line: list[tuple[str, float]] = []
+    room = width
+    for word in words:
+        needed = word_width(word[0]) + SPACE
+        if line and needed > room:
+            yield line
+            line, room = [], width
+        line.append(word)
+        room -= needed
+    if line:
+        yield line
