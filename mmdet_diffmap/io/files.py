@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import matplotlib
 import numpy as np
@@ -100,7 +100,7 @@ def save_maps(sample: DetDataSample, class_names: Sequence[str],
             **word_arrays(instances))
 
 
-def word_arrays(instances: InstanceData) -> dict[str, np.ndarray]:
+def word_arrays(instances: InstanceData) -> dict[str, Any]:
     """Return what each word of a text counts for objects, as arrays; nothing
     where there is no text, or no object."""
     words = instances.get('words')

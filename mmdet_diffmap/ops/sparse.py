@@ -53,7 +53,13 @@ def products_at(columns: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
     Returns:
         Tensor: Shape (rows, k).
+
+    >>> products_at(torch.tensor([[0, 0, 0]]), torch.tensor([[2.]]),
+    ...             torch.tensor([[3.]])).tolist()  # one cell, three times
+    [[6.0, 6.0, 6.0]]
     """
+    if len(right) < columns.shape[1]:  # more entries than places: not sparse
+        return (left @ right.T).gather(1, columns)
     places = matrix(columns, left.new_zeros(columns.shape), len(right))
     return torch.sparse.sampled_addmm(
         places, left, right.T, beta=0).values().view(columns.shape)

@@ -376,8 +376,10 @@ class Listener:
             scores = scores * results.score_factors
         probabilities = torch.cat(self.kept) if self.kept else \
             self._above_threshold()
+        classes = getattr(self.head, 'num_classes', -1) \
+            if self.phrases is None else self.phrases.shape[1]
         if probabilities is None or probabilities.shape != (
-                len(scores), getattr(self.head, 'num_classes', -1)):
+                len(scores), classes):
             return None  # as where the head keeps the best class alone
         return Candidates(
             get_box_tensor(results.bboxes), scores, results.labels,
