@@ -140,7 +140,7 @@ def sparse_backward(grad_output: Tensor, input: Tensor, weight: Tensor,
     and deformable group.
     """
     batch, channels, height, width = input.shape
-    out_channels, _, kernel_h, kernel_w = weight.shape
+    kernel_h, kernel_w = weight.shape[2:]
     out_h, out_w = grad_output.shape[2:]
     samples = kernel_h * kernel_w
     # (B, P, K, groups, y and x)

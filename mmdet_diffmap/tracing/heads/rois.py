@@ -19,7 +19,6 @@ from ..trace import GradientSource
 from .masks import mask_stage, pools_simply
 from .run import HeadRun, RunsTwiceError
 
-
 #: RoI heads of which one stage goes on from what another made of all RoIs.
 coupled: WeakSet[nn.Module] = WeakSet()
 
