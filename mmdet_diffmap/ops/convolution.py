@@ -33,7 +33,7 @@ def deform_conv_backward_input(input: Tensor, offset: Tensor,
                                **options: int) -> None:
     """Write the gradients with respect to the input and the offsets."""
     gradients = backward(grad_output, input, weight, offset, None,
-                         **from_old_names(**options), with_weight=False)
+                         with_weight=False, **from_old_names(**options))
     grad_input.copy_(gradients[0])
     grad_offset.copy_(gradients[2])
 
@@ -90,7 +90,7 @@ def modulated_deform_conv_backward(
         offset: Tensor, mask: Tensor, columns: Tensor, grad_input: Tensor,
         grad_weight: Tensor, grad_bias: Tensor, grad_offset: Tensor,
         grad_mask: Tensor, grad_output: Tensor, with_bias: bool,
-        **options: int) -> None:
+        **options: Any) -> None:
     """Write the gradients with respect to all inputs."""
     gradients = backward(
         grad_output, input, weight, read_flat(offset, grad_output),
@@ -207,7 +207,7 @@ def sparse_backward(grad_output: Tensor, input: Tensor, weight: Tensor,
 
 def from_old_names(kW: int, kH: int, dW: int, dH: int, padW: int, padH: int,
               dilationW: int, dilationH: int, group: int,
-              deformable_group: int) -> dict[str, int]:
+              deformable_group: int) -> dict[str, Any]:
     """Translate the names that mmcv gives the arguments of :func:`backward`
     in the older of the two operations."""
     return dict(

@@ -135,9 +135,9 @@ class RoIHeadRun(HeadRun):
                  for number, each in enumerate(self.running.inputs)}
         same = len(rois) == len(self.running.rois) and bool(
             (rois == self.running.rois).all())
-        places = [known.get(id(level)) for level in levels]
+        places = [known[id(level)] for level in levels if id(level) in known]
         self.running.pools.append(
-            None if None in places or not same else
+            None if len(places) < len(levels) or not same else
             Pool(module, places, kwargs.get('roi_scale_factor')))
 
     def shared_head_ran(self, module: nn.Module, args: Any,
