@@ -90,8 +90,8 @@ $(VENV)/installed-docs: $(VENV)/installed
 
 .venv-mmyolo/installed: setup.py requirements.txt
 	$(PYTHON) -m venv .venv-mmyolo
-	.venv-mmyolo/bin/pip install --quiet mmyolo==0.6.0 mmdet==3.3.0 \
-		mmcv-lite==2.0.1 pytest -e .
+	.venv-mmyolo/bin/pip install --quiet -e '.[lite]' mmyolo==0.6.0 \
+		mmcv-lite==2.0.1 pytest
 	touch $@
 
 clean:

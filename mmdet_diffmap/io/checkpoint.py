@@ -74,6 +74,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     file = download(path) if is_url(path) else Path(path)
     if not file.is_file():
         raise FileNotFoundError(f'weights {path} do not exist')
+    mark_safe_globals()  # again: mmengine's forks take marks back
     try:
         checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
