@@ -160,7 +160,7 @@ def tables(results: list[Checked], package: str) -> dict[str, str]:
     count = (f'**{len(works)} of {len(results)}** families work {compiled} '
              f'({names}).')
     head = ['family', 'config', 'status', 'gradients', 'seconds',
-            'difference', 'remarks']
+            'difference', 'mask', 'remarks']
     texts = dict(
         count=count,
         families=markdown(head, [row(checked) for checked in results]),
@@ -189,7 +189,7 @@ def row(checked: Checked) -> list[str]:
     return [
         family_of(path), path.stem, checked.status, checked.strategy,
         figure(checked.seconds, '.2f'), figure(checked.difference, '.0e'),
-        '; '.join(remarks).replace('|', '\\|')
+        figure(checked.mask, '.0e'), '; '.join(remarks).replace('|', '\\|')
     ]
 
 

@@ -14,7 +14,7 @@ from ..maps.heatmaps import (
     signed_heatmaps,
 )
 from ..tracing.level_gradients import LevelGradients
-from ..tracing.named_outputs import meanings
+from ..tracing.named_outputs import MASK, OUTPUTS, meanings
 from ..tracing.trace import (
     OutputGradients,
     Tolerance,
@@ -33,8 +33,8 @@ class GradientExplainer(Explainer):
 
     Args:
         outputs (Sequence[str] | str, optional): What is explained: some of
-            ``score``, ``x1``, ``y1``, ``x2``, ``y2`` and, of Mask R-CNN,
-            ``mask``, and the outputs of
+            ``score``, ``x1``, ``y1``, ``x2``, ``y2`` and, of a detector that
+            predicts masks, ``mask``, and the outputs of
             :mod:`~mmdet_diffmap.tracing.named_outputs`, such as ``width``,
             ``contrast`` or ``iou:1``; each but ``mask`` also with a minus.
             Defaults to the score.
@@ -97,9 +97,10 @@ class GradientExplainer(Explainer):
     def maps(self, trace: Trace, by_output: bool = False) -> Maps:
         """Make heat maps of all detections, and signed maps if both sides of
         the evidence were asked for; see :meth:`Explainer.maps`."""
-        groups = {JOINT: self.outputs}
-        if by_output and len(self.outputs) > 1:
-            groups |= {output: (output, ) for output in self.outputs}
+        outputs = self.outputs_of(trace)
+        groups = {JOINT: outputs}
+        if by_output and len(outputs) > 1:
+            groups |= {output: (output, ) for output in outputs}
         signs = dict(zip(EVIDENCE, ((1, ), (-1, ), (1, -1))))[self.evidence]
         grids, *others = self.grid_maps(trace, groups, signs)
         heatmaps = self.image_heatmaps(grids[JOINT], trace)
@@ -109,7 +110,14 @@ class GradientExplainer(Explainer):
         (against, ) = others
         return Maps(heatmaps, shown,
                     self.signed(grids[JOINT], against[JOINT], trace),
-                    meanings(trace, self.outputs))
+                    meanings(trace, outputs))
+
+    def outputs_of(self, trace: Trace) -> tuple[str, ...]:
+        """Return what is explained of a trace: the method's outputs. Where
+        boxes are drawn around masks, score and mask take the place of score
+        and all sides."""
+        return ('score', MASK) if self.outputs == OUTPUTS and \
+            not trace.own_boxes else self.outputs
 
     def weigh(self, trace: Trace) -> Evidence:
         """Tell what speaks for, and what against, the score of each detection,

@@ -191,12 +191,23 @@ class ClassScores:
         """
         with recording():
             values = self.probability(labels)
-            smallest = torch.finfo(values.dtype).tiny
-            logits = values.clamp(min=smallest).log()
-            if self.independent:
-                largest = 1 - torch.finfo(values.dtype).eps / 2
-                logits = logits - torch.log1p(-values.clamp(max=largest))
-            return logits
+            return logits_of(values) if self.independent else \
+                logarithms_of(values)
+
+
+def logarithms_of(probabilities: Tensor) -> Tensor:
+    """Compute the logarithm of probabilities; of 0, that of the smallest
+    positive number, without a gradient."""
+    smallest = torch.finfo(probabilities.dtype).tiny
+    return probabilities.clamp(min=smallest).log()
+
+
+def logits_of(probabilities: Tensor) -> Tensor:
+    """Compute ``log(p / (1 - p))``; of 0 or 1, what single precision can tell
+    from it, without a gradient."""
+    largest = 1 - torch.finfo(probabilities.dtype).eps / 2
+    return logarithms_of(probabilities) - torch.log1p(
+        -probabilities.clamp(max=largest))
 
 
 def check_classes(outputs: Sequence[str], names: Sequence[str]) -> None:

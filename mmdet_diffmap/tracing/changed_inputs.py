@@ -17,7 +17,7 @@ from ..maps.image_frame import ImageFrame
 from .candidates import Candidates, recorded_candidates
 from .heads import box_head
 from .nested import flat_tensors
-from .predicting import plain_detections, predicting
+from .predicting import plain_detections, predict, predicting
 from .prompts import is_chunked
 
 
@@ -46,8 +46,8 @@ class ChangedInputs:
                     for detections in self.detections(image[None])]
         samples = [self.sample.clone() for _ in images]
         with predicting(self.model), no_nan_from(box_head(self.model)):
-            samples = self.model.predict(images, samples)
-        return [plain_detections(sample.pred_instances) for sample in samples]
+            return list(map(plain_detections,
+                            predict(self.model, images, samples)))
 
     def candidates(self, images: Tensor) -> list[Candidates]:
         """Return what the detector predicts for each input before its final
@@ -62,11 +62,11 @@ class ChangedInputs:
         samples = [sample.clone() for _ in images]
         with predicting(self.model), \
                 recorded_candidates(box_head(self.model)) as recorded:
-            samples = self.model.predict(images, samples)
-        if len(recorded) != len(samples):
-            recorded = [None] * len(samples)
-        return [candidates or final_candidates(sample.pred_instances)
-                for candidates, sample in zip(recorded, samples)]
+            final = predict(self.model, images, samples)
+        if len(recorded) != len(final):
+            recorded = [None] * len(final)
+        return [candidates or final_candidates(predictions)
+                for candidates, predictions in zip(recorded, final)]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -30,11 +31,18 @@ from .heads import (
     WholeRun,
     box_head,
     head_run,
+    mask_arguments,
     proposer_of,
 )
 from .lost_gradients import LossFinder
+from .mask_run import MaskRun
 from .modes import frozen
-from .predicting import plain_detections, predicting
+from .predicting import (
+    has_own_boxes,
+    plain_detections,
+    predict,
+    predicting,
+)
 from .prompts import (
     TextLayer,
     check_has_text,
@@ -46,6 +54,7 @@ from .recording import recording
 from .target_layer import CapturedLayer, TargetLayer
 from .trace import (
     GradientSource,
+    Masks,
     NetworkInput,
     Trace,
     no_gradients,
@@ -166,10 +175,10 @@ class DetectorAdapter:
                                          changed.candidates,
                                          changed.detections)
             if self.target is None:
-                sample = self.predict(inputs, sample)
+                predictions = self.predict(inputs, sample).pred_instances
                 return Trace(
-                    plain_detections(sample.pred_instances),
-                    differentiable_outputs(sample.pred_instances, frame), [],
+                    plain_detections(predictions),
+                    differentiable_outputs(predictions, frame), [],
                     frame, network_input, no_gradients,
                     prompt=None if reader is None else reader.prompt())
             assert run is not None
@@ -177,43 +186,62 @@ class DetectorAdapter:
             stack.enter_context(run.hooks(recorder))
             head = box_head(self.model)
             heard = stack.enter_context(recorded_candidates(head))
-            sample = self.predict(inputs, sample)
+            predictions = self.predict(inputs, sample).pred_instances
             prompt = None if reader is None else reader.prompt()
             classes = ClassScores.of_candidates(
                 # of a text in parts, each part's phrases have their own
                 head, heard[-1] if heard and not is_chunked(self.model) else
                 None,
-                sample.pred_instances.pop(NUMBERS, None),
+                predictions.pop(NUMBERS, None),
                 self.class_names if prompt is None else prompt.phrases)
             with recording():
-                outputs = differentiable_outputs(sample.pred_instances, frame)
+                outputs = differentiable_outputs(predictions, frame)
         ends = [outputs, *run.ends]
         if not run.cut and not len(outputs):  # nothing came to the head
             ends = captured.handed
-        lost = partial(self._lost, data, index)
+        own_boxes = has_own_boxes(predictions)
+        lost = partial(self._lost, data, index, own_boxes)
         self.target.check(captured.leaves, ends,
                           lambda: lost('score') or lost('x1'))
+        detections = plain_detections(predictions)
         return Trace(
-            plain_detections(sample.pred_instances), outputs,
+            detections, outputs,
             [feature.detach()[0] for feature in captured.leaves], frame,
             network_input, self.source(run, captured), lost,
-            run.masks(captured), classes,
+            self._masks(data, index, run.masks(captured), detections), classes,
             ChangedFeatures(changed, self.target, inputs[0]).candidates,
-            prompt=prompt)
+            own_boxes=own_boxes, prompt=prompt)
 
     def predict(self, inputs: Tensor, sample: DetDataSample) -> DetDataSample:
         """Let mmdet predict the objects of an image, see
         :meth:`preprocess`."""
-        (sample, ) = self.model.predict(inputs, [sample])
+        (sample.pred_instances, ) = predict(self.model, inputs, [sample])
         return sample
 
     def source(self, run: HeadRun, captured: CapturedLayer) -> GradientSource:
         """Return the gradients of a run that is over."""
         return run.source(captured)
 
-    def _lost(self, data: dict, index: int, output: str) -> str:
+    def _masks(self, data: dict, index: int,
+               fast: Callable[[Tensor], GradientSource] | None,
+               detections: InstanceData) -> Masks | None:
+        """Return how the masks of detections are explained: the fast way of
+        their head, or by another run of the detector."""
+        if fast is not None:
+            return Masks(detections.labels, fast)
+        if 'masks' not in detections and mask_arguments(self.model) is None:
+            return None
+        assert self.target is not None
+        run = MaskRun(self.model, self.target,
+                      partial(self.preprocess, data, index), detections)
+        return Masks(torch.arange(len(detections)), run.of)
+
+    def _lost(self, data: dict, index: int, own_boxes: bool,
+              output: str) -> str:
         """Say where an output's gradient is lost, see :class:`Trace`; the
         detector runs once more."""
+        if output != 'score' and not own_boxes:
+            return 'its boxes are drawn around its masks'
         assert self.target is not None
         run = WholeRun(self.model)
         finder = LossFinder(self.model, proposer_of(self.model))
@@ -221,8 +249,7 @@ class DetectorAdapter:
                 self.target.capture(recorder) as captured, \
                 run.hooks(recorder), finder.watching():
             inputs, sample = self.preprocess(data, index)
-            (sample, ) = self.model.predict(inputs, [sample])
-        predictions = sample.pred_instances
+            (predictions, ) = predict(self.model, inputs, [sample])
         value = predictions.scores if output == 'score' else \
             get_box_tensor(predictions.bboxes)
         if value.requires_grad:

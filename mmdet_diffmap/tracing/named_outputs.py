@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 #: The outputs of a detection that are columns of ``Trace.outputs``, in their
 #: order.
 OUTPUTS = ('score', 'x1', 'y1', 'x2', 'y2')
-#: The mean logit inside the predicted mask, of detectors with a plain mask
-#: branch (Mask R-CNN).
+#: The mean logit inside the predicted mask, of detectors that predict masks.
 MASK = 'mask'
 
 

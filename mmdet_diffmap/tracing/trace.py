@@ -75,6 +75,23 @@ GradientSource = Callable[[Tensor, Sequence[int], 'Tolerance | None'],
 
 
 @dataclass(frozen=True)
+class Masks:
+    """How the masks of several detections are explained.
+
+    Args:
+        keys (Tensor): What tells the mask of each detection, its class or its
+            number, int64, shape (N, ).
+        source_of (Callable): Keys -> the gradients of the masks that they
+            tell.
+    """
+    keys: Tensor
+    source_of: Callable[[Tensor], GradientSource]
+
+    def __getitem__(self, keep: Tensor | slice) -> Masks:
+        return replace(self, keys=self.keys[keep])
+
+
+@dataclass(frozen=True)
 class NetworkInput:
     """What the network gets, and what it predicts for changed copies of it.
 
@@ -111,7 +128,8 @@ class Trace:
     Args:
         detections (InstanceData): ``bboxes`` (N, 4), last dim (x1, y1, x2,
             y2) in pixels of the original image, ``scores`` (N, ) and
-            ``labels`` (N, ), as mmdet predicts them.
+            ``labels`` (N, ), as mmdet predicts them; also ``masks`` (N, H, W),
+            if they are made anyway.
         outputs (Tensor): The detections' ``OUTPUTS``, differentiable, shape
             (N, 5); coordinates in pixels of the network's input.
         features (list[Tensor]): The target layer's maps, each (C, H, W);
@@ -121,9 +139,8 @@ class Trace:
         source (Callable): The gradient strategy; see ``gradients``.
         lost (Callable): One of ``OUTPUTS`` -> where the detector loses its
             gradient; empty if it does not.
-        masks (Callable, optional): The labels of the detections -> the
-            gradient strategy of their masks; None where masks cannot be
-            explained.
+        masks (Masks, optional): How the masks of the detections are
+            explained; None of a detector without.
         classes (ClassScores, optional): How probable each class of each
             detection is; None where that was not recorded, or the detector
             does not tell.
@@ -137,6 +154,8 @@ class Trace:
             tracker does not look at appearances.
         prompt (ReadPrompt, optional): What the detector has read in the text
             that it was asked with; None of one that takes no text.
+        own_boxes (bool): Whether boxes are more than what masks take up, so
+            that they can be explained.
     """
     detections: InstanceData
     outputs: Tensor
@@ -145,12 +164,13 @@ class Trace:
     input: NetworkInput
     source: GradientSource
     lost: Callable[[str], str] = lambda output: ''
-    masks: Callable[[Tensor], GradientSource] | None = None
+    masks: Masks | None = None
     classes: ClassScores | None = None
     scaled_channels: Callable[[Sequence[Tensor]],
                               list[Candidates]] | None = None
     similarity: Tensor | None = None
     prompt: ReadPrompt | None = None
+    own_boxes: bool = True
 
     def __len__(self) -> int:
         """Return the number of detections."""
@@ -171,6 +191,7 @@ class Trace:
             return replace(
                 self, detections=self.detections[keep],
                 outputs=self.outputs[keep],
+                masks=None if self.masks is None else self.masks[keep],
                 classes=None if self.classes is None else self.classes[keep],
                 similarity=None if self.similarity is None
                 else self.similarity[keep])
@@ -273,12 +294,14 @@ class Trace:
 
     def _gradients(self, outputs: Sequence[str], tolerance: Tolerance | None
                    ) -> Iterator[OutputGradients]:
+        if not self.own_boxes:
+            self._check_boxes(outputs)
         if MASK in outputs:
             if self.masks is None:
                 raise ValueError(
-                    'this detector has no masks that can be explained: the '
-                    'output mask is that of Mask R-CNN')
-            yield from self.masks(self.detections.labels)(
+                    'this detector predicts no masks, so that there is no '
+                    'output mask: explain its score or its box')
+            yield from self.masks.source_of(self.masks.keys)(
                 self.outputs.detach(), (), tolerance)
         further = [output for output in dict.fromkeys(outputs)
                    if output not in (*OUTPUTS, MASK)]
@@ -299,6 +322,16 @@ class Trace:
             yield replace(gradients, output=output)
             del gradients  # before the next are made
         self._check_lost(outputs, reaching)
+
+    def _check_boxes(self, outputs: Sequence[str]) -> None:
+        """Raise a ValueError if outputs are made of boxes that are drawn
+        around masks."""
+        of_box = [output for output in outputs if self._is_of_box(output)]
+        if of_box:
+            raise ValueError(
+                f'{", ".join(of_box)} cannot be explained: boxes of this '
+                'detector are drawn around its masks; explain the score or '
+                'the mask')
 
     def _check_lost(self, outputs: Sequence[str], reaching: set[str]) -> None:
         """Raise a RuntimeError if the score, or the box, was asked for, none

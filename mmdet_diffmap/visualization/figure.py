@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..maps.difference import positive_part
 from .colours import OTHER, TARGET, colour_bar, overlay, scheme
+from .contours import with_contour
 from .crops import Region, whole_image, with_surroundings
 from .drawing import DENSITY, FORMATS, PAPER, VECTOR, Area, Drawing
 from .word_bars import add_word_bars
@@ -291,6 +292,10 @@ def add_panel(drawing: Drawing, area: Area, photo: np.ndarray, row: Row,
         panel = overlay(photo, region.cut(values).float().cpu().numpy(),
                         SCALES[name])
     size = round(area[2] - area[0]), round(area[3] - area[1])
+    if outlined and row.index is not None and 'masks' in row.instances:
+        mask = region.cut(row.instances.masks[row.index])
+        panel = with_contour(panel, mask.cpu().numpy(), TARGET,
+                             max(1, round(panel.shape[1] / size[0])))
     drawing.picture(area[:2], panel, size)
     if outlined and row.index is not None:
         add_boxes(drawing, area, row, region, others=name == IMAGE)

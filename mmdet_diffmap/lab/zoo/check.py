@@ -29,7 +29,8 @@ from ...tracing.gradients import (
     WindowGradients,
 )
 from ...tracing.heads import WholeRun
-from ...tracing.trace import OUTPUTS, Trace, whole_gradients
+from ...tracing.trace import MASK, OUTPUTS, Trace, whole_gradients
+from .masks import mask_difference
 from .small import calibrate, random_batch, random_detector, shrink
 
 #: Height and width of the image; the second where the detector itself needs
@@ -62,6 +63,8 @@ class Checked:
         seconds (float): For ODAM of all outputs of ``DETECTIONS`` objects.
         difference (float): Largest difference to the gradients of the whole
             prediction, as a share of a gradient's largest element.
+        mask (float): The same of the output ``mask``; NaN of a detector
+            without masks.
         double (bool): Whether those were compared in double precision.
         size (list[int]): Height and width of the image.
     """
@@ -72,6 +75,7 @@ class Checked:
     outputs: Sequence[str] = ()
     seconds: float = math.nan
     difference: float = math.nan
+    mask: float = math.nan
     double: bool = False
     size: Sequence[int] = ()
 
@@ -155,9 +159,13 @@ def check(checked: Checked, path: Path,
         naive = adapter.trace(data, run=WholeRun(adapter.model))
         checked.difference = largest_difference(
             trace, naive.select(chosen), checked.outputs)
+        checked.mask = mask_difference(adapter, data, chosen)
     if not checked.difference <= TOLERANCES[checked.double]:
         raise WrongError('gradients differ from those of the whole prediction '
                          f'by {checked.difference:.1g}')
+    if checked.mask > TOLERANCES[checked.double]:
+        raise WrongError('gradients of masks differ from those of the whole '
+                         f'prediction by {checked.mask:.1g}')
 
 
 def explainable_detections(naive: Trace) -> list[int]:
@@ -208,7 +216,10 @@ def runs_in_double(adapter: DetectorAdapter, data: dict[str, Any],
     so in double."""
     with in_double(adapter):
         try:
-            return len(adapter.trace(data)) == count
+            trace = adapter.trace(data)
+            if trace.masks is not None:
+                list(trace.select([0]).gradients([MASK]))
+            return len(trace) == count
         except Exception:  # as above
             return False
 

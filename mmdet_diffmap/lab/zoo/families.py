@@ -9,7 +9,6 @@ from pathlib import Path
 
 import yaml
 
-SEGMENTATION = 'gives masks without boxes of their own'
 PARTS = 'holds parts of configs only'
 
 #: Folders of mmdet without a detector that could be explained, and why.
@@ -21,11 +20,6 @@ EXCLUDED = {
     'mask2former_vis': 'finds objects in all frames of a video at once, as '
                        'masks, and has no detector',
     'reid': 'tells persons apart and finds none',
-    'mask2former': SEGMENTATION,
-    'maskformer': SEGMENTATION,
-    'panoptic_fpn': 'gives a panoptic segmentation',
-    'solo': SEGMENTATION,
-    'solov2': SEGMENTATION,
 }
 
 

@@ -30,7 +30,10 @@ from .trackers import keep_detector
 PROPOSALS = 30
 #: Thresholds that would drop what random weights find, and what lets it pass.
 OPEN = dict(score_thr=0.0, conf_thr=0.0, distance_threshold=1e9,
-            corner_topk=500)
+            corner_topk=500, filter_thr=0.0, object_mask_thr=0.0,
+            stuff_area_limit=0, mask_thr=0.3)
+#: The grids of a head that asks every cell of them for a mask (SOLO).
+GRIDS = 8, 7, 6, 5, 4
 #: Transforms that need more than an image.
 ABOUT_DATA = ('Annotations', 'Proposals', 'TextPrompt')
 
@@ -52,6 +55,8 @@ def shrink(cfg: Config, size: tuple[int, int]) -> None:
     if LANGUAGE_MODEL in cfg.model:
         use_small_bert(cfg.model, small_bert(channels_for(cfg.model)))
     for part in inner_dicts(cfg.model):
+        if 'num_grids' in part:
+            part['num_grids'] = list(GRIDS[:len(part['num_grids'])])
         for test_cfg in inner_dicts(part.get('test_cfg')):
             let_all_pass(test_cfg)
     longest = max(size)
@@ -96,6 +101,10 @@ def let_all_pass(test_cfg: Any) -> None:
     place."""
     test_cfg.update({name: value for name, value in OPEN.items()
                      if name in test_cfg})
+    if 'object_mask_thr' in test_cfg or 'panoptic_on' in test_cfg:
+        test_cfg.update(object_mask_thr=0.0, iou_thr=0.0)
+    if 'mask_thr_binary' in test_cfg and 'nms' in test_cfg:
+        test_cfg['max_per_img'] = min(test_cfg['max_per_img'], PROPOSALS)
     if 'nms_pre' in test_cfg:
         for name, most in ('nms_pre', 2 * PROPOSALS), (
                 'max_per_img', PROPOSALS):
@@ -134,6 +143,8 @@ def random_model(cfg: Config, spread: float = 0.5) -> nn.Module:
                 noise -= noise.mean(dim=1, keepdim=True)
             parameter.data += spread / noise.shape[1]**0.5 * noise.view_as(
                 parameter)
+        elif 'mask' in name and name.endswith('bias'):
+            parameter.data.zero_()  # of 0.01, no mask would have a pixel
     model.eval()  # returns nothing in some detectors
     return model
 

@@ -14,14 +14,15 @@ from torch import nn
 
 from ...registry import HEAD_RUNS
 from .levels import LevelHeadRun
-from .masks import without_masks
+from .masks import constant_boxes, mask_arguments, without_masks
 from .rois import RoIHeadRun
 from .run import HeadRun, RunsTwiceError, box_head, proposer_of
 from .whole import WholeRun
 
 __all__ = [
     'HeadRun', 'LevelHeadRun', 'RoIHeadRun', 'RunsTwiceError', 'WholeRun',
-    'box_head', 'cut_heads', 'head_run', 'proposer_of', 'without_masks'
+    'box_head', 'constant_boxes', 'cut_heads', 'head_run', 'mask_arguments',
+    'proposer_of', 'without_masks'
 ]
 
 for _kind in WholeRun, LevelHeadRun, RoIHeadRun:  # the last is asked first

@@ -25,11 +25,11 @@ from .suppression import SoftNMS, suppress_batch
 
 
 class Attached(TorchFunctionMode):
-    """In this context, ``detach`` gives the tensor as it is, unless something
-    is running that may detach: what a network detaches inside is left so. The
-    square root's gradient is not NaN where nothing depends on it. What a
-    tensor is taken apart into may be changed in place, as it may be without a
-    graph."""
+    """In this context, ``detach`` gives the tensor as it is, and
+    ``new_tensor`` the one that it is given, unless something is running that
+    may detach: what a network detaches inside is left so. The square root's
+    gradient is not NaN where nothing depends on it. What a tensor is taken
+    apart into may be changed in place, as it may be without a graph."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,6 +42,9 @@ class Attached(TorchFunctionMode):
                            kwargs: dict[str, Any] | None = None) -> Any:
         if function is Tensor.detach and not self.running:
             return args[0]
+        if function is Tensor.new_tensor and not kwargs and \
+                not self.running and isinstance(args[1], Tensor):
+            return args[1].to(args[0]).clone()  # the original detaches
         if function in (Tensor.numpy, Tensor.__array__):
             args = (args[0].detach(), *args[1:])  # as the caller has meant to
         if function in (torch.unbind, Tensor.unbind) and \

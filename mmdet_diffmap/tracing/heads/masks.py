@@ -1,15 +1,16 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
-"""The mask branch of two-stage detectors."""
+"""The mask branch of two-stage detectors: left out, run, or run fast."""
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from inspect import signature
+from inspect import Signature, signature
 from typing import Any
 
+import torch
 from mmcv.ops import RoIAlign
-from mmdet.models.detectors import BaseDetector
-from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.detectors import BaseDetector, TwoStagePanopticSegmentor
+from mmdet.models.roi_heads import MaskScoringRoIHead, StandardRoIHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmengine.structures import InstanceData
@@ -21,19 +22,16 @@ from ..swapping import swapped
 
 @contextmanager
 def without_masks(model: nn.Module) -> Iterator[None]:
-    """Let a two-stage detector predict boxes alone in this context.
+    """Let a two-stage detector predict boxes alone in this context, where its
+    results do not depend on masks.
 
-    Masks change neither boxes nor scores, and take longer than all the rest.
-    What the mask branch does about boxes is done: it takes them back to the
-    size of the original image.
+    Masks take longer than all the rest. What the mask branch does about boxes
+    is done: it takes them back to the size of the original image.
     """
     roi_head: Any = getattr(model, 'roi_head', None)
-    if not getattr(roi_head, 'with_mask', False):
+    arguments = mask_arguments(model)
+    if arguments is None or needs_masks(model):
         yield
-        return
-    arguments = signature(roi_head.predict_mask)
-    if not {'results_list', 'batch_img_metas'} <= set(arguments.parameters):
-        yield  # a head of one's own, that does it another way
         return
 
     def rescaled(*args: Any, **kwargs: Any) -> list[InstanceData]:
@@ -47,6 +45,49 @@ def without_masks(model: nn.Module) -> Iterator[None]:
 
     with swapped(roi_head, 'predict_mask', rescaled):
         yield
+
+
+@contextmanager
+def constant_boxes(model: nn.Module) -> Iterator[None]:
+    """Let masks not depend on the boxes in which a two-stage detector looks
+    for them, in this context."""
+    roi_head: Any = getattr(model, 'roi_head', None)
+    arguments = mask_arguments(model)
+    if arguments is None:
+        yield
+        return
+    predict_mask = roi_head.predict_mask
+
+    def predict(*args: Any, **kwargs: Any) -> Any:
+        for results in arguments.bind(*args, **kwargs).arguments[
+                'results_list']:
+            for name in 'bboxes', 'proposals':
+                if name in results:
+                    with torch.no_grad():  # here detach does nothing
+                        results[name] = results[name].clone()
+        return predict_mask(*args, **kwargs)
+
+    with swapped(roi_head, 'predict_mask', predict):
+        yield
+
+
+def mask_arguments(model: nn.Module) -> Signature | None:
+    """Return the arguments of a two-stage detector's mask branch; None if it
+    has none, or one of one's own that takes something else."""
+    roi_head: Any = getattr(model, 'roi_head', None)
+    if not getattr(roi_head, 'with_mask', False):
+        return None
+    arguments = signature(roi_head.predict_mask)
+    return arguments if {'results_list', 'batch_img_metas'} <= set(
+        arguments.parameters) else None
+
+
+def needs_masks(model: nn.Module) -> bool:
+    """Whether a two-stage detector's results depend on its masks: scores of
+    Mask Scoring R-CNN are multiplied by the masks' quality, and a panoptic
+    detector gives segments."""
+    return isinstance(model, TwoStagePanopticSegmentor) or isinstance(
+        getattr(model, 'roi_head', None), MaskScoringRoIHead)
 
 
 def mask_stage(model: BaseDetector) -> RoIStage | None:

@@ -16,7 +16,7 @@ from ..nested import flat_tensors, map_tensors
 from ..swapping import swapped
 from ..target_layer import CapturedLayer, depend
 from ..trace import GradientSource
-from .masks import mask_stage, pools_simply
+from .masks import mask_stage, needs_masks, pools_simply
 from .run import HeadRun, RunsTwiceError
 
 #: RoI heads of which one stage goes on from what another made of all RoIs.
@@ -50,7 +50,7 @@ class RoIHeadRun(HeadRun):
         forward = getattr(roi_head, '_bbox_forward', None)
         return cls(model) if forward is not None and \
             {'x', 'rois'} <= set(signature(forward).parameters) and \
-            roi_head not in coupled else None
+            roi_head not in coupled and not needs_masks(model) else None
 
     def source(self, target: CapturedLayer) -> GradientSource:
         rois = RoIGradients(self.stages, self.cut)

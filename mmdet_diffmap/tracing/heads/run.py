@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmdet.models.detectors import BaseDetector
+from mmdet.models.detectors import BaseDetector, TwoStagePanopticSegmentor
 from torch import Tensor, nn
 
 from ..modes import frozen
@@ -190,7 +190,9 @@ def is_cascade(model: BaseDetector) -> bool:
 
 def box_head(model: BaseDetector) -> nn.Module | None:
     """Return the head whose boxes become the detections, the last of a
-    cascade; None if it is not known."""
+    cascade; None if it is not known, or the detector gives segments."""
+    if isinstance(model, TwoStagePanopticSegmentor):
+        return None
     owner = getattr(model, 'roi_head', None) or model
     head = getattr(owner, 'bbox_head', None)
     if isinstance(head, nn.ModuleList):

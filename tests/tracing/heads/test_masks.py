@@ -119,5 +119,5 @@ def test_detector_without_masks():
     model = build(small_config('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'))
     trace = DetectorAdapter(model).trace(
         batch_of(model, random_image(75, 130)))
-    with pytest.raises(ValueError, match='has no masks that can be explained'):
+    with pytest.raises(ValueError, match='predicts no masks'):
         ODAM(outputs='mask')(trace)
