@@ -9,14 +9,15 @@ from .group_norm import FrozenStatistics
 from .mask import MaskGradients
 from .receptive_field import ReceptiveField, receptive_field
 from .roi import RoIGradients
-from .stages import Pool, RoIStage
+from .stages import Pool, RefusedError, RoIStage
 from .upstream import Upstream
 from .whole import WholeGradients
 from .window import WindowGradients
 
 __all__ = [
-    'CoupledGradients', 'DenseGradients', 'FrozenStatistics', 'MaskGradients',
-    'Pool', 'ReceptiveField', 'RoIGradients', 'RoIStage', 'Upstream',
-    'WholeGradients', 'WindowGradients', 'fused_attention', 'receptive_field',
+    'CoupledGradients', 'DenseGradients', 'FrozenStatistics',
+    'MaskGradients', 'Pool', 'ReceptiveField', 'RefusedError',
+    'RoIGradients', 'RoIStage', 'Upstream', 'WholeGradients',
+    'WindowGradients', 'fused_attention', 'receptive_field',
     'sparse_deformable_attention'
 ]

@@ -11,7 +11,14 @@ from weakref import WeakSet
 from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
 
-from ..gradients import MaskGradients, Pool, RoIGradients, RoIStage, Upstream
+from ..gradients import (
+    MaskGradients,
+    Pool,
+    RefusedError,
+    RoIGradients,
+    RoIStage,
+    Upstream,
+)
 from ..nested import flat_tensors, map_tensors
 from ..swapping import swapped
 from ..target_layer import CapturedLayer, depend
@@ -51,6 +58,18 @@ class RoIHeadRun(HeadRun):
         return cls(model) if forward is not None and \
             {'x', 'rois'} <= set(signature(forward).parameters) and \
             roi_head not in coupled and not needs_masks(model) else None
+
+    @property
+    def ends(self) -> list[Tensor]:
+        if not self.stages:
+            return super().ends
+        pooled = [stage.inputs[level] for stage in self.stages
+                  for pool in stage.pools if pool is not None
+                  for level in pool.levels]
+        if any(level.requires_grad for level in pooled):
+            return pooled
+        # a stage gets more levels than it pools; one of its RoIs tells
+        return [level for stage in self.stages for level in used_by(stage)]
 
     def source(self, target: CapturedLayer) -> GradientSource:
         rois = RoIGradients(self.stages, self.cut)
@@ -181,6 +200,18 @@ class Pooled(NamedTuple):
     levels: list[Tensor]
     rois: Tensor
     shared: nn.Module = nn.Identity()
+
+
+def used_by(stage: RoIStage) -> list[Tensor]:
+    """List the inputs that a stage uses in another way than by pooling; all,
+    if it does not tell."""
+    if not len(stage.rois):
+        return stage.inputs
+    try:
+        run = stage.on(stage.rois[:1])
+    except RefusedError:
+        return stage.inputs
+    return [stage.inputs[number] for number in run.direct]
 
 
 def bbox_forward_on(forward: Callable, given: Mapping[str, Any],

@@ -35,7 +35,7 @@ SLOW = {
     'conditional_detr': 'dense',  # queries
     'deformable_detr': 'dense',  # deformable attention
     'faster_rcnn': 'roi',  # no neck
-    'htc': 'whole',  # stages that hand on features
+    'htc': 'roi',  # regions of another branch's features as well
     'masktrack_rcnn': 'roi',  # a tracker's, with masks
     'paa': 'coupled',  # boxes that vote
     'sabl': 'roi',  # sides of boxes in buckets

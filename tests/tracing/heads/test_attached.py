@@ -8,7 +8,11 @@ from mmcv.ops import MaskedConv2d, batched_nms
 from mmdet.models.layers import bbox_nms
 from torch import nn
 
-from mmdet_diffmap.tracing.heads.attached import Attached, attached_operations
+from mmdet_diffmap.tracing.heads.attached import (
+    Attached,
+    CopiedTensors,
+    attached_operations,
+)
 
 
 def test_detach_is_the_identity_outside_of_modules():
@@ -142,7 +146,7 @@ def test_roots_of_zeros_that_nothing_depends_on():
 
 def test_a_deep_copy_keeps_its_graph():
     value = torch.ones(3, requires_grad=True)
-    with Attached():
+    with CopiedTensors():
         copied = copy.deepcopy(value * 2)
         copied += 1
     copied.sum().backward()
