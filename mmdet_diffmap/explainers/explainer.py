@@ -120,10 +120,11 @@ class Explainer(ABC):
         caller's context; see
         :func:`~mmdet_diffmap.maps.heatmaps.image_heatmaps`."""
         device = trace.outputs.device
+        # boxes may be in another precision than features
+        dtype = maps[0].values.dtype if maps else trace.outputs.dtype
         with torch.autocast(device.type, enabled=False):
-            return image_heatmaps(
-                maps, len(trace), trace.frame, device,
-                torch.float16 if self.half else trace.outputs.dtype)
+            return image_heatmaps(maps, len(trace), trace.frame, device,
+                                  torch.float16 if self.half else dtype)
 
 
 ExplainerLike = Explainer | dict[str, Any] | str

@@ -51,6 +51,16 @@ def test_maps_are_within_their_tolerance(tolerance):
                                atol=max(1e-5, tolerance))
 
 
+def test_boxes_in_double_precision():
+    """As CrowdDet gives them, beside features in single precision."""
+    trace = trace_of('yolox')
+    with torch.enable_grad():
+        doubled = replace(trace, outputs=trace.outputs.double())
+    heatmaps = ODAM()(doubled)
+    assert heatmaps.dtype == torch.float32
+    torch.testing.assert_close(heatmaps, ODAM()(trace), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize('tolerance', [-0.1, 1, float('nan')])
 def test_a_tolerance_is_a_share(tolerance):
     with pytest.raises(ValueError, match='tolerance must be 0 or more, and'):
