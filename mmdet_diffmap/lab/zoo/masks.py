@@ -24,6 +24,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...tracing.detector import DetectorAdapter
+from ...tracing.heads.attached import CopiedTensors
 from ...tracing.modes import evaluation_mode
 from ...tracing.nested import map_tensors
 from ...tracing.swapping import swapped
@@ -139,6 +140,7 @@ def naive_gradients(adapter: DetectorAdapter, data: dict[str, Any],
     hook = adapter.target.module.register_forward_hook(cut)
     try:
         with torch.no_grad(), evaluation_mode(adapter.model), \
+                CopiedTensors(), \
                 changed_sources(adapter.model, noted) as changed:
             inputs, sample = adapter.preprocess(data, 0)
             (sample, ) = adapter.model.predict(inputs, [sample])
