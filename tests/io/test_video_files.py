@@ -34,7 +34,8 @@ def write_video(path, frames):
 PLAY = """async ([source, seconds]) => {
   const video = document.createElement('video');
   document.body.append(video);
-  const shown = () => new Promise(video.requestVideoFrameCallback.bind(video));
+  const within = (promise, what) => Promise.race([promise, new Promise(
+    (good, bad) => setTimeout(() => bad(`${what}: not in a minute`), 60000))]);
   const ended = new Promise((good, bad) => {
     video.onended = () => good(video.currentTime);
     video.onerror = () => bad(video.error.message);
@@ -44,9 +45,10 @@ PLAY = """async ([source, seconds]) => {
   video.muted = true;
   video.src = source;
   await video.play();
-  const end = await ended;
+  const end = await within(ended, 'ended');
+  const seeked = new Promise(good => { video.onseeked = good; });
   video.currentTime = seconds;
-  await shown();
+  await within(seeked, 'seeked');
   const canvas = document.createElement('canvas');
   canvas.width = video.videoWidth;
   canvas.height = video.videoHeight;
