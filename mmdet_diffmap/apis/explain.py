@@ -156,6 +156,14 @@ def explain_phrases(model: nn.Module,
         OSError: If the image cannot be read.
         ValueError: If there is no such object, or the detector has no
             phrases, or does not tell how probable they are.
+
+    Example:
+        >>> from mmdet_diffmap import explain_phrases, load_detector
+        >>> model = load_detector('mmdet_diffmap::demo/fcos_scenes.py')
+        >>> rows = explain_phrases(model, 'scene://0/2', 0,
+        ...                        names=['fish', 'boat'])
+        >>> rows.pred_instances.labels.tolist()
+        [0, 5]
     """
     asked = Prompt.of(prompt)
     check_prompt(model, asked)

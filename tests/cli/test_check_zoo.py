@@ -59,7 +59,7 @@ def test_another_package(tmp_path, monkeypatch):
 def test_wrong_arguments_are_one_line(tmp_path):
     (tmp_path / 'page.md').write_text('nothing here')
     for arguments, message in (
-        (['glip'], 'glip is left out: it is asked with a text'),
+        (['reid'], 'reid is left out: it tells persons apart'),
         (['nothing'], 'nothing is no config file, and no folder of mmdet'),
         (['fcos', '--update', 'page.md'], 'no place for the table count')):
         result = check(tmp_path, *arguments, expect=1)

@@ -428,7 +428,7 @@ def test_contrasts_and_evidence(tmp_path, capsys):
     assert main([*arguments, '--outputs', 'size']) == 1
     assert "there is no output 'size'" in capsys.readouterr().err
     assert main([*arguments, '--outputs', 'mask']) == 1
-    assert 'has no masks' in capsys.readouterr().err
+    assert 'predicts no masks' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*arguments, '--contrast', '--outputs', 'width'])
     assert 'give it without --outputs' in capsys.readouterr().err
