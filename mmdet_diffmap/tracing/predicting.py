@@ -86,8 +86,10 @@ def with_boxes(predictions: InstanceData) -> InstanceData:
 def has_own_boxes(predictions: InstanceData) -> bool:
     """Whether the boxes of predictions are more than what masks take up."""
     boxes = get_box_tensor(predictions.bboxes)
-    return 'masks' not in predictions or boxes.requires_grad or \
-        not torch.equal(boxes, mask2bbox(predictions.masks).to(boxes))
+    if not len(predictions) or 'masks' not in predictions or \
+            boxes.requires_grad:
+        return True
+    return not torch.equal(boxes, mask2bbox(predictions.masks).to(boxes))
 
 
 def plain_detections(predictions: InstanceData) -> InstanceData:

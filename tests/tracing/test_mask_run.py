@@ -6,6 +6,7 @@ import pytest
 import torch
 from families import batch_of, build, narrow, random_image
 from mmengine.hub import get_config
+from mmengine.structures import InstanceData
 
 from mmdet_diffmap.explainers import ODAM, GradCAM
 from mmdet_diffmap.explainers.engine import Selection, explain_image
@@ -15,6 +16,7 @@ from mmdet_diffmap.lab.zoo.check import largest_difference
 from mmdet_diffmap.lab.zoo.masks import naive_gradients
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.heads import WholeRun
+from mmdet_diffmap.tracing.predicting import has_own_boxes
 from mmdet_diffmap.tracing.trace import whole_gradients
 
 SIZE = 64, 96
@@ -225,3 +227,13 @@ def test_scores_that_masks_change_have_the_gradients_of_the_whole():
     naive = adapter.trace(data, run=WholeRun(model)).select([0, 1])
     assert largest_difference(trace_of('scored').select([0, 1]), naive,
                               ['score', 'x2']) < 1e-4
+
+
+@pytest.mark.parametrize('shift, count, own', [
+    (0, 2, False), (1, 2, True), (0, 0, True)])
+def test_boxes_around_masks_are_no_boxes_of_its_own(shift, count, own):
+    masks = torch.zeros(2, 6, 8, dtype=torch.bool)
+    masks[0, 1:4, 2:7] = masks[1, 5:, :1] = True
+    boxes = torch.tensor([[2., 1., 7., 4.], [0., 5., 1., 6.]]) + shift
+    assert has_own_boxes(InstanceData(
+        bboxes=boxes[:count], masks=masks[:count])) is own

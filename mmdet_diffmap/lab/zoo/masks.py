@@ -79,7 +79,7 @@ def mask_difference(adapter: DetectorAdapter, data: dict[str, Any],
                     chosen: Sequence[int]) -> float:
     """Return the largest difference of the gradients of the output ``mask``
     to those of the reference, as a share of the largest element of each; NaN
-    without masks or reference.
+    without masks or reference, or if all masks are empty.
 
     Args:
         adapter (DetectorAdapter): The detector.
@@ -93,16 +93,17 @@ def mask_difference(adapter: DetectorAdapter, data: dict[str, Any],
     if naive is None:
         return math.nan
     ours = whole_gradients(trace.select(list(chosen)).gradients([MASK]))
-    worst = 0.
+    worst, compared = 0., False
     for detection, expected in enumerate(naive):
         given = ours.get((detection, MASK), {})
         known = [gradient for gradient in expected if gradient is not None]
         scale = max((float(each.abs().max()) for each in known), default=0.)
+        compared |= scale > 0
         for level, gradient in enumerate(expected):
             off = given.get(level, torch.zeros(())) - (
                 torch.zeros(()) if gradient is None else gradient[0])
             worst = max(worst, float(off.abs().max()) / (scale or 1.))
-    return worst
+    return worst if compared or worst else math.nan
 
 
 def naive_gradients(adapter: DetectorAdapter, data: dict[str, Any],
