@@ -1,6 +1,5 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """mmdet's inferencer, with the explanation of every object."""
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmdet.apis import DetInferencer
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -20,44 +18,20 @@ from mmengine.visualization import Visualizer
 from torch import nn
 
 from ..explainers import DifferenceMap, ExplainerLike, build_explainer
-from ..explainers.engine import (
-    DEFAULT_SELECTION,
-    Selection,
-    check_explainable,
-)
+from ..explainers.engine import Selection, check_explainable
 from ..io.configs import config_in_weights
-from ..io.files import MAPS, replacing, save_maps, save_picture
 from ..io.progress import progress_display
 from ..tracing.detector import unwrapped
 from ..tracing.prompts import check_asked
-from ..visualization import draw_explanations
-from ..visualization.figure import (
-    COLUMNS,
-    HEATMAP,
-    IMAGE,
-    POSITIVE,
-    label_names,
-)
 from .each_image import result_names, writable_folder
-from .explain import explain_one
-from .image_pipeline import (
-    ImagePipeline,
-    as_picture,
-    build_pipeline,
-    pipeline_config,
-)
-from .loading import available_device, class_names, load_detector
-from .prompt import Prompt
+from .image_pipeline import ImagePipeline, build_pipeline, pipeline_config
+from .inferencer_stages import FIGURES, InferencerStages
+from .loading import available_device, load_detector
+from .prompt import Prompt, with_texts
 from .video import explain_video, is_video
 
 #: An argument of a call that is as the constructor got it.
 AS_BUILT: Any = ...
-#: The columns of a figure for each kind of difference maps.
-FIGURES: dict[str, Sequence[str]] = {
-    'signed': COLUMNS,
-    'positive': (IMAGE, HEATMAP, POSITIVE),
-    'none': (IMAGE, HEATMAP),
-}
 #: What a video shows for each kind.
 SHOWN = dict(signed='difference', positive='positive', none='heatmap')
 
@@ -79,7 +53,7 @@ class Stages:
     postprocess: Callable[..., dict[str, Any]]
 
 
-class DiffMapInferencer(DetInferencer):
+class DiffMapInferencer(InferencerStages):
     """mmdet's ``DetInferencer``, whose objects are explained.
 
     Arguments, inputs and results are those of ``DetInferencer``; what is
@@ -360,26 +334,6 @@ class DiffMapInferencer(DetInferencer):
             yield from display.track(
                 batches, total=count, description='batches')
 
-    def preprocess(self,
-                   inputs: Sequence,
-                   batch_size: int = 1,
-                   **kwargs: Any) -> Iterator[tuple[list[np.ndarray], dict]]:
-        """Read images, each once, and make batches of them.
-
-        Args:
-            inputs (Sequence): Paths, URLs, arrays, or dicts with either and
-                with texts.
-            batch_size (int): How many images are one batch.
-
-        Yields:
-            tuple: The pictures of a batch, uint8 BGR (H, W, 3), and the batch.
-        """
-        rest = iter(inputs)
-        while chunk := list(islice(rest, batch_size)):
-            images = [self.pipeline(source) for source in chunk]
-            yield ([image.picture for image in images],
-                   self.collate_fn([image.example for image in images]))
-
     def _method(self, explainer: ExplainerLike, difference: str | None,
                 target_layer: str | None) -> DifferenceMap:
         """Return the explainer that the arguments ask for.
@@ -403,16 +357,6 @@ class DiffMapInferencer(DetInferencer):
             method = method.explainer
         check_explainable(self.model, [method])
         return DifferenceMap(method, positive=kind == 'positive')
-
-    def _paths(self, sources: list) -> list[str]:
-        """Return the path of each image; a running number for an array."""
-        paths = []
-        for number, source in enumerate(sources, self.num_visualized_imgs):
-            if isinstance(source, dict):
-                source = source.get('img_path')
-            paths.append(
-                source if isinstance(source, str) else f'{number:08d}')
-        return paths
 
     def _explain_videos(self, paths: list[str], out_dir: str,
                         method: DifferenceMap, selection: Selection,
@@ -438,117 +382,6 @@ class DiffMapInferencer(DetInferencer):
             print(dict(predictions=written))
         return dict(predictions=written, visualization=[])
 
-    def forward(self,
-                inputs: dict,
-                explainer: ExplainerLike = 'ODAM',
-                selection: Selection = DEFAULT_SELECTION,
-                difference: str = 'signed',
-                **kwargs: Any) -> list[DetDataSample]:
-        """Explain each image of a batch.
-
-        Args:
-            inputs (dict): The batch.
-            explainer (Explainer | dict | str): See :func:`explain`.
-            selection (Selection): Which objects are explained.
-            difference (str): With ``none``, difference maps are left out.
-
-        Returns:
-            list[DetDataSample]: See :func:`explain`, on the CPU.
-        """
-        samples = []
-        for index in range(len(inputs['data_samples'])):
-            sample = explain_one(self.model, inputs, index, explainer,
-                                 selection)
-            if difference == 'none':
-                del sample.pred_instances.difference_maps
-            samples.append(sample.cpu())
-        return samples
-
-    def visualize(self,
-                  inputs: Sequence[str | np.ndarray],
-                  preds: Sequence[DetDataSample],
-                  return_vis: bool = False,
-                  show: bool = False,
-                  wait_time: float = 0,
-                  draw_pred: bool = True,
-                  no_save_vis: bool = False,
-                  img_out_dir: str = '',
-                  names: Sequence[str] = (),
-                  difference: str = 'signed',
-                  **kwargs: Any) -> list[np.ndarray] | None:
-        """Draw the figures of a batch, and write and show them.
-
-        Args:
-            inputs (Sequence): Paths and arrays, uint8 BGR (H, W, 3).
-            preds (Sequence[DetDataSample]): From :meth:`forward`.
-            names (Sequence[str]): What to call each image's file.
-            difference (str): Which difference maps they have.
-
-        Returns:
-            list[np.ndarray] | None: Uint8 RGB; None if nobody wants them.
-        """
-        folder = '' if no_save_vis else img_out_dir
-        if not show and not folder and not return_vis:
-            return None
-        classes = class_names(self.model)
-        if not names:  # not called by a run that counts
-            names = result_names(self._paths(list(inputs)))
-            self.num_visualized_imgs += len(preds)
-        figures = []
-        for source, pred, name in zip(inputs, preds, names):
-            if not isinstance(source, np.ndarray):
-                source = as_picture(self.pipeline.load(source)['img'])
-            figure = draw_explanations(
-                source[..., ::-1].copy(), pred.pred_instances,
-                label_names(pred, classes), FIGURES[difference], draw_pred)
-            if folder:
-                save_picture(figure, Path(folder, 'vis', f'{name}.png'))
-            elif self.visualizer is not None:  # as mmdet does
-                self.visualizer.add_image(name, figure)
-            if show:
-                self.visualizer.set_image(figure)
-                self.visualizer.show(
-                    figure, win_name=name, wait_time=wait_time)
-            figures.append(figure)
-        return figures
-
-    def postprocess(self,
-                    preds: Sequence[DetDataSample],
-                    visualization: list[np.ndarray] | None = None,
-                    return_datasamples: bool = False,
-                    print_result: bool = False,
-                    no_save_pred: bool = False,
-                    pred_out_dir: str = '',
-                    names: Sequence[str] = (),
-                    **kwargs: Any) -> dict[str, Any]:
-        """Print and write the predictions of a batch.
-
-        Args:
-            preds (Sequence[DetDataSample]): From :meth:`forward`.
-            names (Sequence[str]): What to call each image's files.
-
-        Returns:
-            dict: See :meth:`__call__`.
-        """
-        lists = [self.pred2dict(pred) | in_words(pred) for pred in preds]
-        if pred_out_dir and not no_save_pred:
-            names = names or result_names(
-                self._paths([pred.get('img_path') for pred in preds]))
-            for pred, values, name in zip(preds, lists, names):
-                with replacing(Path(pred_out_dir, 'preds',
-                                    f'{name}.json')) as file:
-                    file.write(json.dumps(values).encode())
-                save_maps(pred, label_names(pred, class_names(self.model)),
-                          Path(pred_out_dir, 'maps', f'{name}.npz'))
-        if print_result:
-            print(dict(predictions=lists))
-        return dict(
-            predictions=list(preds) if return_datasamples else
-            [dict(values, **map_arrays(pred))
-             for pred, values in zip(preds, lists)],
-            visualization=visualization)
-
-
 def refuse(conditions: dict[str, bool]) -> None:
     """Raise a ValueError for what videos cannot be explained with."""
     names = [name for name, holds in conditions.items() if holds]
@@ -556,57 +389,3 @@ def refuse(conditions: dict[str, bool]) -> None:
         raise ValueError(
             f'videos cannot be explained with {", ".join(names)}: give videos '
             'alone, and out_dir, where vis/NAME.mp4 is all that is made')
-
-
-def with_texts(sources: list, texts: str | list | None,
-               stuff_texts: str | list | None, custom_entities: bool,
-               tokens_positive: int | list | None) -> list:
-    """Return the inputs as mmdet's pipelines take them, with their texts.
-
-    Raises:
-        ValueError: If there is not one text for each image.
-    """
-    if texts is None:
-        return sources
-    made = []
-    for number, source in enumerate(sources):
-        kind = 'img_path' if isinstance(source, str) else 'img'
-        made.append({
-            kind: source,
-            **Prompt(text_of(texts, number, len(sources)), custom_entities,
-                     tokens_positive).entries()
-        })
-        if stuff_texts is not None:
-            made[-1]['stuff_text'] = text_of(stuff_texts, number, len(sources))
-    return made
-
-
-def text_of(texts: str | list, number: int, count: int) -> Any:
-    """Return the text of one of ``count`` images."""
-    if isinstance(texts, str):
-        return texts
-    if len(texts) != count:
-        raise ValueError(f'there are {len(texts)} texts for {count} images: '
-                         'give one for each, or one for all')
-    return texts[number]
-
-
-def in_words(sample: DetDataSample) -> dict[str, Any]:
-    """Return what is said of a text-prompted detector's objects, ready for
-    JSON: their phrases, and what each word counts."""
-    instances = sample.pred_instances
-    found: dict[str, Any] = {}
-    if 'label_names' in instances:
-        found['label_names'] = list(instances.label_names)
-    if 'words' in instances:
-        found['words'] = [words.described() for words in instances.words]
-    return found
-
-
-def map_arrays(sample: DetDataSample) -> dict[str, np.ndarray]:
-    """Return the maps of a data sample as float16 arrays (N, H, W)."""
-    return {
-        name: sample.pred_instances[name].cpu().numpy().astype(np.float16)
-        for name in MAPS
-        if name in sample.pred_instances
-    }

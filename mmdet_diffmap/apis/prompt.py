@@ -118,6 +118,39 @@ class Prompt:
 PromptLike = Prompt | str | Sequence[str] | None
 
 
+def with_texts(sources: list, texts: str | list | None,
+               stuff_texts: str | list | None, custom_entities: bool,
+               tokens_positive: int | list | None) -> list:
+    """Return the inputs as mmdet's pipelines take them, with their texts.
+
+    Raises:
+        ValueError: If there is not one text for each image.
+    """
+    if texts is None:
+        return sources
+    made = []
+    for number, source in enumerate(sources):
+        kind = 'img_path' if isinstance(source, str) else 'img'
+        made.append({
+            kind: source,
+            **Prompt(text_of(texts, number, len(sources)), custom_entities,
+                     tokens_positive).entries()
+        })
+        if stuff_texts is not None:
+            made[-1]['stuff_text'] = text_of(stuff_texts, number, len(sources))
+    return made
+
+
+def text_of(texts: str | list, number: int, count: int) -> Any:
+    """Return the text of one of ``count`` images."""
+    if isinstance(texts, str):
+        return texts
+    if len(texts) != count:
+        raise ValueError(f'there are {len(texts)} texts for {count} images: '
+                         'give one for each, or one for all')
+    return texts[number]
+
+
 def read_tokens_positive(text: str) -> Any:
     """Read ``tokens_positive`` as it is written in Python.
 

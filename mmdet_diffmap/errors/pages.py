@@ -29,14 +29,8 @@ from ..visualization.error_figure import draw_errors
 from .find import DetectorError
 from .kinds import Kind
 from .loop import ErrorTestLoop
-from .maps import (
-    ErrorExplanation,
-    ErrorMaps,
-    Question,
-    Questions,
-    error_maps,
-    title_of,
-)
+from .maps import ErrorExplanation, ErrorMaps, error_maps, title_of
+from .questions import Question, Questions
 from .records import ErrorRecord
 from .summary import ErrorRow, ErrorSummary
 

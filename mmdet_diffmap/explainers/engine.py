@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from ..maps.image_frame import ImageFrame
-from ..tracing.candidates import check_classes
+from ..tracing.class_scores import check_classes
 from ..tracing.detector import DetectorAdapter, unwrapped
 from ..tracing.named_outputs import classes_of
 from ..tracing.trace import Trace

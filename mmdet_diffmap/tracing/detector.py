@@ -17,9 +17,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..maps.image_frame import ImageFrame
-from .candidates import NUMBERS, ClassScores, recorded_candidates
+from .candidates import NUMBERS, recorded_candidates
 from .changed_features import ChangedFeatures
 from .changed_inputs import ChangedInputs
+from .class_scores import ClassScores
 from .filtering import (
     CandidateTrace,
     recorded_filtering,

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from .candidates import logits_of
+from .class_scores import logits_of
 from .swapping import swapped
 
 #: Functions that compare, by their names.

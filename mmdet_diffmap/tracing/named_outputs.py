@@ -28,7 +28,7 @@ from torchvision.ops import box_iou, generalized_box_iou
 from ..registry import NAMED_OUTPUTS
 
 if TYPE_CHECKING:
-    from .candidates import ClassScores
+    from .class_scores import ClassScores
     from .trace import Trace
 
 #: The outputs of a detection that are columns of ``Trace.outputs``, in their

@@ -10,7 +10,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..maps.image_frame import ImageFrame
-from .candidates import Candidates, ClassScores
+from .candidates import Candidates
+from .class_scores import ClassScores
 from .level_gradients import LevelGradients
 from .named_outputs import MASK, OUTPUTS, NamedOutput, classes_of
 from .prompts import ReadPrompt

@@ -5,7 +5,7 @@ import torch
 from families import FAMILIES, SIZE, batch_of, random_detector, random_image
 from naive import logits_of
 
-from mmdet_diffmap.tracing.candidates import ClassScores
+from mmdet_diffmap.tracing.class_scores import ClassScores
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.trace import whole_gradients
 

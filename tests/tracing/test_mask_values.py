@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmdet.models.roi_heads.mask_heads import fcn_mask_head
 from mmengine.structures import InstanceData
 
-from mmdet_diffmap.tracing.candidates import logits_of
+from mmdet_diffmap.tracing.class_scores import logits_of
 from mmdet_diffmap.tracing.heads.attached import Attached
 from mmdet_diffmap.tracing.mask_values import MaskValues
 
