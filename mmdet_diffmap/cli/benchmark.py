@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import options
-from .test_data import check_test_data
+from .data_files import check_test_data
 
 if TYPE_CHECKING:
     from mmengine.config import Config

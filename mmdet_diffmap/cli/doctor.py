@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from . import options
+from .data_files import check_test_data
 from .explain_arguments import DEMO, DEMO_IMAGES
 from .installation import (
     Line,
@@ -24,7 +25,6 @@ from .installation import (
     optional_packages,
     packages,
 )
-from .test_data import check_test_data
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from . import options
-from .test_data import check_test_data
+from .data_files import check_test_data
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import options
-from .test_data import check_test_data
+from .data_files import check_test_data
 
 
 def build_parser() -> options.CommandParser:

@@ -6,7 +6,7 @@ from demo import CONFIG, WEIGHTS
 from mmengine.config import Config
 from programs import run
 
-from mmdet_diffmap.cli.test_data import check_test_data
+from mmdet_diffmap.cli.data_files import check_test_data
 
 COCO = '''
 _base_ = [{config!r}]
