@@ -149,7 +149,7 @@ def quartiles(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 def draw(objects: list[Compared], names: tuple[str, str]) -> np.ndarray:
     """One row an object: the image with its box, both heat maps, both
     difference maps."""
-    from ..visualization.colours import overlay, resize
+    from ..visualization.colours import TARGET, overlay, resize
     from ..visualization.drawing import font
     columns = ('image', f'heat map, {names[0]}', f'heat map, {names[1]}',
                f'difference map, {names[0]}', f'difference map, {names[1]}')
@@ -170,7 +170,7 @@ def draw(objects: list[Compared], names: tuple[str, str]) -> np.ndarray:
         for i, panel in enumerate(panels):
             picture = Image.fromarray(panel)
             ImageDraw.Draw(picture).rectangle(
-                list(compared.box * scale), outline=(0, 230, 64), width=2)
+                list(compared.box * scale), outline=TARGET, width=2)
             row.paste(picture, (i * (PANEL + 6), 0))
         rows.append(np.asarray(row))
     header = Image.new('RGB', (rows[0].shape[1], 24), 'white')
