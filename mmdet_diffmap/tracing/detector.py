@@ -31,7 +31,7 @@ from .heads import (
     RunsTwiceError,
     WholeRun,
     box_head,
-    head_run,
+    head_runs,
     mask_arguments,
     proposer_of,
 )
@@ -133,11 +133,12 @@ class DetectorAdapter:
         """
         if run is not None or self.target is None:
             return self._trace(data, index, run)
-        run = head_run(self.model, self.statistics, self.target.module)
-        try:
-            return self._trace(data, index, run)
-        except RunsTwiceError:
-            return self._trace(data, index, WholeRun(self.model))
+        for run in head_runs(self.model, self.statistics, self.target.module):
+            try:
+                return self._trace(data, index, run)
+            except RunsTwiceError:
+                continue  # the last of them never raises it
+        raise AssertionError('unreachable')
 
     def trace_candidates(self, data: dict, index: int = 0) -> CandidateTrace:
         """Detect the objects of one image, and keep all that the head

@@ -23,6 +23,7 @@ from ...tracing.detector import DetectorAdapter
 from ...tracing.gradients import (
     CoupledGradients,
     DenseGradients,
+    PooledGradients,
     RoIGradients,
     Upstream,
     WholeGradients,
@@ -43,6 +44,7 @@ TOLERANCES = (1e-3, 1e-6)
 STRATEGIES = {
     WindowGradients: 'window',
     RoIGradients: 'roi',
+    PooledGradients: 'pooled',
     CoupledGradients: 'coupled',
     DenseGradients: 'dense',
     WholeGradients: 'whole',

@@ -1,0 +1,77 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from mmdet.models.detectors import BaseDetector
+from torch import Tensor, nn
+
+from ..gradients import Pool, Pooled, PooledGradients
+from ..target_layer import CapturedLayer
+from ..trace import GradientSource
+from .masks import pools_simply
+from .rois import coupled
+from .whole import WholeRun
+
+
+class PooledRun(WholeRun):
+    """The whole prediction is traced, and cut at the pooled features.
+
+    For RoI heads of which one stage goes on from what another made of all
+    RoIs. What is pooled in another way than by means stays in the graph.
+
+    Args:
+        model (BaseDetector): The detector.
+    """
+
+    def __init__(self, model: BaseDetector) -> None:
+        super().__init__(model)
+        self.roi_head: Any = model.roi_head
+        self.levels: list[Tensor] = []
+        self.pooled: list[Pooled] = []
+
+    @classmethod
+    def of(cls, model: BaseDetector, statistics: str,
+           target: nn.Module | None) -> PooledRun | None:
+        """Take a detector whose RoIs are known to be coupled."""
+        roi_head = getattr(model, 'roi_head', None)
+        return cls(model) if roi_head in coupled and any(
+            map(pools_simply, roi_head.modules())) else None
+
+    @property
+    def ends(self) -> list[Tensor]:
+        return [each.output for each in self.pooled]
+
+    def source(self, target: CapturedLayer) -> GradientSource:
+        return PooledGradients(self.roi_head, self.pooled, self.levels,
+                               target.leaves)
+
+    def hook(self, stack: ExitStack) -> None:
+        super().hook(stack)
+        for module in self.roi_head.modules():
+            if pools_simply(module):
+                stack.callback(module.register_forward_hook(
+                    self.extractor_ran, with_kwargs=True).remove)
+
+    def extractor_ran(self, module: nn.Module, args: Any, kwargs: Any,
+                      output: Tensor) -> Tensor:
+        """Put a leaf in the place of what was pooled."""
+        if not output.requires_grad:
+            return output
+        levels, rois = args[:2]
+        with self.detaching():
+            leaf = output.detach()[None].requires_grad_()
+            rois = rois.detach().type_as(output)
+        self.pooled.append(Pooled(
+            Pool(module, [self.number_of(level) for level in levels],
+                 kwargs.get('roi_scale_factor')), rois, output, leaf))
+        return leaf.squeeze(0).clone()  # a leaf may not be changed in place
+
+    def number_of(self, level: Tensor) -> int:
+        """Return the place of a level among those of the run."""
+        for number, known in enumerate(self.levels):
+            if known is level:
+                return number
+        self.levels.append(level)
+        return len(self.levels) - 1
