@@ -91,6 +91,30 @@ def random_detector(family: str) -> nn.Module:
     return build(cfg, SPREAD)
 
 
+@lru_cache
+def coupled_detector(roi_head: str = 'SparseRoIHead') -> nn.Module:
+    """Return a detector with two stages, of which the second goes on from
+    what the first made of all eight RoIs."""
+    cfg = get_config('mmdet::sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py')
+    model: Any = cfg.model
+    small.leave_out_weights(model)
+    model.backbone.update(depth=18, norm_cfg=dict(type='BN'))
+    model.neck.in_channels = [64, 128, 256, 512]
+    model.rpn_head.num_proposals = 8
+    model.roi_head.update(type=roi_head, num_stages=2,
+                          stage_loss_weights=[1, 1],
+                          bbox_head=model.roi_head.bbox_head[:2])
+    model.test_cfg.rcnn.max_per_img = 8
+    for part in inner_dicts([model.neck, model.rpn_head, model.roi_head]):
+        for name, value in part.items():
+            if 'channel' in name and not isinstance(value, list):
+                part[name] = value // 8
+    for transform in cfg.test_dataloader.dataset.pipeline:
+        if transform.type == 'Resize':
+            transform.scale = INPUT_SCALE
+    return build(cfg)
+
+
 def build(cfg: Config, spread: float = 0.5) -> nn.Module:
     """Build the detector of a config with random weights."""
     model: Any = small.random_detector(cfg, spread)

@@ -60,8 +60,9 @@ class Pooled:
             indices, values = (torch.cat(each, dim=-1)
                                for each in zip(*entries))
             matrices[level] = torch.sparse_coo_tensor(
-                indices, values,
-                (height * width, len(self.rois) * bins)).coalesce()
+                indices,
+                values, (height * width, len(self.rois) * bins),
+                check_invariants=False).coalesce()
         return matrices
 
 

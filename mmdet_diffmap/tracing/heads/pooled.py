@@ -1,11 +1,14 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..gradients import Pool, Pooled, PooledGradients
 from ..target_layer import CapturedLayer
@@ -49,6 +52,7 @@ class PooledRun(WholeRun):
 
     def hook(self, stack: ExitStack) -> None:
         super().hook(stack)
+        stack.enter_context(NumberedRows())
         for module in self.roi_head.modules():
             if pools_simply(module):
                 stack.callback(module.register_forward_hook(
@@ -75,3 +79,19 @@ class PooledRun(WholeRun):
                 return number
         self.levels.append(level)
         return len(self.levels) - 1
+
+
+class NumberedRows(TorchFunctionMode):
+    """In this context, rows that are chosen by a mask are chosen by their
+    numbers, so that no way back has to find them again, for which a processor
+    waits."""
+
+    def __torch_function__(self,
+                           function: Callable,
+                           types: Sequence[type],
+                           args: tuple = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
+        if function is Tensor.__getitem__ and isinstance(args[1], Tensor) \
+                and args[1].dtype == torch.bool and args[1].dim():
+            args = args[0], args[1].nonzero(as_tuple=True)
+        return function(*args, **(kwargs or {}))

@@ -5,7 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, batch_of, build, random_image, small_config
+from families import (
+    CONFIGS,
+    batch_of,
+    build,
+    coupled_detector,
+    random_image,
+    small_config,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -122,3 +129,11 @@ def test_waits_do_not_grow_with_the_objects(planted_detector, explainer):
     # less than one for each added object: a pass through the host's
     # post-processing, which has masks, may be one more
     assert sum(found[40].values()) - sum(found[12].values()) < 28, found
+
+
+def test_coupled_regions_wait_once():
+    model = coupled_detector()
+    trace = DetectorAdapter(model).trace(
+        batch_of(model, random_image(110, 147)))
+    list(trace.select([0]).gradients())  # finds out where RoIs are pooled
+    assert not waits(lambda: list(trace.gradients()))
