@@ -36,6 +36,8 @@ COSTS = {
     'window': 'a part of a forward pass for all objects',
     'coupled': 'about a forward pass for all objects',
     'dense': 'a backward pass for each output of each object',
+    'pooled': 'a backward pass through all stages for each output of each '
+              'object',
     'whole': 'a backward pass through the whole detector for each output of '
              'each object',
 }

@@ -137,8 +137,9 @@ class DetectorAdapter:
             try:
                 return self._trace(data, index, run)
             except RunsTwiceError:
-                continue  # the last of them never raises it
-        raise AssertionError('unreachable')
+                continue
+        raise RuntimeError('no run in HEAD_RUNS takes '
+                           f'{type(self.model).__name__}')
 
     def trace_candidates(self, data: dict, index: int = 0) -> CandidateTrace:
         """Detect the objects of one image, and keep all that the head

@@ -3,9 +3,10 @@
 
 ``run.py`` says what a run of a head is; ``rois.py``, ``pooled.py``,
 ``levels.py`` and ``whole.py`` are its kinds, from the most special to the one
-that serves every detector. Which one it is follows from what a detector's heads do, never from
-its name. A plugin registers kinds of its own in ``HEAD_RUNS``. ``attached.py``
-undoes what the host detaches, ``masks.py`` is about mask branches.
+that serves every detector. Which one it is follows from what a detector's
+heads do, never from its name. A plugin registers kinds of its own in
+``HEAD_RUNS``. ``attached.py`` undoes what the host detaches, ``masks.py`` is
+about mask branches.
 """
 from __future__ import annotations
 
