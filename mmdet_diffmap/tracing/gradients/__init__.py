@@ -7,7 +7,7 @@ from .deformable import sparse_deformable_attention
 from .dense import DenseGradients
 from .group_norm import FrozenStatistics
 from .mask import MaskGradients
-from .pooled import Pooled, PooledGradients
+from .pooled import PooledFeatures, PooledGradients
 from .receptive_field import ReceptiveField, receptive_field
 from .roi import RoIGradients
 from .stages import Pool, RefusedError, RoIStage
@@ -17,8 +17,8 @@ from .window import WindowGradients
 
 __all__ = [
     'CoupledGradients', 'DenseGradients', 'FrozenStatistics',
-    'MaskGradients', 'Pool', 'Pooled', 'PooledGradients', 'ReceptiveField',
-    'RefusedError', 'RoIGradients', 'RoIStage', 'Upstream', 'WholeGradients',
-    'WindowGradients', 'fused_attention', 'receptive_field',
+    'MaskGradients', 'Pool', 'PooledFeatures', 'PooledGradients',
+    'ReceptiveField', 'RefusedError', 'RoIGradients', 'RoIStage', 'Upstream',
+    'WholeGradients', 'WindowGradients', 'fused_attention', 'receptive_field',
     'sparse_deformable_attention'
 ]

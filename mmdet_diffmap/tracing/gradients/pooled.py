@@ -23,7 +23,7 @@ ROIS = 128
 
 
 @dataclass(frozen=True)
-class Pooled:
+class PooledFeatures:
     """What an extractor pooled in a run.
 
     Args:
@@ -81,13 +81,13 @@ class PooledGradients:
 
     Args:
         module (nn.Module): By which measurements are remembered.
-        pooled (list[Pooled]): What was pooled in the run.
+        pooled (list[PooledFeatures]): What was pooled in the run.
         levels (list[Tensor]): From what, each (1, C, H, W), with a graph to
             ``features``.
         features (list[Tensor]): ``A``, leaves of the graph.
     """
     module: nn.Module
-    pooled: list[Pooled]
+    pooled: list[PooledFeatures]
     levels: list[Tensor]
     features: list[Tensor]
 
@@ -125,7 +125,7 @@ class PooledGradients:
             for each, of_levels in zip(self.pooled, matrices)
         ]) else None
 
-    def pool_again(self, pooled: Pooled,
+    def pool_again(self, pooled: PooledFeatures,
                    matrices: dict[int, Tensor]) -> Tensor:
         """Pool by matrices, shape (R, C * h * w)."""
         count, channels, height, width = pooled.output.shape

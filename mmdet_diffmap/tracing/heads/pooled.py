@@ -10,7 +10,7 @@ from mmdet.models.detectors import BaseDetector
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..gradients import Pool, Pooled, PooledGradients
+from ..gradients import Pool, PooledFeatures, PooledGradients
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
 from .masks import pools_simply
@@ -32,13 +32,13 @@ class PooledRun(WholeRun):
         super().__init__(model)
         self.roi_head: Any = model.roi_head
         self.levels: list[Tensor] = []
-        self.pooled: list[Pooled] = []
+        self.pooled: list[PooledFeatures] = []
 
     @classmethod
     def of(cls, model: BaseDetector, statistics: str,
            target: nn.Module | None) -> PooledRun | None:
         """Take a detector whose RoIs are known to be coupled."""
-        roi_head = getattr(model, 'roi_head', None)
+        roi_head: Any = getattr(model, 'roi_head', None)
         return cls(model) if roi_head in coupled and any(
             map(pools_simply, roi_head.modules())) else None
 
@@ -67,7 +67,7 @@ class PooledRun(WholeRun):
         with self.detaching():
             leaf = output.detach()[None].requires_grad_()
             rois = rois.detach().type_as(output)
-        self.pooled.append(Pooled(
+        self.pooled.append(PooledFeatures(
             Pool(module, [self.number_of(level) for level in levels],
                  kwargs.get('roi_scale_factor')), rois, output, leaf))
         return leaf.squeeze(0).clone()  # a leaf may not be changed in place

@@ -37,7 +37,7 @@ class WholeRun(HeadRun):
 
     @classmethod
     def of(cls, model: BaseDetector, statistics: str,
-           target: nn.Module | None) -> WholeRun:
+           target: nn.Module | None) -> WholeRun | None:
         """Take any detector."""
         return cls(model)
 

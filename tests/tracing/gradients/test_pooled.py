@@ -13,7 +13,7 @@ from mmdet.registry import MODELS
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.gradients import (
     Pool,
-    Pooled,
+    PooledFeatures,
     PooledGradients,
     products,
 )
@@ -150,8 +150,8 @@ def test_matrices_pool_as_extractors_do(ratio, aligned, scale):
     rois = torch.cat([torch.zeros(200, 1), corners, corners + sizes], dim=1)
     rois = rois.double()
     output = extractor(levels, rois, scale)
-    pooled = Pooled(Pool(extractor, [0, 1], scale), rois, output,
-                    output.detach()[None])
+    pooled = PooledFeatures(Pool(extractor, [0, 1], scale), rois, output,
+                            output.detach()[None])
     matrices = pooled.matrices(levels)
     source = PooledGradients(extractor, [pooled], levels, levels)
     torch.testing.assert_close(source.pool_again(pooled, matrices),
