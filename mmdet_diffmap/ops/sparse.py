@@ -4,6 +4,7 @@ row, on a CPU: what samples at any places are made of."""
 import warnings
 
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 
@@ -36,10 +37,11 @@ def transposed(columns: Tensor, values: Tensor, width: int) -> Tensor:
     [[3.0], [0.0], [4.0]]
     """
     rows, count = columns.shape
-    order = columns.flatten().sort(stable=True).indices
-    ends = torch.bincount(columns.flatten(), minlength=width).cumsum(0)
-    return by_rows(torch.cat([ends.new_zeros(1), ends]), order // count,
-                   values.flatten()[order], (width, rows))
+    sorted_ = csr_matrix(
+        (values.flatten().numpy(), columns.flatten().int().numpy(),
+         range(0, rows * count + 1, count)), (rows, width)).tocsc()
+    return by_rows(*map(torch.from_numpy, (
+        sorted_.indptr, sorted_.indices, sorted_.data)), (width, rows))
 
 
 def products_at(columns: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -59,7 +61,7 @@ def products_at(columns: Tensor, left: Tensor, right: Tensor) -> Tensor:
     [[6.0, 6.0, 6.0]]
     """
     if len(right) < columns.shape[1]:  # more entries than places: not sparse
-        return (left @ right.T).gather(1, columns)
+        return (left @ right.T).gather(1, columns.long())
     places = matrix(columns, left.new_zeros(columns.shape), len(right))
     return torch.sparse.sampled_addmm(
         places, left, right.T, beta=0).values().view(columns.shape)
@@ -69,6 +71,8 @@ def by_rows(starts: Tensor, columns: Tensor, values: Tensor,
             shape: tuple[int, int]) -> Tensor:
     """Return a matrix by the entries of its rows, which begin at
     ``starts``."""
+    if max(len(values), *shape) < 2**31:  # else MKL gets copies at each use
+        starts, columns = starts.int(), columns.int()
     with warnings.catch_warnings():  # that torch's interface may change
         warnings.simplefilter('ignore', UserWarning)
         return torch.sparse_csr_tensor(starts, columns, values, shape)

@@ -6,6 +6,7 @@ from .coupled import CoupledGradients
 from .deformable import sparse_deformable_attention
 from .dense import DenseGradients
 from .group_norm import FrozenStatistics
+from .linear import sparse_linear
 from .mask import MaskGradients
 from .pooled import PooledFeatures, PooledGradients
 from .receptive_field import ReceptiveField, receptive_field
@@ -20,5 +21,5 @@ __all__ = [
     'MaskGradients', 'Pool', 'PooledFeatures', 'PooledGradients',
     'ReceptiveField', 'RefusedError', 'RoIGradients', 'RoIStage', 'Upstream',
     'WholeGradients', 'WindowGradients', 'fused_attention', 'receptive_field',
-    'sparse_deformable_attention'
+    'sparse_deformable_attention', 'sparse_linear'
 ]

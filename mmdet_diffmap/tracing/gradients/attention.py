@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..swapping import swapped
+from .rows import few_rows
 from .value_of import ValueOf
 
 #: Torch's own, whatever stands in its place for a while.
@@ -54,12 +55,15 @@ class FusedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor,
                 *settings: Any) -> Tensor:
+        ctx.set_materialize_grads(False)
         ctx.copies = AttentionOnCopies([query, key, value], settings)
         return attention(query, key, value, *settings)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = FusedProducts.apply(gradient, ctx.copies)
+    def backward(ctx: Any, gradient: Tensor | None
+                 ) -> tuple[Tensor | None, ...]:
+        gradients = (None, None, None) if gradient is None else \
+            FusedProducts.apply(gradient, ctx.copies)
         return *gradients, *[None] * len(ctx.copies.settings)
 
 
@@ -106,6 +110,10 @@ class AttentionOnCopies:
     def products(self, gradients: Tensor) -> tuple[Tensor, ...]:
         """Compute the products of k cotangents (k, B, ...), one after the
         other along the batch."""
+        few = few_rows(gradients.movedim(-2, 0).flatten(1))
+        mask, *others = self.settings
+        if few is not None and len(few) and not any(others):
+            return self.products_of(few, gradients, mask)
         if len(gradients) != self.count:
             self.count = len(gradients)
             with torch.enable_grad():
@@ -121,6 +129,18 @@ class AttentionOnCopies:
         return torch.autograd.grad(
             self.output, self.copies, gradients.flatten(0, 1),
             retain_graph=True)
+
+    def products_of(self, queries: Tensor, gradients: Tensor,
+                    mask: Tensor | None) -> tuple[Tensor, ...]:
+        """Compute the same where the cotangents of most queries are zero."""
+        query, key, value = self.inputs
+        if mask is not None and mask.shape[2] > 1:  # else for all of them
+            mask = mask[:, :, queries]
+        of_few, *products = AttentionOnCopies(
+            [query[:, :, queries], key, value],
+            [mask, *self.settings[1:]]).products(gradients[..., queries, :])
+        of_all = of_few.new_zeros(len(of_few), *query.shape[1:])
+        return of_all.index_copy_(2, queries, of_few), *products
 
     def repeated(self, tensor: Tensor) -> Tensor:
         """Repeat a batch, without memory for copies of a batch of one."""

@@ -16,9 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from ...ops.sparse import has_sparse_products, products_at, transposed
 from ..swapping import swapped
-
-#: The four cells around a sample: row and column, from the first one.
-CORNERS = (0, 0), (0, 1), (1, 0), (1, 1)
+from .rows import few_rows
 
 
 @contextmanager
@@ -70,7 +68,9 @@ class DeformableAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        tokens, places, weights = ctx.samples.gradients(gradient)
+        _, _, _, *of_samples = ctx.needs_input_grad
+        tokens, places, weights = ctx.samples.gradients(
+            gradient, any(of_samples))
         return None, tokens, None, places, weights
 
 
@@ -90,78 +90,99 @@ class Samples:
     @cached_property
     def corners(self) -> Corners:
         """The corners of all samples."""
-        device = self.tokens.device
-        lengths = torch.tensor(self.grids, device=device)  # (L, 2)
-        # rows, columns: (2, B, heads, Q, 1, L, P)
-        places = self.places.transpose(1, 2).movedim(-1, 0).flip(0)[
-            :, :, :, :, None]
-        sizes = lengths.T[:, None, None, None, None, :, None]
-        places = places * sizes - 0.5
-        first = places.floor()
-        inner = places - first
-        after = torch.tensor(CORNERS, device=device).T[
-            :, None, None, None, :, None, None].bool()
-        cell = first.long() + after
-        inside = (cell >= 0) & (cell < sizes)
-        row, column = torch.where(after, inner, 1 - inner) * inside
-        row_slope, column_slope = torch.where(after, 1, -1) * inside * sizes
-        cells = lengths.prod(dim=1)
-        starts = (cells.cumsum(0) - cells)[:, None]
-        rows, columns = cell.clamp(min=0).minimum(sizes - 1)
+        device, dtype = self.tokens.device, self.tokens.dtype
         batch, count, heads, _ = self.tokens.shape
-        first_token = count * torch.arange(
-            batch * heads, device=device).view(batch, heads, 1, 1, 1, 1)
-        weights = self.weights.transpose(1, 2)[:, :, :, None]
-        return Corners(*(each.contiguous() for each in (
-            first_token + starts + rows * lengths[:, 1, None] + columns,
-            row * column, weights * (row * column_slope),
-            weights * (row_slope * column))))
-
-    @cached_property
-    def columns(self) -> Tensor:
-        """The columns of the entries of each row of ``S``."""
-        rows = self.weights.shape[0] * self.weights.shape[1] * \
-            self.tokens.shape[2]
-        return self.corners.tokens.reshape(rows, -1)
+        points = self.places.shape[4]
+        # rows last: all else is one number for many of them; y before x
+        places = self.places.permute(5, 3, 4, 0, 2, 1).flip(0).reshape(
+            2, len(self.grids) * points, -1)
+        weights = self.weights.permute(3, 4, 0, 2, 1).reshape(places.shape[1:])
+        grids = torch.tensor(self.grids, dtype=torch.int32, device=device)
+        cells = grids.prod(dim=1).int()
+        starts = (cells.cumsum(0).int() - cells).repeat_interleave(points)
+        sizes = grids.repeat_interleave(points, dim=0).T[:, :, None]
+        places = places * sizes - 0.5
+        before = places.floor()
+        inner = places - before
+        side = torch.arange(2, dtype=torch.int32, device=device)[:, None, None]
+        cell = before.int()[:, None] + side  # (y and x, 2, L * P, rows)
+        sizes = sizes[:, None]
+        inside = (cell >= 0) & (cell < sizes)
+        share = torch.stack([1 - inner, inner], dim=1).where(inside, 0)
+        slope = ((2 * side - 1) * sizes).to(dtype).where(inside, 0)
+        row, column = cell.clamp(min=0).minimum(sizes - 1)
+        first = starts[:, None] + count * torch.arange(
+            batch * heads, dtype=torch.int32, device=device
+        ).repeat_interleave(self.places.shape[1])
+        return Corners(*(
+            each.flatten(0, 1).mT.contiguous() for each in (
+                (first + row * sizes[1])[:, None] + column,
+                share[0][:, None] * share[1],
+                weights * (share[0][:, None] * slope[1]),
+                weights * (slope[0][:, None] * share[1]))))
 
     @cached_property
     def transposed(self) -> Tensor:
         """``S``, transposed."""
-        weights = self.weights.transpose(1, 2)[:, :, :, None]
-        values = weights * self.corners.shares
-        return transposed(self.columns, values.reshape(self.columns.shape),
-                          len(self.rows_of_tokens))
+        weights = self.weights.transpose(1, 2).flatten(0, 2).flatten(1)
+        return transposed(*(each.transpose(0, 1).flatten(1) for each in (
+            self.corners.tokens, self.corners.shares * weights)),
+            len(self.rows_of_tokens))
 
     @cached_property
     def rows_of_tokens(self) -> Tensor:
         """The tokens of all heads, shape (B * heads * N, C)."""
         return self.tokens.transpose(1, 2).reshape(-1, self.tokens.shape[-1])
 
-    def gradients(self, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def gradients(self, gradient: Tensor, of_samples: bool = True
+                  ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Compute the gradients by tokens, places and weights.
 
         Args:
             gradient (Tensor): By the output, shape (B, Q, heads * C).
+            of_samples (bool): Whether those by places and weights are wanted.
         """
+        few = few_rows(gradient.transpose(0, 1).flatten(1))
+        if few is not None and len(few):
+            return self.gradients_of(few, gradient, of_samples)
         batch, count, heads, channels = self.tokens.shape
         of_rows = gradient.unflatten(2, (heads, channels)).transpose(
             1, 2).reshape(-1, channels)
         tokens = (self.transposed @ of_rows).view(
             batch, heads, count, channels).transpose(1, 2)
-        # of each entry: its row's gradient times its token
-        products = products_at(self.columns, of_rows, self.rows_of_tokens
-                               ).view(self.corners.tokens.shape)
+        if not of_samples:
+            return tokens, None, None
+        sums = self.corners.shares.new_zeros(
+            3, *self.corners.tokens.shape[1:])
+        for corner in map(Corners._make, zip(*self.corners)):
+            # of each sample: its row's gradient times its token
+            product = products_at(corner.tokens, of_rows, self.rows_of_tokens)
+            for total, factor in zip(sums, corner[1:]):
+                total.addcmul_(product, factor)
+        shape = self.weights.transpose(1, 2).shape
         weights, across, down = (
-            (products * factors).sum(dim=3).transpose(1, 2) for factors in (
-                self.corners.shares, self.corners.across, self.corners.down))
+            total.view(shape).transpose(1, 2) for total in sums)
         return tokens, torch.stack([across, down], dim=-1), weights
+
+    def gradients_of(self, queries: Tensor, gradient: Tensor, of_samples: bool
+                     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Compute the same where that of most queries is zero."""
+        tokens, *of_few = Samples(
+            self.tokens, self.grids, self.places[:, queries],
+            self.weights[:, queries]).gradients(
+                gradient[:, queries], of_samples)
+        places, weights = (
+            None if few is None else torch.zeros_like(whole).index_copy_(
+                1, queries, few)
+            for whole, few in zip((self.places, self.weights), of_few))
+        return tokens, places, weights
 
 
 class Corners(NamedTuple):
-    """The four corners of each sample, shapes (B, heads, Q, 4, L, P).
+    """The four corners of each sample, shapes (4, B * heads * Q, L * P).
 
     Args:
-        tokens (Tensor): Which token of all heads each is, int64.
+        tokens (Tensor): Which token of all heads each is, int32.
         shares (Tensor): Its share in the bilinear mean; zero outside of the
             level.
         across (Tensor): The sample's weight times how the share grows with

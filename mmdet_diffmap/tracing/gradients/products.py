@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..measuring import clock, peak_memory
 from ..recording import recording
+from .rows import batches
 
 #: Of k products: for each feature map a tensor (k, C, H, W), or None.
 Gradients = list[Tensor | None]
@@ -203,7 +204,7 @@ def batched_products(outputs: Sequence[Tensor], inputs: Sequence[Tensor],
                       if gradient is not None]
         return [gradients[number] for number in reached]
 
-    with recording():
+    with recording(), batches():
         # is_grads_batched runs convolutions one by one, this does not
         stacked = torch.vmap(product)(*cotangents)
     of_inputs = dict(zip(reached, stacked))

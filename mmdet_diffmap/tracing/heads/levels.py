@@ -18,6 +18,7 @@ from ..gradients import (
     fused_attention,
     receptive_field,
     sparse_deformable_attention,
+    sparse_linear,
 )
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
@@ -88,6 +89,7 @@ class LevelHeadRun(HeadRun):
 
         stack.enter_context(fused_attention(self.model))
         stack.enter_context(sparse_deformable_attention())
+        stack.enter_context(sparse_linear())
         stack.callback(self.running.close)
         stack.callback(
             self.head.register_forward_pre_hook(

@@ -1,0 +1,73 @@
+# Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
+"""Linear layers whose backward pass is short."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..swapping import swapped
+from .rows import few_rows
+
+#: Multiplications from which on a layer's product takes longer than Python.
+WORTH_A_FUNCTION = 2**24
+
+#: Torch's own, whatever stands in its place for a while.
+linear: Callable[..., Tensor] = F.linear
+
+
+@contextmanager
+def sparse_linear() -> Iterator[None]:
+    """Let large linear layers that are recorded in this context multiply only
+    those rows of a cotangent that are not zero, and go no further where none
+    is.
+
+    Torch's own gives a view of a matrix, so that a rectifier that changes it
+    in place, as those of transformers do, copies the whole matrix several
+    times on its way back. This one's result is no view. Values are torch's.
+    """
+
+    def layer(input: Tensor, weight: Tensor,
+              bias: Tensor | None = None) -> Tensor:
+        trained = weight.requires_grad or (
+            bias is not None and bias.requires_grad)
+        if trained or not input.requires_grad or \
+                not torch.is_grad_enabled() or \
+                input.numel() * len(weight) < WORTH_A_FUNCTION:
+            return linear(input, weight, bias)
+        return Linear.apply(input, weight, bias)
+
+    with swapped(F, 'linear', layer):
+        yield
+
+
+class Linear(torch.autograd.Function):
+    """A linear layer with constant weights."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor,
+                bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.set_materialize_grads(False)
+        return linear(input, weight, bias).detach()  # which is no view
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None
+                 ) -> tuple[Tensor | None, None, None]:
+        if gradient is None:
+            return None, None, None
+        (weight, ) = ctx.saved_tensors
+        weight = weight.to(gradient.dtype)  # of mixed precision
+        few = few_rows(gradient.flatten(0, -2))
+        if few is None:
+            return gradient @ weight, None, None
+        if not len(few):
+            return None, None, None
+        rows = gradient.flatten(0, -2)[few] @ weight
+        product = gradient.new_zeros(*gradient.shape[:-1], weight.shape[1])
+        product.flatten(0, -2)[few] = rows
+        return product, None, None
