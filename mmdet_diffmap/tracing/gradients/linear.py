@@ -31,17 +31,18 @@ def sparse_linear() -> Iterator[None]:
     times on its way back. This one's result is no view. Values are torch's.
     """
 
-    def layer(input: Tensor, weight: Tensor,
+    def apply(input: Tensor, weight: Tensor,
               bias: Tensor | None = None) -> Tensor:
         trained = weight.requires_grad or (
             bias is not None and bias.requires_grad)
-        if trained or not input.requires_grad or \
-                not torch.is_grad_enabled() or \
-                input.numel() * len(weight) < WORTH_A_FUNCTION:
-            return linear(input, weight, bias)
-        return Linear.apply(input, weight, bias)
+        recorded = torch.is_grad_enabled() and input.requires_grad
+        large = input.dim() > 1 and \
+            input.numel() * len(weight) >= WORTH_A_FUNCTION
+        function = Linear.apply if recorded and large and not trained \
+            else linear
+        return function(input, weight, bias)
 
-    with swapped(F, 'linear', layer):
+    with swapped(F, 'linear', apply):
         yield
 
 
@@ -62,12 +63,13 @@ class Linear(torch.autograd.Function):
             return None, None, None
         (weight, ) = ctx.saved_tensors
         weight = weight.to(gradient.dtype)  # of mixed precision
-        few = few_rows(gradient.flatten(0, -2))
+        matrix = gradient.flatten(0, -2)
+        few = few_rows(matrix)
         if few is None:
-            return gradient @ weight, None, None
-        if not len(few):
+            product = matrix @ weight
+        elif len(few):
+            product = matrix.new_zeros(len(matrix), weight.shape[1])
+            product[few] = matrix[few] @ weight
+        else:
             return None, None, None
-        rows = gradient.flatten(0, -2)[few] @ weight
-        product = gradient.new_zeros(*gradient.shape[:-1], weight.shape[1])
-        product.flatten(0, -2)[few] = rows
-        return product, None, None
+        return product.unflatten(0, gradient.shape[:-1]), None, None

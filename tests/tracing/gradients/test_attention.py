@@ -35,11 +35,14 @@ def test_values_are_the_same_bits_and_gradients_the_same(attention, options):
         assert same_weights is None
     else:
         assert torch.equal(same_weights, weights)
-    cotangent = torch.randn_like(exact)
-    for ours, expected in zip(
-            torch.autograd.grad(fused, inputs, cotangent),
-            torch.autograd.grad(exact, inputs, cotangent)):
-        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
+    of_one_query = torch.zeros_like(exact)
+    of_one_query[3, :, 5] = 2
+    for cotangent in torch.randn_like(exact), of_one_query:
+        for ours, expected in zip(*(
+                torch.autograd.grad(output, inputs, cotangent,
+                                    retain_graph=True)
+                for output in (fused, exact))):
+            torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize('options', [

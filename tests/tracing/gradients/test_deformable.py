@@ -3,6 +3,7 @@ import pytest
 import torch
 from mmcv.ops import multi_scale_deform_attn as host
 
+from mmdet_diffmap.lab.speed.operations import OperationCounter
 from mmdet_diffmap.tracing.gradients import sparse_deformable_attention
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkl.is_available(),
@@ -10,7 +11,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkl.is_available(),
 
 
 @pytest.mark.parametrize('batch, queries, heads, channels, points', [
-    (1, 7, 2, 3, 4), (2, 3, 1, 4, 1), (1, 1, 8, 32, 4)])
+    (1, 7, 2, 3, 4), (2, 3, 1, 4, 1), (1, 1, 8, 32, 4), (2, 9, 2, 3, 2)])
 def test_values_are_mmcvs_and_gradients_those_of_autograd(
         batch, queries, heads, channels, points):
     """Also of samples at borders and outside of a level, and of a level of
@@ -34,13 +35,34 @@ def test_values_are_mmcvs_and_gradients_those_of_autograd(
     with sparse_deformable_attention():
         found = run()
     assert torch.equal(found, expected)
-    for _ in range(2):  # what is kept for further passes is not changed
-        cotangent = torch.randn_like(expected)
+    few = torch.zeros_like(expected)
+    few[:, queries // 2] = torch.randn_like(few[:, 0])
+    # what is kept for further passes is not changed
+    for cotangent in (torch.randn_like(expected), few,
+                      torch.randn_like(expected)):
         for ours, theirs in zip(*(
                 torch.autograd.grad(output, leaves, cotangent,
                                     retain_graph=True)
                 for output in (found, expected))):
             torch.testing.assert_close(ours, theirs)
+
+
+def test_samples_at_places_that_are_constant():
+    """As in a decoder's first layer, whose queries see no features."""
+    torch.manual_seed(0)
+    tokens = torch.randn(1, 12, 2, 3).double().requires_grad_()
+    constants = (torch.tensor([[3, 4]]),
+                 torch.rand(1, 5, 2, 1, 4, 2).double(),
+                 torch.rand(1, 5, 2, 1, 4).double())
+    expected = host.multi_scale_deformable_attn_pytorch(tokens, *constants)
+    with sparse_deformable_attention():
+        found = host.multi_scale_deformable_attn_pytorch(tokens, *constants)
+    cotangent = torch.randn_like(expected)
+    with OperationCounter() as counter:
+        (ours, ) = torch.autograd.grad(found, tokens, cotangent)
+    assert not any('addcmul' in name for name in counter.counts)
+    (theirs, ) = torch.autograd.grad(expected, tokens, cotangent)
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_the_function_of_mmcv_is_put_back():
