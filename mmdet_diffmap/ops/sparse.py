@@ -19,8 +19,8 @@ def matrix(columns: Tensor, values: Tensor, width: int) -> Tensor:
     """Return a matrix, shape (rows, width).
 
     Args:
-        columns (Tensor): Of the entries of each row, int64, shape (rows, k);
-            entries at one place are added.
+        columns (Tensor): Of the entries of each row, integers, shape (rows,
+            k); entries at one place are added.
         values (Tensor): Of the entries, shape (rows, k).
         width (int): The number of columns.
     """
@@ -37,19 +37,20 @@ def transposed(columns: Tensor, values: Tensor, width: int) -> Tensor:
     [[3.0], [0.0], [4.0]]
     """
     rows, count = columns.shape
-    sorted_ = csr_matrix(
-        (values.flatten().numpy(), columns.flatten().int().numpy(),
-         range(0, rows * count + 1, count)), (rows, width)).tocsc()
-    return by_rows(*map(torch.from_numpy, (
-        sorted_.indptr, sorted_.indices, sorted_.data)), (width, rows))
+    by_columns = csr_matrix(
+        (values.detach().flatten().numpy(), columns.flatten().numpy(),
+         (torch.arange(rows + 1) * count).numpy()), (rows, width)).tocsc()
+    starts, numbers, sorted_values = map(torch.from_numpy, (
+        by_columns.indptr, by_columns.indices, by_columns.data))
+    return by_rows(starts, numbers, sorted_values, (width, rows))
 
 
 def products_at(columns: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Compute the entries of ``left @ right.T`` at some places.
 
     Args:
-        columns (Tensor): The columns wanted of each row, int64, shape (rows,
-            k).
+        columns (Tensor): The columns wanted of each row, integers, shape
+            (rows, k).
         left (Tensor): Shape (rows, C).
         right (Tensor): Shape (columns, C).
 
@@ -71,7 +72,7 @@ def by_rows(starts: Tensor, columns: Tensor, values: Tensor,
             shape: tuple[int, int]) -> Tensor:
     """Return a matrix by the entries of its rows, which begin at
     ``starts``."""
-    if max(len(values), *shape) < 2**31:  # else MKL gets copies at each use
+    if max(len(values), *shape) < 2**31:  # else MKL makes a copy at each use
         starts, columns = starts.int(), columns.int()
     with warnings.catch_warnings():  # that torch's interface may change
         warnings.simplefilter('ignore', UserWarning)

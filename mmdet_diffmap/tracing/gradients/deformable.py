@@ -125,9 +125,9 @@ class Samples:
     def transposed(self) -> Tensor:
         """``S``, transposed."""
         weights = self.weights.transpose(1, 2).flatten(0, 2).flatten(1)
-        return transposed(*(each.transpose(0, 1).flatten(1) for each in (
-            self.corners.tokens, self.corners.shares * weights)),
-            len(self.rows_of_tokens))
+        columns, values = (each.transpose(0, 1).flatten(1) for each in (
+            self.corners.tokens, self.corners.shares * weights))
+        return transposed(columns, values, len(self.rows_of_tokens))
 
     @cached_property
     def rows_of_tokens(self) -> Tensor:

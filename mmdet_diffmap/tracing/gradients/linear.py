@@ -13,8 +13,8 @@ from torch import Tensor
 from ..swapping import swapped
 from .rows import few_rows
 
-#: Multiplications from which on a layer's product takes longer than Python.
-WORTH_A_FUNCTION = 2**24
+#: Multiplications of a layer from which on they take much longer than Python.
+WORTH_A_FUNCTION = 2**25
 
 #: Torch's own, whatever stands in its place for a while.
 linear: Callable[..., Tensor] = F.linear
