@@ -37,3 +37,7 @@ def test_nobody_looks_into_a_batch():
     with batches():
         assert few_rows(torch.zeros(9, 3)) is None
     assert few_rows(torch.zeros(9, 3)).tolist() == []
+
+
+def test_no_device_is_waited_for():
+    assert few_rows(torch.zeros(9, 3, device='meta')) is None
