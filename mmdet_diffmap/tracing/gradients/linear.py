@@ -23,8 +23,7 @@ linear: Callable[..., Tensor] = F.linear
 @contextmanager
 def sparse_linear() -> Iterator[None]:
     """Let large linear layers that are recorded in this context multiply only
-    those rows of a cotangent that are not zero, and go no further where none
-    is.
+    those rows of a cotangent that are not zero.
 
     Torch's own gives a view of a matrix, so that a rectifier that changes it
     in place, as those of transformers do, copies the whole matrix several
@@ -67,9 +66,7 @@ class Linear(torch.autograd.Function):
         few = few_rows(matrix)
         if few is None:
             product = matrix @ weight
-        elif len(few):
+        else:
             product = matrix.new_zeros(len(matrix), weight.shape[1])
             product[few] = matrix[few] @ weight
-        else:
-            return None, None, None
         return product.unflatten(0, gradient.shape[:-1]), None, None
