@@ -2,7 +2,9 @@
 import contextlib
 import importlib
 import io
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,10 @@ from mmdet_diffmap.__main__ import main
 
 #: Tools whose module has another name.
 MODULES = dict(benchmark_del_ins='benchmark', explain_errors='errors')
+#: Begins processes where the package is imported, which takes seconds, and
+#: nothing else has happened.
+FRESH = multiprocessing.get_context('forkserver')
+FRESH.set_forkserver_preload(['mmdet_diffmap.plugin', 'mmdet.apis'])
 
 
 def added_path(folder):
@@ -39,6 +45,37 @@ def run(program, *arguments, cwd=None, expect=0, **environment):
         result = inside(command, cwd)
     assert result.returncode == expect, result.stdout + result.stderr
     return result
+
+
+def apart(command, folder):
+    """Start a tool, or ``mmdet-diffmap``, in a process of its own, in a
+    folder, and return it.
+
+    It leads a group of processes, and what it says is in the files beside the
+    folder that :func:`said` reads.
+    """
+    process = FRESH.Process(target=_apart,
+                            args=(list(map(str, command)), str(folder)))
+    process.start()
+    return process
+
+
+def said(folder):
+    """Return what a tool that ran apart has said, its output first."""
+    return tuple(folder.with_suffix(f'.{name}').read_text()
+                 for name in ('stdout', 'stderr'))
+
+
+def _apart(command, folder):
+    os.setsid()
+    # a program in the background may ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, name in (1, 'stdout'), (2, 'stderr'):
+        with open(f'{folder}.{name}', 'w') as file:
+            os.dup2(file.fileno(), number)
+    os.chdir(folder)
+    program, *arguments = command
+    sys.exit(main_of(program)(arguments))
 
 
 def inside(command, cwd=None):

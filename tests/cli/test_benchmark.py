@@ -15,7 +15,7 @@ import pytest
 from coco_scenes import scenes_as_coco
 from demo import CONFIG, ROOT, WEIGHTS
 from PIL import Image
-from programs import added_path, run
+from programs import apart, run, said
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
@@ -35,9 +35,9 @@ def start(command):
     return result
 
 
-def benchmark(folder, *options, config=CONFIG, expect=0, **environment):
+def benchmark(folder, *options, config=CONFIG, expect=0):
     result = run(TOOL, config, WEIGHTS, '--work-dir', folder, *SHORT, *options,
-                 expect=expect, **environment)
+                 expect=expect)
     assert expect == 0 or 'Traceback' not in result.stderr
     return result
 
@@ -76,14 +76,14 @@ def plain_run(tmp_path_factory):
     """Four scenes in one process."""
     folder = tmp_path_factory.mktemp('plain') / 'work'
     config = folder.parent / 'backends.py'
+    # a visualizer of the same name, of another run in this process, would
+    # get the figures
     config.write_text(
         f"_base_ = [{str(CONFIG)!r}]\n"
-        "visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), "
-        "dict(type='TensorboardVisBackend')])\n")
-    # a visualizer of another run in this process would get the figures
+        f"visualizer = dict(name={str(folder)!r}, vis_backends=["
+        "dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])\n")
     result = benchmark(folder, '--num-images', '4', '--profile',
-                       config=config,
-                       OMP_NUM_THREADS='1')
+                       config=config)
     return folder, result.stdout
 
 
@@ -221,16 +221,13 @@ def test_the_order_of_images_does_not_matter(plain_run, tmp_path):
 def test_a_run_that_was_killed_goes_on(plain_run, tmp_path):
     folder = tmp_path / 'work'
     for done in 1, 2, 3:
-        process = subprocess.Popen(
-            [sys.executable, TOOL, CONFIG, WEIGHTS, '--work-dir', folder,
-             '--num-images', '4', *SHORT, '--resume'],
-            env=ENVIRONMENT, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True)
-        while len(lines(folder)) < done and process.poll() is None:
+        process = apart([TOOL, CONFIG, WEIGHTS, '--work-dir', folder,
+                         '--num-images', '4', *SHORT, '--resume'], tmp_path)
+        while len(lines(folder)) < done and process.is_alive():
             time.sleep(0.02)
         time.sleep(0.1 * done)  # somewhere in the next image
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.join()
         assert not (folder / 'del_ins.json').exists()
     with open(folder / 'journal/0.jsonl', 'ab') as journal:
         journal.write(lines(folder)[0][:100])  # torn in the middle
@@ -289,23 +286,23 @@ class KillingLoader(LoadImageFromFile):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies(tmp_path):
+def test_a_worker_that_dies(tmp_path, monkeypatch):
     (tmp_path / 'killer.py').write_text(KILLER)
     (tmp_path / 'config.py').write_text(
         f'_base_ = [{str(CONFIG)!r}]\n'
         'custom_imports = dict(imports=["mmdet_diffmap", "killer"])\n'
         'test_dataloader = dict(num_workers=1, prefetch_factor=1)\n')
-    path = added_path(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('KILL', '1')
     options = ('--num-images', '3', '--resume', '--cfg-options',
                'test_dataloader.dataset.pipeline.0.type=KillingLoader')
     result = benchmark(tmp_path / 'work', *options,
-                       config=tmp_path / 'config.py', expect=1, KILL='1',
-                       PYTHONPATH=path)
+                       config=tmp_path / 'config.py', expect=1)
     assert 'a worker that loads images died; finished' in result.stderr
     kept = lines(tmp_path / 'work')
     assert kept
-    benchmark(tmp_path / 'work', *options, config=tmp_path / 'config.py',
-              PYTHONPATH=path)
+    monkeypatch.delenv('KILL')
+    benchmark(tmp_path / 'work', *options, config=tmp_path / 'config.py')
     assert lines(tmp_path / 'work')[:len(kept)] == kept
     record = json.loads((tmp_path / 'work/del_ins.json').read_text())
     assert record['num_images'] == 3
@@ -327,17 +324,22 @@ def test_a_full_disk(plain_run, tmp_path):
         room = shutil.disk_usage(disk).free - 3 * 4096
         (disk / 'ballast').write_bytes(bytes(room))
         # in a process that ends, and with it what it has open
-        result = benchmark(disk, '--resume', '--num-images', '30', expect=1,
-                           OMP_NUM_THREADS='1')
-        assert 'No space left on device' in result.stderr
+        process = apart([TOOL, CONFIG, WEIGHTS, '--work-dir', disk, *SHORT,
+                         '--resume', '--num-images', '30'], tmp_path)
+        process.join()
+        _, errors = said(tmp_path)
+        assert process.exitcode == 1, errors
+        assert 'No space left on device' in errors
+        assert 'Traceback' not in errors
         assert lines(disk)[:len(kept)] == kept
         (disk / 'ballast').unlink()
         subprocess.run(['mount', '-o', 'remount,size=8m', str(disk)],
                        check=True)
-        benchmark(disk, '--resume', '--num-images', '4', OMP_NUM_THREADS='1')
+        benchmark(disk, '--resume', '--num-images', '4')
         assert figures(disk) == pytest.approx(figures(plain_run[0]), abs=1e-6)
     finally:
-        subprocess.run(['umount', str(disk)], check=True)
+        # this process still has the log open
+        subprocess.run(['umount', '--lazy', str(disk)], check=True)
 
 
 def test_as_a_config_of_its_own_in_the_hosts_test_script(plain_run, tmp_path):

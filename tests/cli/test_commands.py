@@ -199,7 +199,7 @@ def test_test_runs_the_hosts_test_with_the_hook(tmp_path):
 
 
 def train(folder, *arguments, steps):
-    # mmengine gives the log to the visualizer of an earlier run in a process
+    # mmengine gives the log to the visualizer of that name of an earlier run
     run(ROOT / 'tools/train_demo.py', CONFIG, '--work-dir', folder / 'work',
         '--out', folder / 'out.pth', *arguments, '--cfg-options',
         f'train_cfg.max_iters={steps}', 'train_cfg.val_interval=10',
@@ -209,8 +209,7 @@ def train(folder, *arguments, steps):
         'train_dataloader.persistent_workers=False',
         'train_dataloader.batch_size=2', 'val_dataloader.dataset.num_images=2',
         'test_dataloader.dataset.num_images=2',
-        f'load_from={WEIGHTS}', cwd=folder,
-        OMP_NUM_THREADS='1')
+        f'visualizer.name={folder}-{steps}', f'load_from={WEIGHTS}', cwd=folder)
     record = json.loads((folder / 'out.json').read_text())
     return record, [row['step'] for row in record['log'] if 'loss' in row]
 

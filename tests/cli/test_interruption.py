@@ -2,13 +2,11 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from demo import CONFIG, ROOT
-from programs import added_path, inside
+from demo import CONFIG
+from programs import apart, inside, said
 
 from mmdet_diffmap.cli import options
 from mmdet_diffmap.io.progress import progress_bar
@@ -21,20 +19,16 @@ FEW = ('test_dataloader.num_workers=0',
 def interrupted(folder, pattern, *arguments):
     """Run a command until it has written a file, press Ctrl-C, and return
     what it says."""
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'mmdet_diffmap', *map(str, arguments)],
-        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=dict(os.environ, PYTHONPATH=added_path(ROOT)),
-        # a program in the background may ignore it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = apart(['mmdet-diffmap', *arguments], folder)
     limit = time.monotonic() + 120
     while not any(path.stat().st_size for path in folder.glob(pattern)):
-        assert process.poll() is None, process.communicate()
+        assert process.is_alive(), said(folder)
         assert time.monotonic() < limit
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, out + errors
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    out, errors = said(folder)
+    assert process.exitcode == 130, out + errors
     assert 'Traceback' not in out + errors
     return errors.splitlines()[-1]
 
