@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,21 @@ def chromium():
     """One browser for all tests of a process, which has room for no more."""
     with browser() as chromium:
         yield chromium
+
+
+@pytest.fixture
+def module_folder(tmp_path, monkeypatch) -> Path:
+    """A folder from which modules are imported; nothing that they register
+    is left, nor they themselves."""
+    from mmdet.registry import MODELS, TRANSFORMS
+
+    from mmdet_diffmap.registry import EXPLAINERS
+    monkeypatch.syspath_prepend(tmp_path)
+    for registry in EXPLAINERS, MODELS, TRANSFORMS:
+        monkeypatch.setattr(registry, '_module_dict',
+                            dict(registry.module_dict))
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, '__file__', None) or '/').is_relative_to(
+                tmp_path):
+            del sys.modules[name]

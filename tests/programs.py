@@ -25,24 +25,18 @@ def added_path(folder):
         filter(None, [str(folder), os.environ.get('PYTHONPATH')]))
 
 
-def run(program, *arguments, cwd=None, expect=0, **environment):
+def run(program, *arguments, cwd=None, expect=0):
     """Run a tool, or ``mmdet-diffmap``, to its end.
 
     It runs inside of this process, since seconds of imports would add up to
-    minutes; in one of its own where it gets environment variables.
+    minutes.
 
     Args:
         program: The path of a tool, or ``mmdet-diffmap``.
         cwd: The working folder.
         expect: The exit status.
     """
-    command = [str(program), *map(str, arguments)]
-    if environment:
-        env = dict(os.environ, PYTHONWARNINGS='ignore', **environment)
-        result = subprocess.run([sys.executable, *command], cwd=cwd, env=env,
-                                capture_output=True, text=True)
-    else:
-        result = inside(command, cwd)
+    result = inside([program, *arguments], cwd)
     assert result.returncode == expect, result.stdout + result.stderr
     return result
 

@@ -37,8 +37,9 @@ def prepare(folder, hook=''):
     (folder / 'my_config.py').write_text(
         f'_base_ = [{str(CONFIG)!r}]\n{hook}\n'
         'model = dict(test_cfg=dict(max_per_img=4))\n'
+        # two scenes of two objects
         'test_dataloader = dict(num_workers=0, persistent_workers=False, '
-        'dataset=dict(num_images=2))\n')
+        'dataset=dict(num_images=16, indices=[12, 15]))\n')
     (folder / 'other_config.py').write_text(f'_base_ = [{str(CONFIG)!r}]\n')
     for name in 'my_weights.pth', 'other_weights.pth':
         shutil.copy(WEIGHTS, folder / name)

@@ -23,7 +23,8 @@ from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.heads import cut_heads
 
 #: Options that make slow methods fast.
-OPTIONS = {'d-rise': dict(masks=8, progress=False)}
+OPTIONS = {'d-rise': dict(masks=8, progress=False),
+           'ablation-cam': dict(batch_size=32, progress=False)}
 #: Those that stay slow; one family is tried with them at all times.
 SLOW = ('ablation-cam', )
 FAST_FAMILY = 'yolox'

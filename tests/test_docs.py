@@ -1,15 +1,10 @@
 """The pages of the documentation."""
 import ast
 import re
-import sys
-from pathlib import Path
 
 import pytest
 from demo import ROOT
-from mmdet.registry import MODELS
 from reader import blocks, follow, prepare
-
-from mmdet_diffmap.registry import EXPLAINERS
 
 PAGES = ['README.md', *(f'docs/{path.name}'
                         for path in sorted(ROOT.glob('docs/*.md')))]
@@ -23,20 +18,11 @@ FOLLOWED = [page for page in PAGES if page not in MEASURED and any(
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Stand in a folder as a reader would; nothing that a page registers or
-    imports from there is left."""
-    prepare(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    for registry in EXPLAINERS, MODELS:
-        monkeypatch.setattr(registry, '_module_dict',
-                            dict(registry.module_dict))
-    yield tmp_path
-    for name, module in list(sys.modules.items()):
-        if Path(getattr(module, '__file__', None) or '/').is_relative_to(
-                tmp_path):
-            del sys.modules[name]
+def folder(module_folder, monkeypatch):
+    """Stand in a folder as a reader would."""
+    prepare(module_folder)
+    monkeypatch.chdir(module_folder)
+    return module_folder
 
 
 @pytest.mark.slow

@@ -286,25 +286,25 @@ class KillingLoader(LoadImageFromFile):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies(tmp_path, monkeypatch):
-    (tmp_path / 'killer.py').write_text(KILLER)
-    (tmp_path / 'config.py').write_text(
+def test_a_worker_that_dies(module_folder, monkeypatch):
+    (module_folder / 'killer.py').write_text(KILLER)
+    (module_folder / 'config.py').write_text(
         f'_base_ = [{str(CONFIG)!r}]\n'
         'custom_imports = dict(imports=["mmdet_diffmap", "killer"])\n'
         'test_dataloader = dict(num_workers=1, prefetch_factor=1)\n')
-    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv('KILL', '1')
     options = ('--num-images', '3', '--resume', '--cfg-options',
                'test_dataloader.dataset.pipeline.0.type=KillingLoader')
-    result = benchmark(tmp_path / 'work', *options,
-                       config=tmp_path / 'config.py', expect=1)
+    result = benchmark(module_folder / 'work', *options,
+                       config=module_folder / 'config.py', expect=1)
     assert 'a worker that loads images died; finished' in result.stderr
-    kept = lines(tmp_path / 'work')
+    kept = lines(module_folder / 'work')
     assert kept
     monkeypatch.delenv('KILL')
-    benchmark(tmp_path / 'work', *options, config=tmp_path / 'config.py')
-    assert lines(tmp_path / 'work')[:len(kept)] == kept
-    record = json.loads((tmp_path / 'work/del_ins.json').read_text())
+    benchmark(module_folder / 'work', *options,
+              config=module_folder / 'config.py')
+    assert lines(module_folder / 'work')[:len(kept)] == kept
+    record = json.loads((module_folder / 'work/del_ins.json').read_text())
     assert record['num_images'] == 3
 
 

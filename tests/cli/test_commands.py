@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from demo import CONFIG, ROOT, SCENE, WEIGHTS
 from PIL import Image
-from programs import added_path, run
+from programs import run
 
 from mmdet_diffmap.datasets import render_scene
 
@@ -47,24 +47,23 @@ class ElementCAM(GradientExplainer):
 
 
 @pytest.mark.slow
-def test_all_methods_those_of_a_config_and_of_a_file_of_ones_own(tmp_path):
-    (tmp_path / 'element_cam.py').write_text(OWN_METHOD)
-    (tmp_path / 'mine.py').write_text(
+def test_all_methods_those_of_a_config_and_of_a_file_of_ones_own(
+        module_folder):
+    (module_folder / 'element_cam.py').write_text(OWN_METHOD)
+    (module_folder / 'mine.py').write_text(
         f'_base_ = [{str(CONFIG)!r}]\n'
         'custom_imports = dict(imports=["element_cam"])\n'
         'explainers = {"d-rise": dict(type="DRISE", masks=9),\n'
         '    "outward": dict(type="ODAM", extents=True)}\n')
-    environment = dict(PYTHONPATH=added_path(tmp_path))
     result = explain('scene://0/2', 'mine.py', '--weights', WEIGHTS,
                      '--explainer', 'all', 'element-cam-diff', '--save-maps',
-                     '--explainer-options', 'batch_size=3', cwd=tmp_path,
-                     **environment)
+                     '--explainer-options', 'batch_size=3', cwd=module_folder)
     assert '1 of 1 image explained, results in' in result.stdout
     plain = {'grad-cam', 'grad-cam++', 'ss-grad-cam', 'ss-grad-cam++',
              'd-rise', 'odam', 'outward', 'layer-cam', 'hires-cam',
              'xgrad-cam', 'eigen-cam', 'eigen-grad-cam', 'ablation-cam',
              'element-cam'}
-    folder = tmp_path / 'outputs'
+    folder = module_folder / 'outputs'
     assert {one.name for one in folder.iterdir()} == plain | {
         'element-cam-diff'}
     maps = {one.name: np.load(one / 'maps/2.npz')['heatmaps']
@@ -209,7 +208,8 @@ def train(folder, *arguments, steps):
         'train_dataloader.persistent_workers=False',
         'train_dataloader.batch_size=2', 'val_dataloader.dataset.num_images=2',
         'test_dataloader.dataset.num_images=2',
-        f'visualizer.name={folder}-{steps}', f'load_from={WEIGHTS}', cwd=folder)
+        f'visualizer.name={folder}-{steps}', f'load_from={WEIGHTS}',
+        cwd=folder)
     record = json.loads((folder / 'out.json').read_text())
     return record, [row['step'] for row in record['log'] if 'loss' in row]
 

@@ -9,6 +9,7 @@ from mmdet_diffmap.lab.zoo import (
     check_config,
     check_each,
     family_of,
+    small,
     zoo_configs,
 )
 from mmdet_diffmap.lab.zoo.check import (
@@ -45,10 +46,26 @@ SLOW = {
     'yolof': 'window',  # one level
 }
 SMALL = ((96, 128), )
+#: Of each detector with queries.
+LAYERS = ('model = dict(encoder=dict(num_layers=2), '
+          'decoder=dict(num_layers=2), num_queries=60)')
 
 
-def check_family(name, strategy):
-    checked = check_config(zoo_configs()[name], SMALL)
+@pytest.fixture
+def check_family(tmp_path, monkeypatch):
+    """Checks the zoo's detector of a name, with fewer layers of a transformer
+    and fewer proposals: each has a part in the whole prediction's graph."""
+    monkeypatch.setattr(small, 'PROPOSALS', 10)
+
+    def check(name, strategy):
+        config = config_with(tmp_path, LAYERS * ('detr' in name), name)
+        return checked_family(config, strategy)
+
+    return check
+
+
+def checked_family(config, strategy):
+    checked = check_config(config, SMALL)
     assert (checked.status, checked.reason) == ('works', '')
     assert checked.strategy == strategy
     assert tuple(checked.outputs) == OUTPUTS
@@ -58,7 +75,7 @@ def check_family(name, strategy):
 
 
 @pytest.mark.parametrize('name, strategy', UNLIKE.items())
-def test_unlike_families(name, strategy):
+def test_unlike_families(name, strategy, check_family):
     checked = check_family(name, strategy)
     # of masks, too: not a number where none of them has a pixel
     assert (checked.mask <= TOLERANCES[checked.double]) == (
@@ -67,7 +84,7 @@ def test_unlike_families(name, strategy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name, strategy', SLOW.items())
-def test_unlike_families_that_take_long(name, strategy):
+def test_unlike_families_that_take_long(name, strategy, check_family):
     check_family(name, strategy)
 
 

@@ -23,6 +23,14 @@ from mmdet_diffmap.tracing.trace import whole_gradients
 
 DETECTIONS = 6
 FASTER = 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+#: A small backbone whose last stage is a part of the head.
+STAGE = {
+    'model.backbone.depth': 18,
+    'model.rpn_head.in_channels': 256,
+    'model.roi_head.bbox_roi_extractor.out_channels': 256,
+    'model.roi_head.shared_head.depth': 18,
+    'model.roi_head.shared_head.init_cfg': None,
+    'model.roi_head.bbox_head.in_channels': 512}
 DETECTORS = {
     'faster': (FASTER, {}),
     'class-agnostic': (FASTER, {
@@ -41,10 +49,9 @@ DETECTORS = {
         'model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio': 2}),
     'mask': ('mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', {}),
     'mask c4': ('mask_rcnn/mask-rcnn_r50-caffe-c4_1x_coco.py', {
-        'model.roi_head.shared_head.init_cfg': None}),
+        'model.roi_head.mask_head.in_channels': 512, **STAGE}),
     'cascade': ('cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', {}),
-    'shared head': ('faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py', {
-        'model.roi_head.shared_head.init_cfg': None}),
+    'shared head': ('faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py', STAGE),
     'double head': ('double_heads/dh-faster-rcnn_r50_fpn_1x_coco.py', {
         'model.roi_head.bbox_head.num_convs': 1}),
     'grid': ('grid_rcnn/grid-rcnn_r50_fpn_gn-head_2x_coco.py', {
