@@ -39,7 +39,7 @@ GRADIENT_MODES = {
     'inference_mode': torch.inference_mode,
 }
 #: Channels of the zoo's necks and heads, and of the small ones.
-NARROW = {256: 64, 1024: 128}
+NARROW = {256: 96, 1024: 256}
 
 
 def small_config(name: str) -> Config:

@@ -125,12 +125,12 @@ def test_borders_corners_tiny_levels_and_the_same_place_twice(name):
 
 def test_more_windows_than_one_run_takes(monkeypatch):
     monkeypatch.setattr(window, 'MEMORY_BUDGET',
-                        20 * window.HEAD_SIZE * 7**2 * CHANNELS * 8)
+                        8 * window.HEAD_SIZE * 7**2 * CHANNELS * 8)
     runs = []
     monkeypatch.setattr(window.WindowRun, 'agrees', lambda run: runs.append(
         sum(map(len, run.locations.values()))) or True)
-    compare('RetinaHead', [(i % 2, i // 20, i % 10) for i in range(70)])
-    assert runs == [20, 20, 20, 10]
+    compare('RetinaHead', [(i % 2, i // 20, i % 10) for i in range(30)])
+    assert runs == [8, 8, 8, 6]
 
 
 def test_training_mode_does_not_matter():
