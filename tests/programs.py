@@ -4,6 +4,7 @@ import importlib
 import io
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -42,8 +43,8 @@ def run(program, *arguments, cwd=None, expect=0):
 
 
 def apart(command, folder):
-    """Start a tool, or ``mmdet-diffmap``, in a process of its own, in a
-    folder, and return it.
+    """Start a tool, ``mmdet-diffmap``, or ``-m`` and a module, in a process of
+    its own, in a folder, and return it.
 
     It leads a group of processes, and what it says is in the files beside the
     folder that :func:`said` reads.
@@ -69,6 +70,10 @@ def _apart(command, folder):
             os.dup2(file.fileno(), number)
     os.chdir(folder)
     program, *arguments = command
+    if program == '-m':
+        sys.path.insert(0, folder)
+        sys.argv[1:] = arguments[1:]
+        runpy.run_module(arguments[0], run_name='__main__', alter_sys=True)
     sys.exit(main_of(program)(arguments))
 
 

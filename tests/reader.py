@@ -3,12 +3,11 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 from demo import CONFIG, ROOT, WEIGHTS
-from programs import inside
+from programs import apart, inside, said
 
 from mmdet_diffmap.datasets import render_scene
 
@@ -45,6 +44,14 @@ def prepare(folder, hook=''):
         shutil.copy(WEIGHTS, folder / name)
 
 
+def module(arguments):
+    """Run a module in a process of its own."""
+    process = apart(arguments, Path.cwd())
+    process.join()
+    return subprocess.CompletedProcess(arguments, process.exitcode,
+                                       *said(Path.cwd()))
+
+
 def follow(page):
     """Write the files of a page, and run its commands and its Python, in a
     folder that is prepared.
@@ -74,9 +81,11 @@ def follow(page):
             arguments = shlex.split(command)
             if arguments[0] == 'python':
                 arguments = arguments[1:]
-            if arguments[0].startswith('-'):
-                result = subprocess.run([sys.executable, *arguments],
-                                        capture_output=True, text=True)
+            if arguments[0] == '-c':
+                exec(arguments[1], {})
+                continue
+            if arguments[0] == '-m':
+                result = module(arguments)
             else:
                 result = inside(arguments)
             assert result.returncode == bool(answer), \
