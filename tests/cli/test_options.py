@@ -73,10 +73,9 @@ def test_the_api_is_there_in_the_command_too():
 
 
 def test_two_names_of_the_zoo_are_told_from_images():
-    result = start(SCRIPT, 'explain', 'a.jpg',
-                   'rtmdet_tiny_8xb32-300e_coco', 'yolox_tiny_8xb8-300e_coco',
-                   '--weights', WEIGHTS)
-    assert result.returncode == 2
+    result = run('mmdet-diffmap', 'explain', 'a.jpg',
+                 'rtmdet_tiny_8xb32-300e_coco', 'yolox_tiny_8xb8-300e_coco',
+                 '--weights', WEIGHTS, expect=2)
     assert '1 --weights for 2 MODELs' in result.stderr
 
 
