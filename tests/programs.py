@@ -74,7 +74,8 @@ def _apart(command, folder):
         sys.path.insert(0, folder)
         sys.argv[1:] = arguments[1:]
         runpy.run_module(arguments[0], run_name='__main__', alter_sys=True)
-    sys.exit(main_of(program)(arguments))
+    else:
+        sys.exit(main_of(program)(arguments))
 
 
 def inside(command, cwd=None):

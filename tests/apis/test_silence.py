@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 from demo import CONFIG, ROOT, SCENE, WEIGHTS
-from programs import added_path
+from programs import added_path, apart, said
 
 from mmdet_diffmap.io.remarks import leave_out_remarks
 
@@ -37,11 +37,13 @@ def test_a_fresh_process_is_silent():
 
 
 @pytest.mark.slow
-def test_a_fresh_process_is_silent_about_a_detector_of_the_zoo(real):
+def test_a_process_is_silent_about_a_detector_of_the_zoo(real, tmp_path):
     photo = next((real / 'images').iterdir())
-    result = fresh(real / 'yolox_nano_coco.py', real / 'yolox_nano_coco.pth',
-                   photo)
-    assert (result.returncode, result.stdout, result.stderr) == (0, '', '')
+    (tmp_path / 'program.py').write_text(PROGRAM)
+    process = apart(['-m', 'program', real / 'yolox_nano_coco.py',
+                     real / 'yolox_nano_coco.pth', photo], tmp_path)
+    process.join()
+    assert (process.exitcode, *said(tmp_path)) == (0, '', '')
 
 
 def test_warnings_of_others_are_left_alone():

@@ -24,7 +24,7 @@ def test_evidence_in_scenes_and_photographs(tmp_path):
     page = tmp_path / 'page.md'
     page.write_text(PAGE.format('fcos'))
     tool = ROOT / 'tools/check_evidence.py'
-    result = run(tool, CONFIG, '--occluded', 8, '--page', page, 'fcos')
+    result = run(tool, CONFIG, '--occluded', 3, '--page', page, 'fcos')
     assert 'on the patch, against' in result.stdout
     assert '| hidden | 20% |' in page.read_text()
     folder, whole = scenes_as_coco(tmp_path)

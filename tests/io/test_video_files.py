@@ -1,10 +1,9 @@
 import base64
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
+from programs import apart, said
 
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.io.encoders import ENCODERS, find_encoder, frames_in, works
@@ -130,15 +129,17 @@ def test_frames_that_are_lost(tmp_path):
 
 def test_terminal_stays_clean(tmp_path):
     """What FFmpeg says of encoders that it does not have is not for users."""
-    program = (
+    (tmp_path / 'writes.py').write_text(
         'import sys, numpy; from pathlib import Path\n'
         'from mmdet_diffmap.io.video_files import writing\n'
         'with writing(Path(sys.argv[1]), 10, (64, 48)) as write:\n'
         '    write(numpy.zeros((48, 64, 3), numpy.uint8))\n')
     path = tmp_path / 'a.mp4'
-    result = subprocess.run([sys.executable, '-c', program, path], text=True,
-                            capture_output=True, check=True)
+    process = apart(['-m', 'writes', path], tmp_path)
+    process.join()
+    assert process.exitcode == 0
+    out, errors = said(tmp_path)
     assert frames_in(str(path)) == 1
-    assert result.stdout == ''
-    assert not [line for line in result.stderr.splitlines()
+    assert out == ''
+    assert not [line for line in errors.splitlines()
                 if 'ffmpeg' in line.lower() or '@ 0x' in line]
