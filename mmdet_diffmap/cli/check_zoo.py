@@ -180,6 +180,8 @@ def row(checked: Checked) -> list[str]:
     lost = [output for output in OUTPUTS if output not in checked.outputs]
     if checked.outputs and lost:
         remarks.append(f'no gradient of {", ".join(lost)}')
+    if checked.no_mask:
+        remarks.append(checked.no_mask)
     if checked.size:
         height, width = checked.size
         if (height, width) != SIZES[0]:

@@ -97,8 +97,8 @@ def test_gradients_are_those_of_the_host_without_its_comparison(kind):
     model, data = detector(kind)
     trace = trace_of(kind)
     rows = some_rows(trace)
-    expected = naive_gradients(DetectorAdapter(model), data, trace.detections,
-                               rows)
+    expected = list(naive_gradients(DetectorAdapter(model), data,
+                                    trace.detections, rows))
     found = whole_gradients(trace.select(rows).gradients(['mask']))
     scales = [max((float(level.abs().max()) for level in levels
                    if level is not None), default=0.) for levels in expected]

@@ -31,7 +31,7 @@ from ...tracing.gradients import (
 )
 from ...tracing.heads import WholeRun
 from ...tracing.trace import MASK, OUTPUTS, Trace, whole_gradients
-from .masks import mask_difference
+from .masks import largest, mask_difference, spread
 from .small import calibrate, random_batch, random_detector, shrink
 
 #: Height and width of the image; the second where the detector itself needs
@@ -65,8 +65,9 @@ class Checked:
         seconds (float): For ODAM of all outputs of ``DETECTIONS`` objects.
         difference (float): Largest difference to the gradients of the whole
             prediction, as a share of a gradient's largest element.
-        mask (float): The same of the output ``mask``; NaN of a detector
-            without masks.
+        mask (float): The same of the output ``mask``; NaN where there is
+            none.
+        no_mask (str): Why there is none of a detector with masks.
         double (bool): Whether those were compared in double precision.
         size (list[int]): Height and width of the image.
     """
@@ -78,6 +79,7 @@ class Checked:
     seconds: float = math.nan
     difference: float = math.nan
     mask: float = math.nan
+    no_mask: str = ''
     double: bool = False
     size: Sequence[int] = ()
 
@@ -161,7 +163,7 @@ def check(checked: Checked, path: Path,
         naive = adapter.trace(data, run=WholeRun(adapter.model))
         checked.difference = largest_difference(
             trace, naive.select(chosen), checked.outputs)
-        checked.mask = mask_difference(adapter, data, chosen)
+        checked.mask, checked.no_mask = mask_difference(adapter, data, chosen)
     if not checked.difference <= TOLERANCES[checked.double]:
         raise WrongError('gradients differ from those of the whole prediction '
                          f'by {checked.difference:.1g}')
@@ -175,11 +177,15 @@ def explainable_detections(naive: Trace) -> list[int]:
     a score of random weights can be 1 but for rounding, or that of a proposal
     outside of the image.
 
+    Of those that come from masks also the last and the middle one: segments
+    are in the order of their numbers, all stuff before the first thing.
+
     Raises:
         WrongError: If there are none.
     """
     chosen: list[int] = []
-    for detection in range(len(naive)):
+    for detection in range(len(naive)) if naive.own_boxes else spread(
+            len(naive)):
         if any(level.gradients.any()
                for gradients in naive.select([detection]).gradients(['score'])
                for level in gradients.levels):
@@ -188,7 +194,7 @@ def explainable_detections(naive: Trace) -> list[int]:
             break
     if not chosen:
         raise WrongError('no score has a gradient')
-    return chosen
+    return sorted(chosen)
 
 
 @contextmanager
@@ -299,14 +305,12 @@ def largest_difference(trace: Trace, naive: Trace,
     worst = 0.0
     for key in itertools.product(range(len(trace)), outputs):
         given, expected = ours.get(key, {}), theirs.get(key, {})
-        scale = max(
-            (float(gradient.abs().max()) for gradient in expected.values()),
-            default=0.0)
+        scale = largest(expected.values())
         if key[1] == 'score' and not scale:
             raise WrongError('a score has no gradient')
         for level in {**expected, **given}:
             zero = torch.zeros(())
             off = given.get(level, zero) - expected.get(level, zero)
             # all of what should be nothing is wrong
-            worst = max(worst, float(off.abs().max()) / (scale or 1.0))
+            worst = max(worst, largest([off]) / (scale or 1.0))
     return worst

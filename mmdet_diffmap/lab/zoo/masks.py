@@ -12,7 +12,7 @@ import inspect
 import math
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import MethodType
 from typing import Any
@@ -51,11 +51,18 @@ CHANGES: dict[str, list[tuple[str, str]]] = {
          'noted["parts"].append((pred_class + isthing * instance_id * '
          'INSTANCE_OFFSET, logits[keep][k][mask]))\n'
          '                if not isthing:')],
-    # cells of a grid, before it is pasted into a box
+    # cells of a grid, before it is pasted into a box; a probability may be 1
+    # but for rounding, so the logit is not computed from it
     'FCNMaskHead._predict_by_feat_single': [
-        ('bboxes.new_tensor(mask_preds)', 'mask_preds'),
+        ('mask_preds = mask_preds.sigmoid()',
+         'logits, mask_preds = mask_preds, mask_preds.sigmoid()'),
+        ('mask_preds = bboxes.new_tensor(mask_preds)',
+         'logits = torch.logit(mask_preds)'),
+        ('mask_preds = mask_preds[range(N), labels][:, None]',
+         'mask_preds, logits = (each[range(N), labels][:, None]\n'
+         '                              for each in (mask_preds, logits))'),
         ('for inds in chunks:',
-         'noted["grids"].append(mask_preds[:, 0])\n'
+         'noted["grids"].append((mask_preds[:, 0], logits[:, 0]))\n'
          '    for inds in chunks if noted["paste"] else ():')],
     # where the host detaches what it averages
     **{f'{kind}.predict_mask': [('.sigmoid().detach()', '.sigmoid()')]
@@ -76,39 +83,85 @@ CHANGES: dict[str, list[tuple[str, str]]] = {
 
 
 def mask_difference(adapter: DetectorAdapter, data: dict[str, Any],
-                    chosen: Sequence[int]) -> float:
+                    chosen: Sequence[int]) -> tuple[float, str]:
     """Return the largest difference of the gradients of the output ``mask``
-    to those of the reference, as a share of the largest element of each; NaN
-    without masks or reference, or if all masks are empty.
+    to those of the reference, as a share of the largest element of each.
+
+    Masks of random weights may have no pixel, and then no gradient: more
+    detections than those chosen are compared until as many of them have one.
 
     Args:
         adapter (DetectorAdapter): The detector.
         data (dict): A batch of one image.
-        chosen (Sequence[int]): Which detections.
+        chosen (Sequence[int]): Which detections come first.
+
+    Returns:
+        tuple: The difference, NaN where there is none; and why there is none
+        although there are masks.
+
+    Raises:
+        ValueError: If a gradient is not finite.
     """
     trace = adapter.trace(data)
     if trace.masks is None:
-        return math.nan
-    naive = naive_gradients(adapter, data, trace.detections, chosen)
+        return math.nan, ''
+    order = [*chosen, *(row for row in spread(len(trace))
+                        if row not in chosen)]
+    naive = naive_gradients(adapter, data, trace.detections, order)
     if naive is None:
-        return math.nan
-    ours = whole_gradients(trace.select(list(chosen)).gradients([MASK]))
-    worst, compared = 0., False
-    for detection, expected in enumerate(naive):
+        return math.nan, 'no reference for masks'
+    rows: list[int] = []
+    expected: list[list[Tensor | None]] = []
+    with_gradient = 0
+    for row, gradients in zip(order, naive):
+        rows.append(row)
+        expected.append(gradients)
+        with_gradient += largest(gradients) > 0
+        if with_gradient == len(chosen):
+            break
+    ours = whole_gradients(trace.select(rows).gradients([MASK]))
+    worst = 0.
+    for detection, levels in enumerate(expected):
         given = ours.get((detection, MASK), {})
-        known = [gradient for gradient in expected if gradient is not None]
-        scale = max((float(each.abs().max()) for each in known), default=0.)
-        compared |= scale > 0
-        for level, gradient in enumerate(expected):
+        for level, gradient in enumerate(levels):
             off = given.get(level, torch.zeros(())) - (
                 torch.zeros(()) if gradient is None else gradient[0])
-            worst = max(worst, float(off.abs().max()) / (scale or 1.))
-    return worst if compared or worst else math.nan
+            worst = max(worst, largest([off]) / (largest(levels) or 1.))
+    if not with_gradient and not worst:
+        return math.nan, 'no mask has a pixel'
+    return worst, ''
+
+
+def spread(count: int) -> list[int]:
+    """List the numbers below ``count``: the first, the last, the one in the
+    middle, and then the others.
+
+    >>> spread(5)
+    [0, 4, 2, 1, 3]
+    """
+    return list(dict.fromkeys(
+        [*range(count)[:1], *range(count)[-1:], *range(count)[
+            count // 2:count // 2 + 1], *range(count)]))
+
+
+def largest(gradients: Iterable[Tensor | None]) -> float:
+    """Return the largest element of gradients; 0 of none.
+
+    Raises:
+        ValueError: If one is not finite, with which nothing can be compared.
+    """
+    value = 0.
+    for gradient in gradients:
+        if gradient is not None:
+            if not gradient.isfinite().all():
+                raise ValueError('a gradient is not finite')
+            value = max(value, float(gradient.abs().max()))
+    return value
 
 
 def naive_gradients(adapter: DetectorAdapter, data: dict[str, Any],
-                    trace_masks: InstanceData, chosen: Sequence[int]
-                    ) -> list[list[Tensor | None]] | None:
+                    detections: InstanceData, chosen: Sequence[int]
+                    ) -> Iterator[list[Tensor | None]] | None:
     """Take the gradients of the mean logits in the masks of some detections,
     each by a backward pass through the whole detector.
 
@@ -116,13 +169,14 @@ def naive_gradients(adapter: DetectorAdapter, data: dict[str, Any],
         adapter (DetectorAdapter): The detector, with a target layer that is a
             module.
         data (dict): A batch of one image.
-        trace_masks (InstanceData): The detections, with their masks if these
+        detections (InstanceData): All detections, with their masks if these
             are no pasted grids.
         chosen (Sequence[int]): Which of them.
 
     Returns:
-        list: By detection and level, (1, C, H, W) or None where nothing
-        depends on it; None if there is no reference for the detector.
+        Iterator: Of each, by level: (1, C, H, W) or None where nothing
+        depends on it; each pass is made when it is asked for. None if there
+        is no reference for the detector.
     """
     leaves: list[Tensor] = []
 
@@ -150,11 +204,11 @@ def naive_gradients(adapter: DetectorAdapter, data: dict[str, Any],
     if not changed:
         return None
     with torch.enable_grad():
-        values = naive_values(adapter, sample, noted, trace_masks)
-        return [list(torch.autograd.grad(
-            values[detection], leaves, retain_graph=True, allow_unused=True))
-            if values[detection].requires_grad else [None] * len(leaves)
-            for detection in chosen]
+        values = naive_values(adapter, sample, noted, detections)
+    return (list(torch.autograd.grad(
+        values[detection], leaves, retain_graph=True, allow_unused=True))
+        if values[detection].requires_grad else [None] * len(leaves)
+        for detection in chosen)
 
 
 @contextmanager
@@ -209,14 +263,14 @@ def naive_values(adapter: DetectorAdapter, sample: Any,
     """Compute the mean logit in the mask of each detection."""
     if noted['grids']:
         threshold = adapter.model.roi_head.test_cfg.mask_thr_binary
-        grids = [mean_or_zero(torch.logit(grid)[grid > threshold])
-                 for grid in torch.cat(noted['grids'])]
+        grids = [mean_or_zero(logits[grid >= threshold])
+                 for image in noted['grids'] for grid, logits in zip(*image)]
         if not noted['stuff']:
             return grids
     if 'pred_instances' in sample:
         real = sample.pred_instances.masks
-        return [mean_or_zero((each if noted.get('are logits') else
-                              torch.logit(each))[mask])
+        return [mean_or_zero(each[mask] if noted.get('are logits') else
+                             torch.logit(each[mask]))
                 for each, mask in zip(real, detections.masks)]
     numbers = sample.pred_panoptic_seg.sem_seg[0]
     values = []

@@ -199,6 +199,10 @@ def test_wrong_gradients_are_found(trace, output):
     assert largest_difference(missing, trace, OUTPUTS) == pytest.approx(1)
     with pytest.raises(WrongError, match='a score has no gradient'):
         largest_difference(trace, changed(trace, 0), OUTPUTS)
+    for pair in (changed(trace, torch.nan, output), trace), (
+            trace, changed(trace, torch.inf, output)):
+        with pytest.raises(ValueError, match='a gradient is not finite'):
+            largest_difference(*pair, OUTPUTS)
     other = replace(trace, detections=trace.detections[[1, 0]])
     with pytest.raises(WrongError, match='not those of the detector'):
         largest_difference(other, trace, OUTPUTS)
