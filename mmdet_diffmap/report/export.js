@@ -53,17 +53,21 @@ function shownPhoto(panel) {
   return canvas;
 }
 
-// The lines of the boxes, and then their labels. A box has the strokes that it
-// has in the page.
+// The lines of the boxes and masks, and then their labels. A line has the
+// strokes that it has in the page.
 function drawMarks(context, panel, place, part) {
-  const {scale} = place;
-  for (const line of $(`boxes${panel.at}`).querySelectorAll('rect')) {
-    const style = getComputedStyle(line), box = panel.boxes[line.parentElement.dataset.object];
-    if (getComputedStyle(line.parentElement).display === 'none') continue;
+  const {scale} = place, inPart = new DOMMatrix([scale, 0, 0, scale, -part.x * scale, -part.y * scale]);
+  for (const line of $(`boxes${panel.at}`).querySelectorAll('rect, path')) {
+    const style = getComputedStyle(line), {x, y, width, height} = panel.boxes[line.parentElement.dataset.object];
+    if ([style, getComputedStyle(line.parentElement)].some(({display}) => display === 'none')) continue;
     Object.assign(context, {
-      strokeStyle: style.stroke, globalAlpha: +style.strokeOpacity, lineWidth: parseFloat(style.strokeWidth)});
+      strokeStyle: style.stroke, globalAlpha: +style.strokeOpacity, lineWidth: parseFloat(style.strokeWidth),
+      lineCap: style.strokeLinecap});
     context.setLineDash(style.strokeDasharray === 'none' ? [] : style.strokeDasharray.split(',').map(parseFloat));
-    context.strokeRect((box.x - part.x) * scale, (box.y - part.y) * scale, box.width * scale, box.height * scale);
+    const shape = new Path2D(line.getAttribute('d') ?? undefined), scaled = new Path2D();
+    if (line.tagName === 'rect') shape.rect(x, y, width, height);
+    scaled.addPath(shape, inPart);
+    context.stroke(scaled);
   }
   context.setLineDash([]);
   context.globalAlpha = 1;

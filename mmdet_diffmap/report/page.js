@@ -105,7 +105,7 @@ function drawBoxes(panel) {
   rebuild(svg, `${state.photo} ${panel.detector}`, () => {
     panel.boxes = objects(panel).map(({box}) => placed(photo(), box));
     return panel.boxes.map((box, object) => {
-      const shape = edgedBox(box);
+      const shape = edgedBox(box, objects(panel)[object].outline);
       shape.dataset.object = object;
       return shape;
     }).sort((a, b) => area(b.firstChild) - area(a.firstChild));  // small ones above those that hold them

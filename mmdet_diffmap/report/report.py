@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 
 from ..explainers.engine import Explanation
 from ..visualization import label_name
+from ..visualization.contours import contour_path
 from .missing import MissingImages
 from .packed_maps import pack_evidence, pack_heatmaps
 from .page_file import (
@@ -39,6 +40,7 @@ class Photo:
         self.described_picture = described_picture(name, image, self.shown)
         self.picture = jpeg(image, self.shown)
         self.instances: InstanceData | None = None
+        self.outlines: list[str] = []  # of masks, where there are any
         self.methods: list[dict[str, Any]] = []
         #: Of each method, by what they are of.
         self.cells: list[dict[str, bytes]] = []
@@ -55,6 +57,9 @@ class Photo:
                 bboxes=instances.bboxes.cpu(),
                 labels=instances.labels.cpu(),
                 scores=instances.scores.cpu())
+            self.outlines = [
+                contour_path(mask.cpu().numpy(), self.shown)
+                for mask in instances.get('masks', ())]
         elif not torch.equal(instances.labels.cpu(), self.instances.labels):
             raise ValueError('the detector found other objects when it ran '
                              f'again for {method}')
@@ -83,16 +88,17 @@ class Photo:
         instances = self.instances
         if instances is None:
             raise ValueError(f'{self.name} has maps of no method')
-        return dict(
-            objects=[
-                dict(
-                    label=label_name(class_names, int(label)),
-                    score=float(score),
-                    box=box.tolist())
-                for label, score, box in zip(
-                    instances.labels, instances.scores, instances.bboxes)
-            ],
-            methods=self.methods)
+        objects: list[dict[str, Any]] = [
+            dict(
+                label=label_name(class_names, int(label)),
+                score=float(score),
+                box=box.tolist())
+            for label, score, box in zip(
+                instances.labels, instances.scores, instances.bboxes)
+        ]
+        for described, outline in zip(objects, self.outlines):
+            described['outline'] = outline
+        return dict(objects=objects, methods=self.methods)
 
     def payloads(self, number: int, detector: int) -> dict[str, str]:
         """Return, by name and in base64, the maps that a page carries.
@@ -115,7 +121,8 @@ class Report:
     Shows each object's heat map and difference maps over its photograph, the
     difference of any two objects, the maps of single outputs, and what speaks
     for an object and what against, of methods that were asked for both; of
-    detectors that are asked with a text, what each word counts. Differences
+    detectors that are asked with a text, what each word counts, and of those
+    that find masks, the outline of the chosen object's. Differences
     are computed in the page, from maps in eight bits on the detector's grids.
 
     Args:

@@ -68,10 +68,12 @@ function boxShape(photo, box, title) {
   return shape;
 }
 
-// A white line is seen on anything dark, and its edge on anything white.
-function edgedBox(box) {
-  const shape = shapeOf('g');
-  shape.append(...['edge', 'line'].map(name => shapeOf('rect', {...box, class: name})));
+// A white line is seen on anything dark, and its edge on anything white. The
+// outline of a mask is a path in pixels of the picture, if there is one.
+function edgedBox(box, outline) {
+  const shape = shapeOf('g'), names = ['edge', 'line'];
+  shape.append(...names.map(name => shapeOf('rect', {...box, class: name})));
+  if (outline) shape.append(...names.map(name => shapeOf('path', {d: outline, class: name})));
   return shape;
 }
 

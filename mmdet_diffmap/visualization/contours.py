@@ -2,6 +2,8 @@
 """Outlines of predicted masks."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -25,9 +27,38 @@ def with_contour(picture: np.ndarray, mask: np.ndarray, colour: RGB,
            [0, 0, 9, 9],
            [0, 0, 9, 9]], dtype=uint8)
     """
-    size = picture.shape[1], picture.shape[0]
-    grown = cv2.resize(mask.astype(np.uint8), size,
-                       interpolation=cv2.INTER_NEAREST)
-    contours, _ = cv2.findContours(grown, cv2.RETR_CCOMP,
-                                   cv2.CHAIN_APPROX_NONE)
+    contours = contours_of(mask, picture.shape[:2])
     return cv2.drawContours(picture.copy(), contours, -1, colour, width)
+
+
+def contour_path(mask: np.ndarray, shape: tuple[int, int]) -> str:
+    """Return the outline of a mask, that of holes as well, as an SVG path
+    through the middles of its border's pixels.
+
+    Args:
+        mask (np.ndarray): bool, shape (H, W).
+        shape (tuple): Height and width of the picture in whose pixels the
+            path is.
+
+    >>> contour_path(np.ones((2, 3), dtype=bool), (2, 3))
+    'M0.5 0.5l0 1 2 0 0-1z'
+    >>> contour_path(np.zeros((2, 3), dtype=bool), (2, 3))
+    ''
+    """
+    path = ''
+    for contour in contours_of(mask, shape):
+        (x, y), *others = np.diff(contour[:, 0], axis=0, prepend=0).tolist()
+        steps = ''.join(f'{number:+d}' for step in others or [(0, 0)]
+                        for number in step).replace('+', ' ').strip()
+        path += f'M{x}.5 {y}.5l{steps}z'
+    return path
+
+
+def contours_of(mask: np.ndarray, shape: tuple[int, int]) -> Sequence:
+    """Find the border of a mask in a picture of that height and width: closed
+    lines through pixels of the mask, each int32, shape (K, 1, 2)."""
+    grown = cv2.resize(mask.astype(np.uint8), shape[::-1],
+                       interpolation=cv2.INTER_NEAREST)
+    # what is left out lies on a straight line between two others
+    return cv2.findContours(grown, cv2.RETR_CCOMP,
+                            cv2.CHAIN_APPROX_SIMPLE)[0]

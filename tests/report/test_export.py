@@ -1,66 +1,19 @@
 """Views that leave the page: as a picture, and as a link."""
-import io
-
-import cv2
 import numpy as np
 import pytest
-from PIL import Image
-from report_page import drawn, opened, overlay, press, view
+from report_page import (
+    drawn,
+    enlarged,
+    find,
+    opened,
+    pixels_of,
+    press,
+    save,
+    shown,
+    view,
+)
 
 from mmdet_diffmap.report.page_file import BOX_COLOURS
-
-
-def save(page):
-    """What the page saves as a picture, RGB, and the name of the file."""
-    with page.expect_download() as download:
-        page.click('#save-picture')
-    file = download.value
-    picture = np.asarray(Image.open(file.path()).convert('RGB'))
-    return picture.astype(int), file.suggested_filename
-
-
-def photograph(page, panel=0):
-    """The photograph that the page shows, RGB (H, W, 3)."""
-    content = page.evaluate('''async panel => {
-        const image = document.getElementById(`photo-${panel}`);
-        const {naturalWidth: width, naturalHeight: height} = image;
-        const canvas = Object.assign(
-            document.createElement('canvas'), {width, height});
-        canvas.getContext('2d').drawImage(image, 0, 0);
-        const file = await new Promise(done => canvas.toBlob(done));
-        return Array.from(new Uint8Array(await file.arrayBuffer()));
-    }''', panel)
-    return np.asarray(Image.open(io.BytesIO(bytes(content))).convert('RGB'))
-
-
-def shown(page, panel=0):
-    """A panel's photograph under its map, one pixel a pixel."""
-    photo = photograph(page, panel).astype(float)
-    map_ = overlay(page, panel).astype(float)
-    if map_.any() and not page.is_checked('#show-colour'):
-        # as the standard of style sheets defines greys
-        photo[:] = (photo @ [0.2126, 0.7152, 0.0722])[..., None]
-    share = map_[..., 3:] / 255
-    return photo * (1 - share) + map_[..., :3] * share
-
-
-def enlarged(picture, pixels):
-    return cv2.resize(picture.astype(np.float32), None, fx=pixels, fy=pixels,
-                      interpolation=cv2.INTER_LINEAR)
-
-
-def find(picture, part):
-    """Where a part is in a picture: its first row and column."""
-    match = cv2.matchTemplate(picture.astype(np.float32),
-                              part.astype(np.float32), cv2.TM_SQDIFF)
-    x, y = cv2.minMaxLoc(match)[2]
-    return y, x
-
-
-def pixels_of(page, panel=0):
-    """How many pixels of the file a pixel of the photograph has."""
-    width = page.locator(f'#photo-{panel}').bounding_box()['width']
-    return round(2 * width / photograph(page, panel).shape[1])
 
 
 @pytest.mark.parametrize('keys', [['j', 'b'], ['j', 'J', 'b'],
