@@ -113,9 +113,14 @@ function drawView() {
   const head = Math.max(...titles.map(lines => lines.length)) * LINE * unit;
   const foot = (4 + BAR + LINE) * unit, gap = GAP * unit;
   const wide = columns * (width + gap) + gap, rows = Math.ceil(state.count / columns);
-  const last = linesOf(context, [new Text(`${document.title} · ${baseName()}`)], wide - 2 * gap, unit);
-  Object.assign(canvas, {
-    width: Math.round(wide), height: Math.round(rows * (head + height + foot + gap) + last.length * LINE * unit + gap)});
+  const inside = wide - 2 * gap, below = rows * (head + height + foot + gap);
+  const last = linesOf(context, [new Text(`${document.title} · ${baseName()}`)], inside, unit);
+  const words = current(active()) === null ? undefined : wordsOf(active());
+  const bars = words ? linesOfBars(context, words, inside, unit) : [];
+  const about = words ? linesOf(context, [new Text(wordsCaption(words, objectName(active(), current(active()))))],
+    inside, unit) : [];
+  const lines = (about.length + last.length) * LINE * unit + bars.length * heightOfBars(unit);
+  Object.assign(canvas, {width: Math.round(wide), height: Math.round(below + lines + gap)});
   context.fillStyle = PAPER;
   context.fillRect(0, 0, canvas.width, canvas.height);
   for (const [i, panel] of openPanels().entries()) {
@@ -135,6 +140,8 @@ function drawView() {
     context.restore();
     if (panel.shown) drawLegend(context, panel, left, top + height, width, unit);
   }
+  writeLines(context, about, gap, below, unit);
+  drawBars(context, bars, gap, below + about.length * LINE * unit, inside, unit);
   writeLines(context, last, gap, canvas.height - last.length * LINE * unit - gap / 2, unit);
   return canvas;
 }

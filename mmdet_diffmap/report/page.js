@@ -172,9 +172,13 @@ function describeOutputs(panel) {
   }
 }
 
+// What words count for the object of a panel, or for one that stands for it.
+function wordsOf(panel) {
+  return method(panel).words?.[current(panel) ?? 0];
+}
+
 function describeWords(panel) {
-  const object = current(panel), {words} = method(panel);
-  const shown = words?.[object ?? 0];
+  const object = current(panel), shown = wordsOf(panel);
   showWords(shown, shown && objectName(panel, object ?? 0), object !== null);
 }
 

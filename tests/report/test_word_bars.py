@@ -1,14 +1,16 @@
 """Bars of words in the report, in a real browser."""
 import cv2
+import numpy as np
 import pytest
 from families import random_image
 from prompted import ASKED, SIZE, prompted_detector
-from report_page import act, opened, press
+from report_page import act, drawn, opened, pixels_of, press, save
 
 from mmdet_diffmap import explain
 from mmdet_diffmap.apis import explain_files
 from mmdet_diffmap.explainers.engine import Selection
 from mmdet_diffmap.report import Report
+from mmdet_diffmap.visualization.word_bars import colour_of
 
 METHODS = {'layer': 'layer-cam', 'rise': dict(type='DRISE', masks=4)}
 
@@ -58,3 +60,25 @@ def test_bars_are_of_the_chosen_object(chromium, asked):
 def test_other_detectors_have_no_place_for_words(page):
     press(page, 'j')
     assert page.locator('#words').evaluate('one => one.hidden')
+
+
+def test_the_saved_picture_has_the_bars(chromium, asked):
+    folder, words = asked
+    with opened(chromium, folder / 'report.html') as page:
+        without, _ = save(page)  # no object is chosen
+        press(page, 'j')
+        press(page, 'j')
+        page.mouse.move(2, 2)
+        drawn(page)
+        picture, _ = save(page)
+        unit = pixels_of(page) * page.locator('#photo-0').evaluate(
+            'one => one.naturalWidth / one.getBoundingClientRect().width')
+    extra = picture[len(without):]
+    assert len(extra) > 70 * unit
+    # the largest bars of each sign are as high as their values say
+    values = words[1].values / words[1].values.abs().max()
+    for sign, largest in (-1, -values.min()), (1, values.max()):
+        found = (np.abs(extra - colour_of(sign)).max(axis=2) < 6).sum(
+            axis=0).max()
+        assert found == pytest.approx(
+            17 * unit * max(0, float(largest)), abs=2)
