@@ -11,17 +11,19 @@ from torch import nn
 from ..explainers import ExplainerLike, build_explainer
 from ..explainers.engine import (
     DEFAULT_SELECTION,
+    PhraseSelection,
     Selection,
     check_explainable,
     explain_image,
 )
 from ..explainers.paper_names import paper_name
-from ..visualization.figure import HEATMAP, IMAGE, label_name
+from ..visualization.figure import HEATMAP, IMAGE, label_name, label_names
 from ..visualization.lines import COLUMN, PAGE
 from ..visualization.paper_figure import COLUMNS, Block, MapRow, draw_blocks
 from .compare_files import Comparison
 from .image_pipeline import image_pipeline
 from .loading import class_names
+from .prompt import Prompt, PromptLike, check_prompt
 
 
 def comparison_figure(models: Mapping[str, nn.Module],
@@ -29,12 +31,14 @@ def comparison_figure(models: Mapping[str, nn.Module],
                       objects: Sequence[int] = (0, ),
                       explainers: Mapping[str, ExplainerLike] | None = None,
                       selection: Selection = DEFAULT_SELECTION,
-                      width: float = PAGE) -> Figure:
+                      width: float = PAGE,
+                      prompt: PromptLike = None) -> Figure:
     """Draw one object of each image as several detectors, or several methods,
     see it: the paper's Fig. 2 and Fig. 4.
 
     Each detector or method is a block: a row for each image, with the heat
-    map, the difference map and its positive part.
+    map, the difference map and its positive part; of a detector that is asked
+    with a text, what each word counts is below.
 
     Args:
         models (Mapping): The detectors by the names that they get in the
@@ -48,13 +52,15 @@ def comparison_figure(models: Mapping[str, nn.Module],
         selection (Selection): Which detections are explained.
         width (float): Of the figure, in inches. One as wide as a page has two
             blocks beside each other.
+        prompt (Prompt | str | Sequence[str], optional): What text-prompted
+            detectors are to look for.
 
     Raises:
         ValueError: If an image has no such object, or as
             :func:`~mmdet_diffmap.apis.compare_files`.
         OSError: If an image cannot be read.
     """
-    comparison = Comparison(models, explainers, selection)
+    comparison = Comparison(models, explainers, selection, prompt)
     if len(objects) not in (1, len(paths)):
         raise ValueError(f'{len(objects)} objects for {len(paths)} images: '
                          'give one number for each image, or one for all')
@@ -83,9 +89,11 @@ def objects_figure(model: nn.Module,
                    objects: Sequence[int] | None = None,
                    explainers: Mapping[str, ExplainerLike] | None = None,
                    selection: Selection = DEFAULT_SELECTION,
-                   width: float = COLUMN) -> Figure:
+                   width: float = COLUMN,
+                   prompt: PromptLike = None) -> Figure:
     """Draw objects of images, a row each, with the image, the heat map, the
-    difference map and its positive part: the paper's Fig. 3.
+    difference map and its positive part: the paper's Fig. 3. Of a detector
+    that is asked with a text, what each word counts is below.
 
     Args:
         model (nn.Module): The detector.
@@ -93,11 +101,14 @@ def objects_figure(model: nn.Module,
         objects (Sequence[int], optional): Which detections of each image, as
             numbered in pictures of
             :func:`~mmdet_diffmap.apis.explain_files`. Defaults to the best
-            two.
+            two, or to all phrases of a
+            :class:`~mmdet_diffmap.explainers.engine.PhraseSelection`.
         explainers (Mapping, optional): The method by its name. Defaults to
             ODAM.
         selection (Selection): Which detections are explained.
         width (float): Of the figure, in inches.
+        prompt (Prompt | str | Sequence[str], optional): What a text-prompted
+            detector is to look for.
 
     Raises:
         ValueError: If an image has no such object, or an explainer or its
@@ -106,16 +117,20 @@ def objects_figure(model: nn.Module,
     """
     (title, explainer), = (explainers or dict(odam='odam')).items()
     method = build_explainer(explainer)
+    prompt = Prompt.of(prompt)
+    check_prompt(model, prompt)
     check_explainable(model, [method])
-    names = class_names(model)
+    classes = class_names(model)
+    best = None if isinstance(selection, PhraseSelection) else 2
     pipeline = image_pipeline(model)
     rows = []
     for path in paths:
-        image = pipeline(path)
+        image = pipeline(path, prompt=prompt)
         (explanation, ) = explain_image(model, image.batch, 0, [method],
                                         selection)
         instances = explanation.sample.pred_instances
-        for index in (range(min(2, len(instances))) if objects is None
+        names = label_names(explanation.sample, classes)
+        for index in (range(len(instances))[:best] if objects is None
                       else objects):
             if index >= len(instances):
                 raise ValueError(

@@ -10,8 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import options
-from .explain import build_methods, load_detectors
-from .explain_arguments import DEMO, DEMO_IMAGES, split_paths
+from .explain import (
+    build_methods,
+    load_detectors,
+    make_prompt,
+    make_selection,
+)
+from .explain_arguments import (
+    DEMO,
+    DEMO_IMAGES,
+    add_prompt,
+    check_prompt,
+    split_paths,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,6 +77,8 @@ def build_parser() -> options.CommandParser:
         'paths', nargs='*', metavar='INPUTS ... MODEL',
         help='images and, last, the detectors, as of the command explain; of '
         'figure 5, the --work-dir of a benchmark')
+    add_prompt(parser.add_argument_group(
+        'what is looked for', 'of text-prompted detectors'))
     add_maps(parser.add_argument_group('what is explained'))
     add_output(parser.add_argument_group('output'))
     detector = parser.add_argument_group('detector')
@@ -75,7 +88,8 @@ def build_parser() -> options.CommandParser:
         'the configs or the model zoo name')
     options.add_detector_options(detector)
     # what the command explain also takes
-    parser.set_defaults(outputs=None, evidence=None, pair=None)
+    parser.set_defaults(outputs=None, evidence=None, pair=None,
+                        phrases_of=None)
     return parser
 
 
@@ -86,6 +100,10 @@ def add_maps(group: argparse._ArgumentGroup) -> None:
         help='the objects that are shown: of figures 2 and 4 one number for '
         'each image, or one for all (default: 0); of figure 3 those of each '
         'image (default: the best two)')
+    group.add_argument(
+        '--phrases', nargs='*', metavar='NAME',
+        help='figure 3 shows the object of --object alone, once for each '
+        'phrase of the text, or for each of these phrases or classes')
     group.add_argument(
         '--explainer', nargs='+', metavar='NAME',
         help='the method; of figure 4 the methods (default: '
@@ -122,7 +140,8 @@ def check_curves(parser: argparse.ArgumentParser,
         parser.error('figure 5 takes the --work-dir of one benchmark')
     for name in ('weights', 'object', 'explainer_options', 'target_layer',
                  'titles', 'score_thr', 'max_objects', 'colours', 'device',
-                 'cfg_options'):
+                 'cfg_options', 'texts', 'custom_entities', 'tokens_positive',
+                 'phrases'):
         if getattr(args, name) != parser.get_default(name):
             parser.error(f'figure 5 shows what a benchmark measured: give it '
                          f'without --{name.replace("_", "-")}')
@@ -150,26 +169,43 @@ def complete(parser: argparse.ArgumentParser,
         given = getattr(args, name)
         if given and len(given) != len(args.models):
             parser.error(f'{len(given)} {what} for {len(args.models)} MODELs')
+    check_prompt(parser, args)
+    if args.phrases is not None:
+        choose_phrases(parser, args)
     args.explainer = args.explainer or (METHODS if number == 4 else ['odam'])
+
+
+def choose_phrases(parser: argparse.ArgumentParser,
+                   args: argparse.Namespace) -> None:
+    """Let one object be shown once for each phrase; end with an error in
+    figures that cannot."""
+    if args.number != 3:
+        parser.error(f'figure {args.number} shows an object once: --phrases '
+                     'is for figure 3')
+    if args.object is None or len(args.object) != 1:
+        parser.error('--phrases is about one object: give its number with '
+                     '--object')
+    (args.phrases_of, ), args.object = args.object, None
+    args.outputs = ['score']  # sides know no phrases
 
 
 def figure_of_maps(args: argparse.Namespace, width: float) -> Figure:
     """Draw figure 2, 3 or 4."""
     from ..apis import find_images
     from ..apis.paper_figures import comparison_figure, objects_figure
-    from ..explainers.engine import Selection
     paths = find_images(args.inputs)
+    prompt = make_prompt(args)  # before detectors are loaded
     models = load_detectors(args)
     if args.titles:
         models = dict(zip(args.titles, models.values()))
     first = next(iter(models.values()))
     methods: dict[str, Any] = build_methods(args, first.cfg)
-    selection = Selection(args.score_thr, args.max_objects)
+    selection = make_selection(args)
     if args.number == 3:
         return objects_figure(first, paths, args.object, methods, selection,
-                              width)
+                              width, prompt)
     return comparison_figure(models, paths, args.object or [0], methods,
-                             selection, width)
+                             selection, width, prompt)
 
 
 def figure_of_curves(args: argparse.Namespace, width: float) -> Figure:

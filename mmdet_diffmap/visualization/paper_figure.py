@@ -14,8 +14,10 @@ from matplotlib.patheffects import withStroke
 from mmengine.structures import InstanceData
 
 from ..io.files import DPI
-from .colours import EDGE, OTHER, TARGET, colour_bar, overlay, resize
-from .drawing import hexadecimal
+from ..tracing.prompts import WordScores
+from . import word_bars
+from .colours import EDGE, OTHER, RGB, TARGET, colour_bar, overlay, resize
+from .drawing import INK, hexadecimal
 from .figure import HEATMAP, IMAGE, POSITIVE, SCALES, SIGNED, object_map
 from .lines import paper_style
 
@@ -26,6 +28,7 @@ TITLE = 0.17  # above a block
 NAMES = 0.15  # above the first blocks, for what the columns are
 BARS = 0.57  # below all
 BAR = 0.08  # height of a colour bar
+PIXEL = 1 / 144  # of other figures: words of 14 pixels have 7 points here
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,14 @@ class MapRow:
     picture: np.ndarray
     instances: InstanceData
     index: int | None = 0
+
+    @property
+    def words(self) -> WordScores | None:
+        """What each word counts, of a detector that is asked with a text."""
+        if self.index is None or 'words' not in self.instances:
+            return None
+        words: WordScores = self.instances.words[self.index]
+        return words
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,23 @@ class Layout:
         height, width = row.picture.shape[:2]
         return self.panel * height / width
 
+    def words(self, row: MapRow) -> float:
+        """Return how much room the words below a row take."""
+        if row.words is None:
+            return 0.
+        _, shares = word_bars.shares_of(row.words)
+        lines = list(word_bars.lines_of(shares, self.letters))
+        return (word_bars.CAPTION + len(lines) * word_bars.LINE) * PIXEL
+
+    @property
+    def letters(self) -> int:
+        """The width of a block, in pixels of other figures."""
+        return int(self.block / PIXEL)
+
+    def heights(self, rows: Sequence[MapRow]) -> float:
+        """Return what rows beside each other take."""
+        return LABEL + self.height(rows[0]) + max(map(self.words, rows))
+
 
 def draw_blocks(blocks: Sequence[Block], columns: Mapping[str, str],
                 width: float, across: int) -> Figure:
@@ -113,7 +141,8 @@ def draw_blocks(blocks: Sequence[Block], columns: Mapping[str, str],
     title = TITLE if any(block.title for block in blocks) else 0.
     free = len(lines[-1]) < layout.across  # room for the colour bars
     height = NAMES + (GAP if free else BARS) + sum(
-        title + sum(LABEL + layout.height(row) for row in line[0].rows)
+        title + sum(layout.heights(rows) for rows in zip(
+            *(block.rows for block in line)))
         for line in lines)
     with paper_style():
         figure = Figure(figsize=(width, height))
@@ -132,7 +161,7 @@ def draw_blocks(blocks: Sequence[Block], columns: Mapping[str, str],
             for rows in zip(*(block.rows for block in line)):
                 for number, row in enumerate(rows):
                     draw_row(canvas, layout, number, top, row, columns)
-                top += LABEL + layout.height(rows[0])
+                top += layout.heights(rows)
         if free:
             draw_bars(canvas, layout.left(len(lines[-1]), 0), top - BARS,
                       layout.block, columns)
@@ -152,6 +181,15 @@ class Canvas:
         """Write a text."""
         self.figure.text(x / self.width, 1 - y / self.height, text, **style)
 
+    def rectangle(self, left: float, top: float, width: float, height: float,
+                  colour: RGB) -> None:
+        """Draw a filled rectangle."""
+        self.figure.add_artist(Rectangle(
+            (left / self.width, 1 - (top + height) / self.height),
+            width / self.width, height / self.height,
+            transform=self.figure.transFigure, linewidth=0,
+            facecolor=hexadecimal(colour)))
+
     def axes(self, left: float, top: float, width: float,
              height: float) -> Axes:
         """Return axes without ticks."""
@@ -162,11 +200,14 @@ class Canvas:
 
 def draw_row(canvas: Canvas, layout: Layout, block: int, top: float,
              row: MapRow, columns: Mapping[str, str]) -> None:
-    """Draw the panels of a row."""
+    """Draw the panels of a row, and the words below them."""
     height = layout.height(row)
     canvas.text(layout.left(block, 0), top + LABEL - 0.035, row.label,
                 va='baseline', ha='left', fontsize=7)
     top += LABEL
+    if row.words is not None:
+        draw_words(canvas, layout, layout.left(block, 0), top + height,
+                   row.words)
     size = round(layout.panel * DPI), round(height * DPI)
     photo = resize(row.picture, size)
     for column, name in enumerate(columns):
@@ -184,6 +225,33 @@ def draw_row(canvas: Canvas, layout: Layout, block: int, top: float,
                       va='center', bbox=dict(facecolor='white', linewidth=0))
             break
         draw_boxes(axes, row, others=name == IMAGE)
+
+
+def draw_words(canvas: Canvas, layout: Layout, left: float, top: float,
+               words: WordScores) -> None:
+    """Draw bars of words, as other figures have them."""
+    caption, shares = word_bars.shares_of(words)
+    canvas.text(left, top + 14 * PIXEL, caption, va='baseline', ha='left',
+                fontsize=6, color=hexadecimal(word_bars.QUIET))
+    top += word_bars.CAPTION * PIXEL
+    full = word_bars.BAR * PIXEL
+    for line in word_bars.lines_of(shares, layout.letters):
+        place = left
+        zero = top + (word_bars.LETTERS + 6) * PIXEL + full
+        for word, share in line:
+            wide = word_bars.word_width(word) * PIXEL
+            canvas.text(place + wide / 2, top + word_bars.LETTERS * PIXEL,
+                        word, va='baseline', ha='center', fontsize=7)
+            height = abs(share) * full
+            canvas.rectangle(
+                place + 4 * PIXEL, zero - height * (share > 0),
+                wide - 8 * PIXEL, height, word_bars.colour_of(share))
+            canvas.rectangle(place, zero, wide, PIXEL, INK)
+            canvas.text(place + wide / 2, zero + full + 13 * PIXEL,
+                        word_bars.share_text(share), va='baseline',
+                        ha='center', fontsize=5.5)
+            place += wide + word_bars.SPACE * PIXEL
+        top += word_bars.LINE * PIXEL
 
 
 def draw_boxes(axes: Axes, row: MapRow, others: bool) -> None:

@@ -15,6 +15,7 @@ LETTERS = 14  # size of the words
 DIGITS = 11  # size of the numbers
 LEAST = 34  # width of a word: room for a number
 SPACE = 10  # between words
+CAPTION = 20  # height of what is said above
 LINE = LETTERS + 2 * BAR + DIGITS + 18  # height of a line of words
 QUIET = (110, 110, 110)
 
@@ -32,12 +33,10 @@ def add_word_bars(drawing: Drawing, words: WordScores, left: int,
         left (int): Where the text begins.
         width (int): How much room a line has.
     """
-    largest = float(words.values.abs().max()) if len(words.spans) else 0.0
-    drawing.text((left, drawing.height), f'words, for and against its '
-                 f'{words.output}; 1 is {largest:.2g}', 12, colour=QUIET)
-    drawing.height += 20
-    shares = (words.values / (largest or 1)).tolist()
-    for line in lines_of(list(zip(words.words, shares)), width):
+    caption, shares = shares_of(words)
+    drawing.text((left, drawing.height), caption, 12, colour=QUIET)
+    drawing.height += CAPTION
+    for line in lines_of(shares, width):
         place = left
         zero = drawing.height + LETTERS + 6 + BAR
         for word, share in line:
@@ -45,10 +44,28 @@ def add_word_bars(drawing: Drawing, words: WordScores, left: int,
             middle = place + wide / 2
             drawing.text((middle, drawing.height), word, LETTERS, 'ma')
             add_bar(drawing, (place, zero), wide, share)
-            drawing.text((middle, zero + BAR + 3),
-                         f'{share:+.2f}'.replace('-', '−'), DIGITS, 'ma')
+            drawing.text((middle, zero + BAR + 3), share_text(share), DIGITS,
+                         'ma')
             place += wide + SPACE
         drawing.height += LINE
+
+
+def shares_of(words: WordScores) -> tuple[str, list[tuple[str, float]]]:
+    """Return what is said above the bars, and each word with its share of the
+    largest value."""
+    largest = float(words.values.abs().max()) if len(words.spans) else 0.0
+    shares = (words.values / (largest or 1)).tolist()
+    return (f'words, for and against its {words.output}; 1 is {largest:.2g}',
+            list(zip(words.words, shares)))
+
+
+def share_text(share: float) -> str:
+    """Write a share.
+
+    >>> share_text(-0.5)
+    '−0.50'
+    """
+    return f'{share:+.2f}'.replace('-', '−')
 
 
 def add_bar(drawing: Drawing, place: tuple[int, int], width: int,

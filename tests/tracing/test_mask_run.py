@@ -13,7 +13,7 @@ from mmdet_diffmap.explainers.engine import Selection, explain_image
 from mmdet_diffmap.io.configs import inner_dicts
 from mmdet_diffmap.lab.zoo import small
 from mmdet_diffmap.lab.zoo.check import largest_difference
-from mmdet_diffmap.lab.zoo.masks import naive_gradients
+from mmdet_diffmap.lab.zoo.masks import naive_gradients, naive_masks
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.heads import WholeRun
 from mmdet_diffmap.tracing.predicting import has_own_boxes
@@ -97,8 +97,9 @@ def test_gradients_are_those_of_the_host_without_its_comparison(kind):
     model, data = detector(kind)
     trace = trace_of(kind)
     rows = some_rows(trace)
-    expected = list(naive_gradients(DetectorAdapter(model), data,
-                                    trace.detections, rows))
+    values, leaves = naive_masks(DetectorAdapter(model), data,
+                                 trace.detections)
+    expected = [naive_gradients(values[row], leaves) for row in rows]
     found = whole_gradients(trace.select(rows).gradients(['mask']))
     scales = [max((float(level.abs().max()) for level in levels
                    if level is not None), default=0.) for levels in expected]

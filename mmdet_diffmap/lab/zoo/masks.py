@@ -105,18 +105,19 @@ def mask_difference(adapter: DetectorAdapter, data: dict[str, Any],
     trace = adapter.trace(data)
     if trace.masks is None:
         return math.nan, ''
-    order = [*chosen, *(row for row in spread(len(trace))
-                        if row not in chosen)]
-    naive = naive_gradients(adapter, data, trace.detections, order)
+    naive = naive_masks(adapter, data, trace.detections)
     if naive is None:
         return math.nan, 'no reference for masks'
+    values, leaves = naive
     rows: list[int] = []
     expected: list[list[Tensor | None]] = []
     with_gradient = 0
-    for row, gradients in zip(order, naive):
+    # 0 is the value of an empty mask
+    for row in [*chosen, *(row for row in spread(len(values))
+                           if row not in chosen and values[row] != 0)]:
         rows.append(row)
-        expected.append(gradients)
-        with_gradient += largest(gradients) > 0
+        expected.append(naive_gradients(values[row], leaves))
+        with_gradient += largest(expected[-1]) > 0
         if with_gradient == len(chosen):
             break
     ours = whole_gradients(trace.select(rows).gradients([MASK]))
@@ -159,24 +160,40 @@ def largest(gradients: Iterable[Tensor | None]) -> float:
     return value
 
 
-def naive_gradients(adapter: DetectorAdapter, data: dict[str, Any],
-                    detections: InstanceData, chosen: Sequence[int]
-                    ) -> Iterator[list[Tensor | None]] | None:
-    """Take the gradients of the mean logits in the masks of some detections,
-    each by a backward pass through the whole detector.
+def naive_gradients(value: Tensor,
+                    leaves: Sequence[Tensor]) -> list[Tensor | None]:
+    """Take the gradients of a mask by a backward pass through the whole
+    detector.
+
+    Args:
+        value (Tensor): Of :func:`naive_masks`, as the leaves.
+        leaves (Sequence[Tensor]): The target layer's maps.
+
+    Returns:
+        list: By level, (1, C, H, W) or None where nothing depends on it.
+    """
+    if not value.requires_grad:
+        return [None] * len(leaves)
+    return list(torch.autograd.grad(value, leaves, retain_graph=True,
+                                    allow_unused=True))
+
+
+def naive_masks(adapter: DetectorAdapter, data: dict[str, Any],
+                detections: InstanceData
+                ) -> tuple[list[Tensor], list[Tensor]] | None:
+    """Compute the mean logits in the masks of all detections.
 
     Args:
         adapter (DetectorAdapter): The detector, with a target layer that is a
             module.
         data (dict): A batch of one image.
-        detections (InstanceData): All detections, with their masks if these
+        detections (InstanceData): The detections, with their masks if these
             are no pasted grids.
-        chosen (Sequence[int]): Which of them.
 
     Returns:
-        Iterator: Of each, by level: (1, C, H, W) or None where nothing
-        depends on it; each pass is made when it is asked for. None if there
-        is no reference for the detector.
+        tuple: The mean logit of each, 0 where a mask is empty, and the target
+        layer's maps, of which they are made; None if there is no reference
+        for the detector.
     """
     leaves: list[Tensor] = []
 
@@ -204,11 +221,7 @@ def naive_gradients(adapter: DetectorAdapter, data: dict[str, Any],
     if not changed:
         return None
     with torch.enable_grad():
-        values = naive_values(adapter, sample, noted, detections)
-    return (list(torch.autograd.grad(
-        values[detection], leaves, retain_graph=True, allow_unused=True))
-        if values[detection].requires_grad else [None] * len(leaves)
-        for detection in chosen)
+        return naive_values(adapter, sample, noted, detections), leaves
 
 
 @contextmanager
