@@ -136,6 +136,11 @@ def test_mistakes_in_a_folder(content, message, tmp_path):
     ([2, SCENE], 'scene://0/2 alone: give images and a MODEL'),
     ([4, SCENE, 'a.py', 'b.py'], 'figure 4 takes one MODEL'),
     ([3, '--explainer', 'odam', 'd-rise'], 'figure 3 takes one explainer'),
+    ([5, 'w', '--texts', 'a dog'], 'give it without --texts'),
+    ([3, SCENE, *MODEL, '-c'], 'give it with --texts'),
+    ([4, SCENE, *MODEL, '--object', 0, '--phrases', 'a dog'],
+     'figure 4 shows an object once: --phrases is for figure 3'),
+    ([3, SCENE, *MODEL, '--phrases'], 'give its number with --object'),
     ([2, '--titles', 'FCOS'], '1 --titles for 4 MODELs'),
     ([4, SCENE, *MODEL, WEIGHTS], '2 --weights for 1 MODELs'),
 ])

@@ -5,6 +5,7 @@ import cv2
 import pytest
 from demo import CONFIG, WEIGHTS
 from families import random_image
+from matplotlib.figure import Figure
 from prompted import ASKED, PHRASES, SIZE
 
 from mmdet_diffmap.__main__ import main
@@ -84,3 +85,24 @@ def test_mistakes(command, options, message):
 def test_a_detector_that_takes_no_text(command):
     assert 'FCOS has no language branch, so it cannot take texts' in command(
         *TEXT, config=CONFIG, weights=WEIGHTS, expect=1)
+
+
+def test_a_figure_has_a_row_for_each_phrase(folder, tmp_path, monkeypatch):
+    drawn = []
+    savefig = Figure.savefig
+
+    def noted(figure, *arguments, **options):
+        drawn.append(figure)
+        savefig(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, 'savefig', noted)
+    status = main(list(map(str, [
+        'figure', 3, folder / 'image.png', folder / 'config.py', '--weights',
+        folder / 'weights.pth', '--score-thr', 0, '--explainer', 'layer-cam',
+        '--out-dir', tmp_path, *TEXT, '--object', 1, '--phrases'])))
+    texts = [text.get_text() for text in drawn[0].texts]
+    assert status == 0 and (tmp_path / 'figure-3.pdf').is_file()
+    labels = [text for text in texts if text.rpartition(' ')[0] in PHRASES]
+    assert [text.rpartition(' ')[0] for text in labels] == list(PHRASES)
+    assert sum(text.startswith('words, for and against')
+               for text in texts) == len(PHRASES)

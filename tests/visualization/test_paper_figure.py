@@ -4,6 +4,7 @@ import torch
 from matplotlib.patches import Rectangle
 from mmengine.structures import InstanceData
 
+from mmdet_diffmap.tracing.prompts import WordScores
 from mmdet_diffmap.visualization.colours import overlay, resize
 from mmdet_diffmap.visualization.figure import (
     HEATMAP,
@@ -31,6 +32,33 @@ def row():
     return MapRow('$ traffic light $ 0.93', picture, InstanceData(
         bboxes=torch.tensor(BOXES), heatmaps=torch.rand(2, 30, 40),
         difference_maps=torch.rand(2, 30, 40) * 2 - 1), 1)
+
+
+def test_words_are_below_their_row(row):
+    values = torch.tensor([0.5, -2., 1.])
+    row.instances.words = [None, WordScores(
+        'red car .', ((0, 3), (4, 7), (8, 9)), values, 0.1, 'score')]
+    plain = MapRow('', row.picture, row.instances, None)
+    alone, figure = (draw_blocks([Block('', rows)], COLUMNS, COLUMN, 1)
+                     for rows in ([plain, plain], [row, plain]))
+    room = figure.get_figheight() - alone.get_figheight()
+    assert room > 0.3  # inches, for bars up and down
+    texts = [text.get_text() for text in figure.texts]
+    first = texts.index('words, for and against its score; 1 is 2')
+    assert texts[first + 1:first + 7] == [
+        'red', '+0.25', 'car', '−1.00', '.', '+0.50']
+    bars = [bar for bar in figure.patches if isinstance(bar, Rectangle) and
+            bar is not figure.patch]
+    heights = [bar.get_height() * figure.get_figheight() for bar in bars[::2]]
+    assert heights == pytest.approx([18 / 144 * share
+                                     for share in (0.25, 1, 0.5)])
+    for bar, zero, value in zip(bars[::2], bars[1::2], values):
+        line = zero.get_y() + zero.get_height()  # y points up
+        end = bar.get_y() if value > 0 else bar.get_y() + bar.get_height()
+        assert end == pytest.approx(line)
+    # two of the same text, one below the other, do not meet
+    panels = [axes.get_position() for axes in panels_of(figure)]
+    assert panels[-1].y1 < min(bar.get_y() for bar in bars) < panels[0].y0
 
 
 def panels_of(figure):
