@@ -19,8 +19,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 from .class_scores import logits_of
 from .swapping import swapped
 
-#: Functions that compare, by their names.
-COMPARE = {'gt', 'ge', '__gt__', '__ge__'}
+#: Functions that compare, by their names; some include what is equal.
+INCLUDE = {'ge', '__ge__'}
+COMPARE = {'gt', '__gt__', *INCLUDE}
 #: Functions that change the type of a tensor, or its place in memory.
 CONVERT = {'to', 'bool', 'float', 'byte', 'int', 'long', 'double', 'type',
            'type_as', 'clone', 'contiguous', 'detach', 'cpu', 'cuda',
@@ -41,6 +42,8 @@ class RealMasks:
         values (Tensor): The numbers, with a graph, shape (N, H, W); or (N, h,
             w) if they are grids that were pasted into boxes.
         threshold (float): What is above it is inside.
+        includes (bool): Whether so is what is equal to it. Logits behind a
+            rectifier are often exactly 0.
         are_logits (bool): Whether they are known to be logits.
         pasted (bool): Whether they are grids in boxes.
     """
@@ -48,6 +51,7 @@ class RealMasks:
     threshold: float
     are_logits: bool = False
     pasted: bool = False
+    includes: bool = False
 
     def mean_logits(self, masks: Tensor) -> Tensor:
         """Compute the mean logit inside of each mask.
@@ -58,7 +62,9 @@ class RealMasks:
         Returns:
             Tensor: Shape (N, ), with a graph; 0 where a mask is empty.
         """
-        inside = self.values > self.threshold if self.pasted else masks.bool()
+        compare = torch.ge if self.includes else torch.gt
+        inside = compare(self.values, self.threshold) if self.pasted else \
+            masks.bool()
         return mean_inside(
             logits_of(self.values) if self.are_probabilities else self.values,
             inside)
@@ -163,7 +169,7 @@ class MaskValues(TorchFunctionMode):
         elif name == 'sigmoid':
             self.logits[result] = args[0]
         elif name in COMPARE:
-            self._compare(args[0], args[1], result)
+            self._compare(args[0], args[1], result, name in INCLUDE)
         elif name in PICK:
             self._pick(function, args, kwargs, result)
         elif name in CONVERT and result is not args[0]:
@@ -172,7 +178,8 @@ class MaskValues(TorchFunctionMode):
                     notes[result] = notes[args[0]]
         return result
 
-    def _compare(self, given: Tensor, threshold: Any, result: Tensor) -> None:
+    def _compare(self, given: Tensor, threshold: Any, result: Tensor,
+                 includes: bool) -> None:
         if not given.requires_grad or (isinstance(threshold, Tensor) and
                                        threshold.numel() != 1):
             return
@@ -182,7 +189,7 @@ class MaskValues(TorchFunctionMode):
         if logits is not None and 0 < limit < 1:
             values, limit = logits, math.log(limit / (1 - limit))
         self.known[result] = RealMasks(values, limit, logits is not None,
-                                       given in self.grids)
+                                       given in self.grids, includes)
 
     def _pick(self, function: Callable, args: tuple, kwargs: dict[str, Any],
               result: Tensor) -> None:

@@ -1,5 +1,7 @@
 """What binary masks were, by hand."""
 import math
+import operator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -124,3 +126,13 @@ def test_new_tensor_of_a_tensor_keeps_its_graph(logits):
                            torch.tensor([1., 2]))
     assert torch.equal(copy, logits)
     assert torch.equal(gradient(copy, logits), torch.ones_like(logits))
+
+
+@pytest.mark.parametrize('compare, mean', [
+    (torch.ge, 2 / 3), (operator.ge, 2 / 3), (torch.gt, 2), (operator.gt, 2)])
+def test_cells_at_the_threshold_are_inside_if_the_host_says_so(compare, mean):
+    cells = torch.tensor([[[0., 2.], [-1., 0.]]], requires_grad=True)
+    with MaskValues() as values:
+        real = values.of(compare(cells, 0))
+    grids = replace(real, pasted=True)
+    assert grids.mean_logits(None).tolist() == pytest.approx([mean])

@@ -21,12 +21,12 @@ class MaskGradients:
     mask, on the grid of the mask head.
 
     The mask branch runs on the detections' boxes, which are constants. Where
-    no cell's probability is above the threshold, there is no mask, and no
+    no cell's probability reaches the threshold, there is no mask, and no
     gradient.
 
     Args:
         stage (RoIStage): The mask branch, with the levels that it gets.
-        threshold (float): Probability above which a cell is inside.
+        threshold (float): Probability from which on a cell is inside.
         labels (Tensor): The classes of the detections, shape (N, ).
     """
     stage: RoIStage
@@ -68,6 +68,6 @@ class MaskGradients:
             rows = torch.arange(len(logits), device=logits.device)
             logits = logits[rows, self.labels[detections]]
         logits = logits.flatten(1)
-        inside = logits > math.log(self.threshold / (1 - self.threshold))
+        inside = logits >= math.log(self.threshold / (1 - self.threshold))
         count = inside.sum(dim=1)
         return (logits * inside).sum(dim=1) / count.clamp(min=1)
