@@ -116,6 +116,43 @@ def mend_host() -> None:
         asks.pkgutil = SimpleNamespace(find_loader=find_spec)
 
 
+def thin_encoding(head: Any, args: tuple) -> Any:
+    """Leave out every other frequency of encoded boxes that have twice the
+    features that a layer takes.
+
+    Args:
+        head (nn.Module): mmdet's MLP, whose first layer says what it takes.
+        args (tuple[Tensor]): Of shape (..., sides of a box * frequencies * 2),
+            as ``coordinate_to_encoding`` gives them.
+
+    Returns:
+        Tensor | None: What ``coordinate_to_encoding`` gives for half of
+        ``num_feats``, or None if nothing has to be left out.
+    """
+    (encoding, ) = args
+    if encoding.shape[-1] != 2 * head.layers[0].in_features:
+        return None
+    return encoding.unflatten(-1, (4, -1, 2, 2))[..., 0, :].flatten(-3)
+
+
+def mend_grounding_dino() -> None:
+    """Let the decoder of Grounding DINO predict in onedl-mmdetection 3.5.1.
+
+    That host encodes boxes for DINO's decoder in twice the features of mmdet
+    3.3, and DINO's takes them. Grounding DINO's inherits the encoding, takes
+    the old number, as published weights do, and fails at every image.
+    """
+    from mmdet.models.layers.transformer import grounding_dino_layers
+    decoder = grounding_dino_layers.GroundingDinoTransformerDecoder
+    build = decoder._init_layers
+
+    def build_and_mend(self: Any) -> None:
+        build(self)
+        self.ref_point_head.register_forward_pre_hook(thin_encoding)
+
+    decoder._init_layers = build_and_mend
+
+
 def module_of(distribution: str) -> str | None:
     """Return which module of the host a distribution gives, if it does.
 

@@ -3,7 +3,7 @@
 
 Stand-ins for mmcv's ops come first: whatever imports mmdet needs them.
 """
-from .host import mend_host
+from .host import mend_grounding_dino, mend_host
 from .io.remarks import (
     import_without_remarks,
     leave_out_remarks,
@@ -18,6 +18,7 @@ from .ops import install_standins  # noqa: E402
 install_standins()
 mend_host()
 import_without_remarks()
+mend_grounding_dino()
 
 from .io.checkpoint import mark_safe_globals  # noqa: E402
 

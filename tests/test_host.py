@@ -5,6 +5,11 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+import torch
+from mmdet.models.layers.transformer.grounding_dino_layers import (
+    GroundingDinoTransformerDecoder,
+)
+from mmdet.models.layers.transformer.utils import coordinate_to_encoding
 
 from mmdet_diffmap import host
 from mmdet_diffmap.cli.installation import is_met, packages
@@ -97,6 +102,22 @@ def test_mmengine_looks_for_ops_without_pkgutil(monkeypatch):
     monkeypatch.setattr(misc, 'pkgutil', pkgutil, raising=False)
     host.mend_host()
     assert misc.mmcv_full_available() == (find_spec('mmcv._ext') is not None)
+
+
+def test_grounding_dino_takes_boxes_encoded_for_dino():
+    """In onedl-mmdetection 3.5.1 they have twice the features."""
+    sizes = dict(embed_dims=256, num_heads=8)
+    decoder = GroundingDinoTransformerDecoder(
+        num_layers=1, return_intermediate=True, post_norm_cfg=None,
+        layer_cfg=dict(self_attn_cfg=sizes, cross_attn_text_cfg=sizes,
+                       cross_attn_cfg=sizes, ffn_cfg=dict(embed_dims=256)))
+    torch.manual_seed(0)
+    boxes = torch.rand(2, 3, 4)
+    position = decoder.ref_point_head(coordinate_to_encoding(boxes))
+    torch.testing.assert_close(decoder.ref_point_head(
+        coordinate_to_encoding(boxes, num_feats=256)), position)
+    with pytest.raises(RuntimeError):
+        decoder.ref_point_head(coordinate_to_encoding(boxes, num_feats=64))
 
 
 def start(tmp_path, hidden, *arguments):

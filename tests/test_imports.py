@@ -26,7 +26,7 @@ FLOORS = [
 #: Those that every program begins with; they gather the rest.
 DOORS = {'__init__', '__main__', 'plugin'}
 #: Who may know the insides of the host.
-INSIDERS = ('tracing', 'lab', 'apis/loading')
+INSIDERS = ('tracing', 'lab', 'apis/loading', 'host.py')
 HOSTS = ('mmcv', 'mmdet', 'mmengine')
 MODULES = sorted(
     path.relative_to(PACKAGE) for path in PACKAGE.rglob('*.py')
