@@ -163,11 +163,15 @@ def test_the_focus_is_never_lost(page):
     act(page, page.check, 'input[value=common]')
     press(page, 'j')
     assert focused(page, 'value') == view(page)['mode']
-    # an option that is hidden
-    page.focus('#outputs input[value=y1]')
-    page.evaluate('document.getElementById("outputs").hidden = true')
-    press(page, 'j')
-    assert focused(page, 'tagName') == 'INPUT'
+
+
+def test_the_focus_leaves_outputs_that_a_method_has_not(chromium, folder):
+    with opened(chromium, folder / 'report.html') as page:
+        press(page, 'j')
+        page.focus('#outputs input[value=y1]')
+        press(page, 'm', 'm')
+        assert page.locator('#outputs').is_hidden()
+        assert focused(page, 'tagName') != 'BODY'
 
 
 def test_the_focus_of_the_list_of_errors_is_not_lost(error_page):

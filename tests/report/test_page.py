@@ -343,8 +343,10 @@ def test_a_large_photograph_is_made_smaller_and_its_boxes_too(page, folder):
         assert found == pytest.approx(expected, abs=1e-3)
     press(page, 'j')
     assert values(page).shape == (800, 1600)
+    # the page's pixels are places in the map, and not means of its pixels
     smaller = torch.nn.functional.interpolate(
-        result.pred_instances.heatmaps[:1][None], (800, 1600), mode='area')
+        result.pred_instances.heatmaps[:1][None], (800, 1600),
+        mode='bilinear')
     close(page, smaller[0, 0])
     assert boxes[0].round().int().tolist() == [
         int(one) for one in page.locator('#objects td').nth(3).text_content()
