@@ -53,7 +53,10 @@ class Linear(torch.autograd.Function):
                 bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.set_materialize_grads(False)
-        return linear(input, weight, bias).detach()  # which is no view
+        output = linear(input, weight, bias)
+        # no view for autograd; `detach` would be none in a context that
+        # attaches what the host detaches
+        return torch.ops.aten._unsafe_view(output, output.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None
