@@ -214,12 +214,12 @@ def naive_masks(adapter: DetectorAdapter, data: dict[str, Any],
         with torch.no_grad(), evaluation_mode(adapter.model), \
                 CopiedTensors(), \
                 changed_sources(adapter.model, noted) as changed:
+            if not changed:
+                return None
             inputs, sample = adapter.preprocess(data, 0)
             (sample, ) = adapter.model.predict(inputs, [sample])
     finally:
         hook.remove()
-    if not changed:
-        return None
     with torch.enable_grad():
         return naive_values(adapter, sample, noted, detections), leaves
 
