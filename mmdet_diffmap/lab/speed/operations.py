@@ -10,6 +10,8 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ...tracing.gradients.rows import batches
+
 #: Operations that start nothing on a device, beside those marked as views.
 FREE = {'aten::_unsafe_view', 'aten::detach', 'aten::lift_fresh'}
 #: Operations whose results the processor needs before it can go on: it waits
@@ -69,6 +71,7 @@ class OperationCounter(TorchDispatchMode):
 
 def count_operations(work: Callable, *args: Any) -> Operations:
     """Count the operations of some work."""
-    with OperationCounter() as counter:
+    # as on a GPU, where nobody looks at cotangents
+    with batches(), OperationCounter() as counter:
         work(*args)
     return counter.operations()
