@@ -34,7 +34,7 @@ class LevelHeadRun(HeadRun):
     Args:
         model (nn.Module): The detector.
         head (nn.Module): Its head.
-        statistics (str): See :func:`head_run`.
+        statistics (str): See :func:`head_runs`.
         target (nn.Module, optional): The target layer. If it lies in the
             head, a run of the head on windows would say nothing about it.
     """

@@ -68,7 +68,7 @@ class HeadRun(ABC):
     def of(cls, model: BaseDetector, statistics: str,
            target: nn.Module | None) -> HeadRun | None:
         """Return a run for a detector; None if this kind of run is not for
-        it. See :func:`head_run` for the arguments."""
+        it. See :func:`head_runs` for the arguments."""
         raise NotImplementedError(f'{cls.__name__} does not say which '
                                   'detectors it is for')
 
