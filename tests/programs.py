@@ -44,7 +44,7 @@ def run(program, *arguments, cwd=None, expect=0):
 
 def apart(command, folder):
     """Start a tool, ``mmdet-diffmap``, or ``-m`` and a module, in a process of
-    its own, in a folder, and return it.
+    its own, in a folder whose modules it can import, and return it.
 
     It leads a group of processes, and what it says is in the files beside the
     folder that :func:`said` reads.
@@ -69,9 +69,9 @@ def _apart(command, folder):
         with open(f'{folder}.{name}', 'w') as file:
             os.dup2(file.fileno(), number)
     os.chdir(folder)
+    sys.path.insert(0, folder)
     program, *arguments = command
     if program == '-m':
-        sys.path.insert(0, folder)
         sys.argv[1:] = arguments[1:]
         runpy.run_module(arguments[0], run_name='__main__', alter_sys=True)
     else:

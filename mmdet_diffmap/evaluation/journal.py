@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Hashable, Iterable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakSet
 
 from ..io.files import replacing
 
@@ -48,6 +50,7 @@ class Journal:
         self.settings_file = folder / 'settings.json'
         self.file = self.folder / f'{rank}.jsonl'
         self._open: FileIO | None = None
+        JOURNALS.add(self)
 
     def check(self, settings: dict[str, Any], resume: bool) -> None:
         """Make sure that these settings are those of the journal.
@@ -160,6 +163,22 @@ class Journal:
         finally:
             for file in files.values():
                 file.close()
+
+
+#: Those of this process.
+JOURNALS: WeakSet[Journal] = WeakSet()
+
+
+def close_all() -> None:
+    """Close the journals of this process."""
+    for journal in JOURNALS:
+        journal.close()
+
+
+if hasattr(os, 'register_at_fork'):
+    # a process that loads images outlives a killed run by seconds, and would
+    # hold its lock
+    os.register_at_fork(after_in_child=close_all)
 
 
 def whole_size(file: Path) -> int:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -220,22 +219,56 @@ def test_the_order_of_images_does_not_matter(plain_run, tmp_path):
         figures(plain_run[0]), abs=1e-6)
 
 
+#: A detector of a run that is killed in the middle of its second image.
+KILLED = '''
+import os, signal
+from pathlib import Path
+from mmdet.models import ResNet
+from mmdet.registry import MODELS
+
+def finished():
+    return sum(len(path.read_bytes().splitlines())
+               for path in Path('work/journal').glob('*.jsonl'))
+
+@MODELS.register_module()
+class KilledResNet(ResNet):
+    before, passes = finished(), 0
+
+    def forward(self, images):
+        if finished() > self.before:
+            self.passes += 1
+            if self.passes == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(images)
+'''
+
+
 @pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(plain_run, tmp_path):
     folder = tmp_path / 'work'
-    for done in 1, 2, 3:
-        process = apart([TOOL, CONFIG, WEIGHTS, '--work-dir', folder,
-                         *SHORT, '--resume', *FOUR], tmp_path)
-        while len(lines(folder)) < done and process.is_alive():
-            time.sleep(0.02)
-        time.sleep(0.1 * done)  # somewhere in the next image
-        os.killpg(process.pid, signal.SIGKILL)
+    (tmp_path / 'killed.py').write_text(KILLED)
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'_base_ = [{str(CONFIG)!r}]\n'
+        'custom_imports = dict(imports=["mmdet_diffmap", "killed"])\n'
+        'model = dict(backbone=dict(type="KilledResNet"))\n')
+
+    def go_on():
+        # processes that load its images may outlive it by seconds
+        process = apart([TOOL, config, WEIGHTS, '--work-dir', folder, *SHORT,
+                         '--resume', *FOUR], tmp_path)
         process.join()
+        return process.exitcode
+
+    for count in 1, 2, 3:
+        assert go_on() == -signal.SIGKILL, said(tmp_path)
+        assert len(lines(folder)) == count
         assert not (folder / 'del_ins.json').exists()
+    kept = lines(folder)
     with open(folder / 'journal/0.jsonl', 'ab') as journal:
-        journal.write(lines(folder)[0][:100])  # torn in the middle
-    benchmark(folder, '--resume', *FOUR)
-    assert len(lines(folder)) == 4
+        journal.write(kept[0][:100])  # torn in the middle
+    assert go_on() == 0, said(tmp_path)
+    assert lines(folder)[:-1] == kept
     assert figures(folder) == pytest.approx(figures(plain_run[0]), abs=1e-6)
 
 
