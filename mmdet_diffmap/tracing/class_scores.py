@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .candidates import Candidates
-from .named_outputs import contrasted, unknown_class
 from .recording import recording
 
 
@@ -101,6 +101,44 @@ class ClassScores:
         return values.scatter(1, own.to(self.rows)[:, None], -torch.inf) \
             .argmax(dim=1)
 
+    def pair(self, own: Tensor, names: str) -> tuple[Tensor, Tensor]:
+        """Return the labels of both classes of a contrast, for each detection.
+
+        Args:
+            own (Tensor): The label of each, int64, shape (N, ).
+            names (str): ``A/B`` for ``A`` and ``B``; ``B`` alone for each
+                detection's own class and ``B``; nothing for the own class and
+                the runner-up.
+
+        Returns:
+            tuple: Labels, shape (N, ) each.
+
+        Raises:
+            ValueError: If there is no such class, or both are one.
+
+        >>> scores = ClassScores(torch.tensor([[.6, .1, .3]]),
+        ...                      torch.tensor([0]), True, tuple('abc'))
+        >>> [labels.item() for labels in scores.pair(torch.tensor([0]), 'b')]
+        [0, 1]
+        """
+        if not names:
+            return own, self.runners_up(own)
+        if self.knows(names):
+            return own, torch.full_like(own, self.label(names))
+        # a class may have a slash in its name
+        places = [place for place, letter in enumerate(names)
+                  if letter == '/']
+        halves = [(names[:place], names[place + 1:]) for place in places]
+        known = [half for half in halves if all(map(self.knows, half))]
+        if not known:
+            unknown = next((name for half in halves[:1] for name in half
+                            if not self.knows(name)), names)
+            self.label(unknown)  # raises
+        first, second = (self.label(name) for name in known[0])
+        if first == second:
+            raise ValueError(f'contrast:{names} has one class twice')
+        return torch.full_like(own, first), torch.full_like(own, second)
+
     def contrast(self, found: Tensor, true: Tensor) -> Tensor:
         """Compute ``logit(found) - logit(true)`` of each detection, with a
         graph: what speaks for one class and against another.
@@ -166,6 +204,14 @@ def logits_of(probabilities: Tensor) -> Tensor:
         -probabilities.clamp(max=largest))
 
 
+def unknown_class(name: str, names: tuple[str, ...]) -> ValueError:
+    """Return the error of a class that a detector does not have."""
+    close = get_close_matches(name, names, 3)
+    hint = f': did you mean {" or ".join(close)}?' if close else \
+        f'; it has {", ".join(names[:12])}{" …" * (len(names) > 12)}'
+    return ValueError(f'the detector has no class {name!r}{hint}')
+
+
 def check_classes(outputs: Sequence[str], names: Sequence[str]) -> None:
     """Raise a ValueError if outputs name a class that a detector does not
     have.
@@ -181,4 +227,4 @@ def check_classes(outputs: Sequence[str], names: Sequence[str]) -> None:
         if kind in ('logit', 'probability'):
             classes.label(argument)
         elif kind == 'contrast':
-            contrasted(classes, torch.tensor([0]), argument)
+            classes.pair(torch.tensor([0]), argument)

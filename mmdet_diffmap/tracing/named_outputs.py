@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING
 
@@ -188,8 +187,7 @@ def contrast(trace: Trace, names: str = '') -> Tensor:
             class and the runner-up, the most probable of the others.
     """
     classes = classes_of(trace)
-    return classes.contrast(
-        *contrasted(classes, trace.detections.labels, names))
+    return classes.contrast(*classes.pair(trace.detections.labels, names))
 
 
 @NAMED_OUTPUTS.register_module()
@@ -202,33 +200,6 @@ def similarity(trace: Trace) -> Tensor:
                          'itself in the frame before: give a video, and a '
                          'tracker with embeddings, such as QDTrack')
     return trace.similarity
-
-
-def contrasted(classes: ClassScores, own: Tensor,
-               names: str) -> tuple[Tensor, Tensor]:
-    """Return the labels of both classes of a contrast, for each detection.
-
-    Args:
-        classes (ClassScores): Of the detections.
-        own (Tensor): The label of each, int64, shape (N, ).
-        names (str): See :func:`contrast`.
-    """
-    if not names:
-        return own, classes.runners_up(own)
-    if classes.knows(names):
-        return own, torch.full_like(own, classes.label(names))
-    # a class may have a slash in its name
-    places = [place for place, letter in enumerate(names) if letter == '/']
-    halves = [(names[:place], names[place + 1:]) for place in places]
-    known = [pair for pair in halves if all(map(classes.knows, pair))]
-    if not known:
-        unknown = next((name for pair in halves[:1] for name in pair
-                        if not classes.knows(name)), names)
-        classes.label(unknown)  # raises
-    first, second = (classes.label(name) for name in known[0])
-    if first == second:
-        raise ValueError(f'contrast:{names} has one class twice')
-    return torch.full_like(own, first), torch.full_like(own, second)
 
 
 def numbered(trace: Trace, text: str) -> int:
@@ -249,14 +220,6 @@ def classes_of(trace: Trace) -> ClassScores:
             'the detector does not tell how probable the other classes of a '
             'detection are, so that logits and contrasts cannot be explained')
     return trace.classes
-
-
-def unknown_class(name: str, names: tuple[str, ...]) -> ValueError:
-    """Return the error of a class that a detector does not have."""
-    close = get_close_matches(name, names, 3)
-    hint = f': did you mean {" or ".join(close)}?' if close else \
-        f'; it has {", ".join(names[:12])}{" …" * (len(names) > 12)}'
-    return ValueError(f'the detector has no class {name!r}{hint}')
 
 
 @dataclass(frozen=True)
@@ -280,8 +243,8 @@ def meanings(trace: Trace, outputs: tuple[str, ...]) -> list[Meaning]:
     if kind != 'contrast' or trace.classes is None:
         return [Meaning(f'for and against its {name}', f'raises {name}',
                         f'lowers {name}')] * len(trace)
-    pairs = zip(*(labels.tolist() for labels in contrasted(
-        trace.classes, trace.detections.labels, argument)))
+    pairs = zip(*(labels.tolist() for labels in trace.classes.pair(
+        trace.detections.labels, argument)))
     words = [tuple(map(trace.classes.name, pair)) for pair in pairs]
     return [Meaning(f'why {first} and not {second}', first, second)
             if first != second else
