@@ -26,7 +26,7 @@ from mmdet_diffmap.tracing.heads import cut_heads
 OPTIONS = {'d-rise': dict(masks=8, progress=False),
            'ablation-cam': dict(batch_size=32, progress=False)}
 #: Those that stay slow; one family is tried with them at all times.
-SLOW = ('ablation-cam', )
+SLOW = ('ablation-cam', 'd-rise')
 FAST_FAMILY = 'yolox'
 #: Whose heads are unlike: levels, regions and queries. Slow methods are tried
 #: in full with these, and their maps with all.

@@ -132,6 +132,7 @@ def start(tmp_path, hidden, *arguments):
                           capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('hidden, text', [
     (['mmdet'], 'mmdet is not installed: '),
     (['mmdet', 'mmcv'], 'mmdet and mmcv are not installed: ')])
@@ -153,6 +154,7 @@ def test_doctor_without_a_host(tmp_path):
     assert said.endswith('2 problems; each line says the way out')
 
 
+@pytest.mark.slow
 def test_the_package_without_a_host():
     """As in a program of one's own, and behind ``custom_imports``."""
     result = subprocess.run(

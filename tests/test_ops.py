@@ -325,6 +325,7 @@ def test_another_op_says_what_to_install():
         RoIAlign(2, pool_mode='max')(image, torch.zeros(1, 5))
 
 
+@pytest.mark.slow
 def test_compiled_mmcv_is_left_alone(tmp_path):
     (tmp_path / '_ext.py').write_text(
         'def __getattr__(name): return lambda *args: "compiled"')

@@ -15,10 +15,11 @@ from mmdet_diffmap.datasets.scenes import CLASSES
 
 PAGES = [(ROOT / name).read_text() for name in ('README.md', 'docs/usage.md')]
 BLOCKS = [blocks(page) for page in PAGES]
-COMMANDS = list(dict.fromkeys(
-    command for page_blocks in BLOCKS for language, block in page_blocks
-    if language == 'bash'
-    for command in block.replace('\\\n', ' ').strip().splitlines()))
+README, USAGE = (dict.fromkeys(
+    command for language, block in page_blocks if language == 'bash'
+    for command in block.replace('\\\n', ' ').strip().splitlines())
+    for page_blocks in BLOCKS)
+COMMANDS = [*(README | USAGE)]
 PYTHON = [[block for language, block in page_blocks if language == 'python']
           for page_blocks in BLOCKS]
 HOOK = next(block for code in PYTHON for block in code
@@ -30,7 +31,7 @@ ELSEWHERE = ('make ', 'pip ', 'python tools/train_demo.py ',
 # download weights of hundreds of megabytes: here they meet a closed door
 DOWNLOADS = ('configs/fcos', 'configs/faster', 'configs/detr', 'configs/pvt',
              ' detr_r50', ' mmdet::')
-# take half a minute each, or D-RISE's time
+# take half a minute each, or D-RISE's time; all of the usage page take minutes
 SLOW = ('mmdet-diffmap benchmark', 'tools/dist_', 'mmdet-diffmap sanity-check',
         'mmdet-diffmap explain photo.jpg my_config.py --weights '
         'my_weights.pth      --object 0 --explainer all')
@@ -61,7 +62,8 @@ def run(command, folder):
 
 @pytest.mark.parametrize('command', [
     pytest.param(command, marks=[
-        *[pytest.mark.slow] * command.startswith(SLOW),
+        *[pytest.mark.slow] * (command not in README or
+                               command.startswith(SLOW)),
         *[pytest.mark.skipif(find_spec('fiftyone') is None,
                              reason='FiftyOne is not installed')] *
         ('--fiftyone' in command)]) for command in COMMANDS

@@ -46,6 +46,7 @@ def command(site, folder, *arguments, expect=0):
     return result
 
 
+@pytest.mark.slow
 def test_it_carries_all_configs_tools_and_weights(site):
     (wheel, ) = site.parent.glob('*.whl')
     inside = set(zipfile.ZipFile(wheel).namelist())
@@ -59,6 +60,7 @@ def test_it_carries_all_configs_tools_and_weights(site):
                    for name in inside)
 
 
+@pytest.mark.slow
 def test_each_host_is_an_extra(site):
     """Neither may be installed over the other."""
     (folder, ) = site.glob('*.dist-info')
@@ -72,6 +74,7 @@ def test_each_host_is_an_extra(site):
     assert all(modules == set(host.MODULES) for modules in given.values())
 
 
+@pytest.mark.slow
 def test_explain_and_report_in_an_empty_folder(site, tmp_path):
     command(site, tmp_path, 'report')  # the bundled scenes
     assert sorted(one.name for one in tmp_path.iterdir()) == ['outputs']
@@ -94,6 +97,7 @@ def test_benchmark_in_an_empty_folder(site, tmp_path):
     assert (tmp_path / 'work/del_ins.json').is_file()
 
 
+@pytest.mark.slow
 def test_the_command_has_the_names_of_its_tools(site, tmp_path):
     result = command(site, tmp_path, 'explain', 'scene://0/5',
                      'mmdet_diffmap::demo/no.py', expect=1)

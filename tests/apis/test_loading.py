@@ -183,6 +183,7 @@ def test_synchronised_norms_are_built_without_a_process_group():
     assert cfg.model.bbox_head.norm_cfg.type == 'MMSyncBN'
 
 
+@pytest.mark.slow
 def test_ssd_predicts():
     cfg = get_config('mmdet::ssd/ssd300_coco.py')
     cfg.model.backbone.init_cfg = None

@@ -31,6 +31,7 @@ def fresh(*arguments):
                           env=env, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_is_silent():
     result = fresh(CONFIG, WEIGHTS, SCENE, 'inferencer')
     assert (result.returncode, result.stdout, result.stderr) == (0, '', '')

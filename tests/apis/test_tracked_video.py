@@ -59,6 +59,7 @@ def test_maps_are_the_detectors_and_numbers_the_trackers(bytetrack, clip):
     found.close()
 
 
+@pytest.mark.slow
 def test_command(clip, tmp_path):
     result = run('mmdet-diffmap', 'explain', clip, CONFIG, '--object', 1,
                  '--every', 2, '--device', 'cpu', '--map', 'positive',

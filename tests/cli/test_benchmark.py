@@ -285,6 +285,7 @@ def coco(tmp_path):
     return scenes_as_coco(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_damaged_image_and_one_without_annotations(coco, tmp_path):
     folder, whole = coco
     work = tmp_path / 'work'
@@ -379,6 +380,7 @@ def test_a_full_disk(plain_run, tmp_path):
         subprocess.run(['umount', '--lazy', str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_as_a_config_of_its_own_in_the_hosts_test_script(plain_run, tmp_path):
     (tmp_path / 'config.py').write_text(
         f'_base_ = [{str(CONFIG)!r}]\n'

@@ -1,6 +1,7 @@
 """The check of mmdet's model zoo, as a user starts it."""
 import json
 
+import pytest
 from demo import ROOT
 from programs import run
 
@@ -14,6 +15,7 @@ def check(folder, *arguments, expect=0):
                cwd=folder, expect=expect)
 
 
+@pytest.mark.slow
 def test_results_are_kept_and_a_page_gets_its_tables(tmp_path):
     (tmp_path / 'page.md').write_text(f'before\n{MARKS}\nafter\n')
     broken = tmp_path / 'broken.py'

@@ -76,6 +76,7 @@ def test_all_methods_those_of_a_config_and_of_a_file_of_ones_own(
                        for key, other in maps.items() if key != name)
 
 
+@pytest.mark.slow
 def test_comparison_of_methods_and_detectors(tmp_path):
     other = tmp_path / 'other.py'
     other.write_text(f'_base_ = [{str(CONFIG)!r}]\n')
@@ -170,6 +171,7 @@ def test_model_is_missing(tmp_path):
     assert 'give images and a MODEL' in result.stderr
 
 
+@pytest.mark.slow
 def test_real_photographs(real, tmp_path):
     photos = sorted((real / 'images').iterdir())[:3]
     result = explain(
@@ -231,6 +233,7 @@ def benchmark(*arguments, **options):
     return run(ROOT / 'tools/benchmark_speed.py', *arguments, **options)
 
 
+@pytest.mark.slow
 def test_speed_of_the_bundled_detector(tmp_path):
     (tmp_path / 'boxes.json').write_text(json.dumps(dict(
         images=[dict(id=1, width=10, height=10)],
@@ -304,6 +307,7 @@ def test_numbers_that_a_benchmark_cannot_use(tmp_path):
         result.stderr
 
 
+@pytest.mark.slow
 def test_overhead_of_d_rise(tmp_path):
     result = run(
         ROOT / 'tools/benchmark_d_rise.py', 'scene://0/2', CONFIG,
@@ -400,6 +404,7 @@ def test_plot_of_speeds(tmp_path):
     assert 'b.json is no file of benchmark_speed.py' in result.stderr
 
 
+@pytest.mark.slow
 def test_contrasts_and_evidence(tmp_path, capsys):
     """The command's options are the methods' own."""
     from mmdet_diffmap.cli.explain import main

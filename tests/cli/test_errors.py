@@ -94,6 +94,7 @@ def test_missed_objects_have_scores_below_the_threshold(plain):
             assert row['object_x2'] > row['object_x1']
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_what_is_there(plain, tmp_path):
     """In whatever parts the images come."""
     folder = tmp_path / 'work'
@@ -127,6 +128,7 @@ def test_two_processes_find_the_same(plain, tmp_path):
     assert (tmp_path / 'report.html').exists()
 
 
+@pytest.mark.slow
 def test_another_detector(plain, tmp_path):
     folder = tmp_path / 'work'
     (tmp_path / 'larger.py').write_text(LARGER)
@@ -170,6 +172,7 @@ def test_another_detector(plain, tmp_path):
     assert 'errors made' in (folder / 'table.tex').read_text()
 
 
+@pytest.mark.slow
 def test_a_damaged_image_does_not_stop_the_others(tmp_path):
     folder, whole = scenes_as_coco(tmp_path)
     work = tmp_path / 'work'

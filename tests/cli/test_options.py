@@ -62,6 +62,7 @@ def test_help_and_mistakes_import_nothing_heavy(arguments, status):
     assert result.stdout.splitlines()[-1] == 'imported'
 
 
+@pytest.mark.slow
 def test_the_api_is_there_in_the_command_too():
     result = start(COMMAND + 'import mmdet_diffmap\n'
                    'assert "torch" not in sys.modules\n'
@@ -119,6 +120,7 @@ def test_help_names_all_options_of_mmdets_script():
     assert sorted(ours) == sorted([*options, '-h', '--help'])
 
 
+@pytest.mark.slow
 def test_importing_the_package_registers_all():
     """As configs rely on, by ``custom_imports``; and mmdet can be
     imported."""

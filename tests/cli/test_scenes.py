@@ -23,6 +23,7 @@ def measure(folder, *options, expect=0):
                '--work-dir', 'w', *options, cwd=folder, expect=expect)
 
 
+@pytest.mark.slow
 def test_scenes_are_measured_and_a_page_gets_its_tables(tmp_path):
     (tmp_path / 'page.md').write_text(f'before\n{MARKS}\nafter\n')
     measure(tmp_path, '--update', 'page.md')
@@ -53,6 +54,7 @@ def test_a_page_without_a_place_is_refused_before_the_work(tmp_path):
     assert not (tmp_path / 'w').exists()
 
 
+@pytest.mark.slow
 def test_sanity_check(tmp_path):
     result = run(
         ROOT / 'tools/sanity_check.py', 'scene://0/2', 'scene://0/3', CONFIG,

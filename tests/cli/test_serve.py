@@ -35,8 +35,8 @@ def get(address):
         return error.code, error.read().decode()
 
 
-@pytest.mark.parametrize('host', [
-    '127.0.0.1', pytest.param('0.0.0.0', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('host', ['127.0.0.1', '0.0.0.0'])
 def test_the_page_is_there_until_ctrl_c(port, host, tmp_path):
     """In a process of its own: Ctrl-C is for all of a process."""
     arguments = [

@@ -201,6 +201,7 @@ def train(tmp_path, name, *hooks):
     return runner, metrics
 
 
+@pytest.mark.slow
 def test_validations_of_a_training(tmp_path):
     """The training goes as without the hook, and each image that has its turn
     is shown after one, two and three iterations."""

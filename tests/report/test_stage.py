@@ -143,6 +143,7 @@ def test_the_wheel_zooms_around_the_pointer(open_boxes):
     assert picture(page)['width'] == pytest.approx(width)
 
 
+@pytest.mark.slow
 def test_values_under_zoom_are_those_of_the_map(page, folder):
     heatmap = maps(folder, 'odam')[0].numpy()
     press(page, 'j', 'z')
@@ -396,6 +397,7 @@ def test_lines_and_labels_are_seen_on_white_and_on_black(open_boxes):
         assert int(text.max()) - int(np.median(text)) > 110
 
 
+@pytest.mark.slow
 def test_a_page_of_photographs_of_many_objects(chromium, real, tmp_path):
     """Every object that a detector finds in a crowd is met by clicks."""
     from mmdet_diffmap import load_detector
