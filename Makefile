@@ -8,8 +8,8 @@ WITH =
 BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo check test test-all test-onedl test-mmyolo try tested tried \
-	lint docs env env-test env-docs clean
+.PHONY: demo check test test-all test-onedl test-mmyolo try tested tested-all \
+	tried lint docs env env-test env-docs clean
 
 DETECTORS = configs/demo/fcos_scenes.py configs/demo/faster-rcnn_scenes.py \
 	configs/demo/detr_scenes.py configs/demo/retinanet-pvt_scenes.py
@@ -29,8 +29,7 @@ PARALLEL = -n auto --maxprocesses 8 --dist worksteal
 test: lint tested
 
 # those that take long as well
-test-all: env-test lint
-	$(PYTEST) $(PARALLEL) -m ''
+test-all: lint tested-all
 
 # the tests beside the maintained forks of the host
 test-onedl:
@@ -38,6 +37,9 @@ test-onedl:
 
 tested: env-test
 	$(PYTEST) $(PARALLEL)
+
+tested-all: env-test
+	$(PYTEST) $(PARALLEL) -m ''
 
 # Another Python, torch or host, tried in an environment of its own:
 # make try PYTHON=python3.10 HOST=onedl WITH='torch==2.4.1'

@@ -42,15 +42,17 @@ def run(program, *arguments, cwd=None, expect=0):
     return result
 
 
-def apart(command, folder):
+def apart(command, folder, environment=None):
     """Start a tool, ``mmdet-diffmap``, or ``-m`` and a module, in a process of
     its own, in a folder whose modules it can import, and return it.
 
-    It leads a group of processes, and what it says is in the files beside the
-    folder that :func:`said` reads.
+    ``environment`` holds further variables. The process leads a group of
+    processes, and what it says is in the files beside the folder that
+    :func:`said` reads.
     """
     process = FRESH.Process(target=_apart,
-                            args=(list(map(str, command)), str(folder)))
+                            args=(list(map(str, command)), str(folder),
+                                  environment or {}))
     process.start()
     return process
 
@@ -61,8 +63,9 @@ def said(folder):
                  for name in ('stdout', 'stderr'))
 
 
-def _apart(command, folder):
+def _apart(command, folder, environment):
     os.setsid()
+    os.environ.update(environment)
     # a program in the background may ignore it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name in (1, 'stdout'), (2, 'stderr'):

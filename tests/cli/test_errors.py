@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -12,7 +11,7 @@ import pytest
 from coco_scenes import scenes_as_coco
 from demo import CONFIG, ROOT, WEIGHTS
 from PIL import Image
-from programs import run
+from programs import apart, run, said
 
 from mmdet_diffmap.datasets.scenes import render_scene
 from mmdet_diffmap.errors.kinds import ERRORS
@@ -114,18 +113,40 @@ def test_two_processes_find_the_same(plain, tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    environment = dict(
-        os.environ, PORT=str(port), CUDA_VISIBLE_DEVICES='',
-        PYTHONWARNINGS='ignore', OMP_NUM_THREADS='1',
-        PATH=f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}')
+    work = tmp_path / 'work'
+    processes = {}
+    for rank in '01':
+        folder = tmp_path / rank
+        folder.mkdir()
+        processes[folder] = apart(
+            [TOOL, CONFIG, WEIGHTS, '--work-dir', work, '--num-images', IMAGES,
+             *STRICT, '--launcher', 'pytorch'], folder,
+            dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE='2',
+                 MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+                 CUDA_VISIBLE_DEVICES=''))
+    for folder, process in processes.items():
+        process.join()
+        assert process.exitcode == 0, said(folder)
+    assert len(list((work / 'journal').glob('*.jsonl'))) == 2
+    assert rows_of(work) == rows_of(plain[0])
+    assert (work / 'report.html').exists()
+
+
+def test_a_script_starts_several_processes(tmp_path):
+    """What it calls, here in place of Python, says how it was called."""
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
     result = subprocess.run(
-        [ROOT / 'tools/dist_explain_errors.sh', CONFIG, WEIGHTS, '2',
-         '--work-dir', tmp_path, '--num-images', str(IMAGES), *STRICT],
-        env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert len(list((tmp_path / 'journal').glob('*.jsonl'))) == 2
-    assert rows_of(tmp_path) == rows_of(plain[0])
-    assert (tmp_path / 'report.html').exists()
+        [ROOT / 'tools/dist_explain_errors.sh', 'config.py', 'weights.pth',
+         '3', '--work-dir', 'a folder'], capture_output=True, text=True,
+        env=dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}'))
+    arguments = result.stdout.splitlines()
+    assert arguments[:2] == ['-m', 'torch.distributed.run']
+    assert '--nproc_per_node=3' in arguments
+    assert arguments[-7:] == [
+        str(TOOL), 'config.py', 'weights.pth', '--launcher', 'pytorch',
+        '--work-dir', 'a folder']
 
 
 @pytest.mark.slow
