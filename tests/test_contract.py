@@ -33,18 +33,19 @@ FAST_FAMILY = 'yolox'
 UNLIKE = (FAST_FAMILY, 'faster_rcnn', 'detr')
 
 
-def pair(family, name):
-    slow = name in SLOW and family != FAST_FAMILY
-    return pytest.param(family, name, marks=pytest.mark.slow if slow else ())
+def pairs(families):
+    """Every explainer with every family, those at all times that are fast and
+    of some families."""
+    return pytest.mark.parametrize('family, name', [
+        pytest.param(family, name, marks=(
+            () if family in families and (
+                name not in SLOW or family == FAST_FAMILY)
+            else pytest.mark.slow))
+        for family in FAMILIES for name in registered_explainers()
+        if families is FAMILIES or name not in SLOW or family in families])
 
 
-PAIRS = [(family, name) for family in FAMILIES
-         for name in registered_explainers()]
-every_pair = pytest.mark.parametrize(
-    'family, name', [pair(*each) for each in PAIRS])
-unlike_pairs = pytest.mark.parametrize('family, name', [
-    pair(family, name) for family, name in PAIRS
-    if name not in SLOW or family in UNLIKE])
+every_pair, unlike_pairs = pairs(FAMILIES), pairs(UNLIKE)
 
 
 @lru_cache

@@ -57,9 +57,12 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize('scheme, states', [
-    ('light', STATES), ('dark', ['an object is chosen', 'keys'])])
-@pytest.mark.parametrize('name', ['report', 'errors'])
+@pytest.mark.parametrize('name, scheme, states', [
+    ('report', 'light', STATES),
+    *(pytest.param(*each, marks=pytest.mark.slow) for each in (
+        ('report', 'dark', ['an object is chosen', 'keys']),
+        ('errors', 'light', STATES),
+        ('errors', 'dark', ['an object is chosen', 'keys'])))])
 def test_axe_finds_nothing(chromium, paths, name, scheme, states):
     with opened(chromium, paths[name], color_scheme=scheme) as page:
         for state in states:

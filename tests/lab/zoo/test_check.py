@@ -24,13 +24,13 @@ from mmdet_diffmap.tracing.trace import OUTPUTS
 #: Folders of detectors that have little in common, and how their gradients
 #: are found.
 UNLIKE = {
-    'atss': 'coupled',  # group normalisation
     'centernet': 'window',  # a heat map of centres
-    'dcnv2': 'roi',  # deformable convolution
     'mask_rcnn': 'roi',  # masks
-    'rtmdet': 'window',  # heads of their own for each level
 }
 SLOW = {
+    'atss': 'coupled',  # group normalisation
+    'dcnv2': 'roi',  # deformable convolution
+    'rtmdet': 'window',  # heads of their own for each level
     'bytetrack': 'window',  # a tracker's
     'cascade_rcnn': 'roi',  # stages that vote
     'conditional_detr': 'dense',  # queries
