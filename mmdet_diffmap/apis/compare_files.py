@@ -204,12 +204,14 @@ def compare_files(models: Mapping[str, nn.Module],
         return str(file)
 
     def caption(path: str) -> list[str]:
-        methods = comparison.methods
-        texts = [text for text in map(method_text, methods.values())
-                 if len(methods) == 1 or not text.endswith('()')]
+        texts = {name: method_text(method)
+                 for name, method in comparison.methods.items()}
+        options = [*texts.values()] if len(texts) == 1 else [
+            f'{name}: {text}' for name, text in texts.items()
+            if not text.endswith('()')]
         return [' · '.join(filter(None, [*models,
                                          f'object {object_index}'])),
                 ' · '.join([printable(path), selection_text(selection),
-                            *texts])]
+                            *options])]
 
     return each_image(paths, work)

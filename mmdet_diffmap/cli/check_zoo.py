@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'folder.', [
             'my_config.py',
             'fcos yolox --jobs 2',
-            '--package mmyolo --page docs/mmyolo.md',
+            '--package mmyolo --page docs/zoo.md',
             '--resume',
         ], {'--out-dir': '--work-dir'})
     inputs = parser.add_argument_group('inputs')

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 IMAGES = ('img', 'img_path', 'sub_data_root')
 
 
-def check_test_data(cfg: Config, evaluator: bool = False) -> None:
+def check_test_data(cfg: Config, evaluator: bool = False,
+                    instead: str = '') -> None:
     """Raise an error if a file or folder of the test set is missing.
 
     Only what lies in the file system is looked for.
@@ -24,6 +25,7 @@ def check_test_data(cfg: Config, evaluator: bool = False) -> None:
         cfg (Config): With a ``test_dataloader``.
         evaluator (bool): Whether the config's ``test_evaluator`` will be
             used, which has a file of annotations of its own.
+        instead (str): What can be given in place of the test set.
 
     Raises:
         FileNotFoundError: That names what is missing, and the settings that
@@ -37,7 +39,8 @@ def check_test_data(cfg: Config, evaluator: bool = False) -> None:
         settings = ' '.join(dict.fromkeys(setting for _, setting in missing))
         raise FileNotFoundError(
             f'the test set is not there: {missing[0][0]} does not exist; say '
-            f'where it lies by --cfg-options {settings}, or in the config')
+            f'where it lies by --cfg-options {settings}, or in the config' +
+            f'; or give {instead}' * bool(instead))
 
 
 def missing_data(dataset: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -147,7 +147,7 @@ def prepare(args: argparse.Namespace) -> Config:
         cfg.test_dataloader.dataset = annotated_images(
             cfg, args.annotations, args.images[0], classes)
         names = []
-    check_test_data(cfg)
+    check_test_data(cfg, instead='--annotations FILE --images FOLDER')
     against = None
     if args.against:
         against = dict(zip(('config', 'checkpoint'), args.against))

@@ -40,6 +40,8 @@ OPTIONAL = {
             'pip install "mmdet_diffmap[tracking]"'),
     'motmetrics': ('SORT, DeepSORT and StrongSORT',
                    'pip install "mmdet_diffmap[tracking]"'),
+    'transformers': ('text-prompted detectors',
+                     'pip install "mmdet_diffmap[text]"'),
     'starlette': ('mmdet-diffmap serve',
                   'pip install "mmdet_diffmap[serve]"'),
     'uvicorn': ('mmdet-diffmap serve',

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from pycocotools import coco
 
 from ..tracing.swapping import swapped
 
@@ -34,8 +35,20 @@ def quiet_runners(level: int = logging.INFO) -> Iterator[None]:
                 handler.setLevel(max(handler.level, level))
         return logger
 
-    with swapped(Runner, 'build_logger', build_logger):
+    with swapped(Runner, 'build_logger', build_logger), \
+            silent_annotations(level > logging.INFO):
         yield
+
+
+@contextmanager
+def silent_annotations(silent: bool) -> Iterator[None]:
+    """Let pycocotools read annotations without four lines about it."""
+    if silent:  # the module has no name of its own for the built-in function
+        vars(coco)['print'] = lambda *args: None
+    try:
+        yield
+    finally:
+        vars(coco).pop('print', None)
 
 
 def is_no_dump(record: logging.LogRecord) -> bool:

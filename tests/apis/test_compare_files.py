@@ -12,7 +12,7 @@ from mmdet_diffmap.apis import class_names, compare_files, read_image
 from mmdet_diffmap.apis.compare_files import Chosen
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.visualization import draw_comparison
-from mmdet_diffmap.visualization.figure import TARGET
+from mmdet_diffmap.visualization.figure import TARGET, FigureStyle
 
 
 def boxes_in(picture):
@@ -34,6 +34,15 @@ def test_row_for_each_method_with_maps_of_that_object(tmp_path):
         caption=['m · object 1', f'{SCENE} · score > 0.3'])
     np.testing.assert_array_equal(picture, expected)
     assert not torch.equal(found[0].heatmaps, found[1].heatmaps)
+
+
+def test_options_stand_beside_the_method_that_has_them(tmp_path):
+    assert not compare_files(
+        dict(m=demo_detector()), [SCENE], 0, tmp_path,
+        dict(first='odam', second=dict(type='ODAM', extents=True)),
+        style=FigureStyle(format='svg'))
+    picture = (tmp_path / 'compare/2.svg').read_text()
+    assert f'{SCENE} · score &gt; 0.3 · second: ODAM(extents=True)' in picture
 
 
 def test_detectors_are_compared_on_the_same_object(tmp_path):

@@ -39,6 +39,8 @@ def test_one_sentence_names_the_file_and_the_setting(command, config):
         'test_dataloader.dataset.data_root=FOLDER')
     assert ('test_evaluator.ann_file=FILE' in result.stderr) == (
         command == 'test')
+    assert ('; or give --annotations FILE' in result.stderr) == (
+        command == 'errors')
     assert len(result.stderr.splitlines()) == 1
     assert not (config.parent / 'work').exists()
 

@@ -244,6 +244,7 @@ def test_crowds_boxes_of_no_size_and_other_classes(tmp_path):
     (after, ) = record_of(tmp_path / 'after')['detectors']
     assert after['objects'] == before['objects'] - 3
     assert 'zebra' in result.stdout + result.stderr
+    assert 'annotations into memory' not in result.stdout  # of pycocotools
 
 
 @pytest.mark.slow
