@@ -79,6 +79,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/python setup.py requirements.txt
+	@echo "torch, mmdet and the package go into $(VENV): minutes, and gigabytes"
 	$(BIN)/pip install --quiet -e '.[$(HOST)]' $(WITH:%='%')
 	touch $@
 

@@ -50,7 +50,8 @@ class CommandParser(argparse.ArgumentParser):
                  examples: Sequence[str] = (),
                  old_names: Mapping[str, str] | None = None) -> None:
         width = min(shutil.get_terminal_size().columns, 80) - 2
-        lines = [broken(f'{prog} {arguments}') for arguments in examples]
+        lines = [broken(f'{prog} {arguments}'.rstrip())
+                 for arguments in examples]
         super().__init__(
             prog=prog,
             usage=f'%(prog)s {usage}',
