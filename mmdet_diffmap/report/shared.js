@@ -93,8 +93,9 @@ function paintColours(canvas, signed) {
 // look over a grey photograph.
 function describeColours(at, signed, below, above) {
   const select = $(`colours${at}`);
-  rebuild(select, 'all', () => Object.entries(data.schemes).map(([value, {safe}]) => element('option', {
-    value, textContent: value + (safe ? ' (colour-blind safe)' : '')})));
+  rebuild(select, 'all', () => [['colour-blind safe', true], ['others', false]].map(([label, wanted]) =>
+    element('optgroup', {label}, ...Object.entries(data.schemes).filter(([, {safe}]) => safe === wanted)
+      .map(([value]) => element('option', {value, textContent: value})))));
   select.value = state.colours;
   paintColours($(`legend${at}`).firstChild, signed);
   $(`low${at}`).textContent = signed ? below : '0';

@@ -212,7 +212,10 @@ def test_colours_are_those_of_the_map(page, folder, name, colour_map, keys):
     assert np.abs(found[..., :3] - colours)[opaque].max() < 8
     signed = keys == ['2']
     assert page.locator('#middle').text_content() == ('0' if signed else '')
-    assert 'colour-blind safe' in page.locator('#colours').text_content()
+    group = page.locator('#colours optgroup', has=page.locator(
+        f'option[value={name}]'))
+    assert group.get_attribute('label') == (
+        'others' if name == 'classic' else 'colour-blind safe')
 
 
 def test_keys(page, folder):
