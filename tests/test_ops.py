@@ -207,11 +207,13 @@ def naive_deform_conv(image, offset, mask, weight, bias, stride, padding,
     return torch.cat(outputs, dim=1) + bias[:, None, None]
 
 
+@pytest.mark.parametrize('layout', [
+    torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize('modulated', [False, True])
 @pytest.mark.parametrize('stride, padding, dilation, groups, deform_groups', [
     (1, 1, 1, 1, 1), (2, 2, 2, 2, 4)])
 def test_deformable_convolution_and_its_gradients(
-        modulated, stride, padding, dilation, groups, deform_groups):
+        modulated, stride, padding, dilation, groups, deform_groups, layout):
     torch.manual_seed(0)
     image = torch.randn(2, 8, 11, 13, dtype=torch.float64)
     weight = torch.randn(4, 8 // groups, 3, 3, dtype=torch.float64)
@@ -222,7 +224,9 @@ def test_deformable_convolution_and_its_gradients(
     if modulated:
         values += [torch.rand(2, deform_groups * 9, *size).double(),
                    torch.randn(4, dtype=torch.float64)]
-    first, second = leaves(values), leaves(values)
+    first, second = leaves(
+        each.to(memory_format=layout) if each.dim() == 4 else each
+        for each in values), leaves(values)
     options = stride, padding, dilation, groups, deform_groups
     if modulated:
         image, offset, weight, mask, bias = first
@@ -237,7 +241,9 @@ def test_deformable_convolution_and_its_gradients(
     check_gradients(output, first, expected, second)
 
 
-def test_larger_offsets_are_read_as_flat_memory():
+@pytest.mark.parametrize('layout', [
+    torch.contiguous_format, torch.channels_last])
+def test_larger_offsets_are_read_as_flat_memory(layout):
     torch.manual_seed(0)
     image = torch.randn(2, 3, 5, 6, dtype=torch.double)
     weight = torch.randn(4, 3, 3, 3, dtype=torch.double)
@@ -246,6 +252,8 @@ def test_larger_offsets_are_read_as_flat_memory():
     mask = torch.rand(2, 9, 10, 12, dtype=torch.double)
     first, second = (
         leaves([image, offset, mask, weight, bias]) for _ in range(2))
+    first[:4] = leaves(each.to(memory_format=layout)
+                       for each in (image, offset, mask, weight))
     output = modulated_deform_conv2d(*first, 1, 1)
     image, offset, mask, weight, bias = second
     # place (n, y, x) of the smaller grid is element n*30 + y*6 + x in memory

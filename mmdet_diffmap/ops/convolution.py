@@ -98,7 +98,9 @@ def modulated_deform_conv_backward(
     for gradient, value in zip((grad_input, grad_weight), gradients):
         gradient.copy_(value)
     for gradient, value in zip((grad_offset, grad_mask), gradients[2:]):
-        gradient.zero_().flatten(1)[:, :value[0].numel()] = value.flatten(1)
+        unread = gradient[0].numel() - value[0].numel()
+        gradient.copy_(F.pad(value.flatten(1), (0, unread)).view(
+            gradient.shape))
     if with_bias:
         grad_bias.copy_(grad_output.sum(dim=(0, 2, 3)))
 

@@ -16,6 +16,7 @@ from .gradients import WholeGradients
 from .heads import WholeRun, constant_boxes
 from .mask_values import MaskValues
 from .predicting import predict, predicting
+from .recording import recording
 from .segments import MEAN_LOGITS
 from .target_layer import TargetLayer
 from .trace import MASK, GradientSource, OutputGradients, Tolerance
@@ -50,8 +51,9 @@ class MaskRun:
         def source(outputs: Tensor, columns: Sequence[int],
                    tolerance: Tolerance | None) -> Iterator[OutputGradients]:
             leaves, values = self.ran
-            for gradients in WholeGradients(leaves)(values[rows][:, None],
-                                                    [0]):
+            with recording():
+                outputs = values[rows][:, None]
+            for gradients in WholeGradients(leaves)(outputs, [0]):
                 yield replace(gradients, output=MASK)
 
         return source

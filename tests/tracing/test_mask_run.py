@@ -4,7 +4,13 @@ from functools import lru_cache
 
 import pytest
 import torch
-from families import batch_of, build, narrow, random_image
+from families import (
+    GRADIENT_MODES,
+    batch_of,
+    build,
+    narrow,
+    random_image,
+)
 from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 
@@ -220,6 +226,15 @@ def test_explain(kind):
     # score and mask are explained in place of score and sides
     assert torch.allclose(default.heatmaps,
                           ODAM(outputs=('score', 'mask'))(trace), atol=1e-4)
+
+
+@pytest.mark.parametrize('mode', GRADIENT_MODES)
+def test_gradients_do_not_ask_what_the_caller_records(mode):
+    model, data = detector('without boxes')
+    with GRADIENT_MODES[mode]():
+        trace = DetectorAdapter(model).trace(data).select([0])
+        found = whole_gradients(trace.gradients(['mask']))
+    assert any(gradient.any() for gradient in found[0, 'mask'].values())
 
 
 def test_scores_that_masks_change_have_the_gradients_of_the_whole():

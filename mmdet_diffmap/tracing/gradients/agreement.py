@@ -9,27 +9,41 @@ TOLERANCE = 1e-4  # of the largest value
 TEN_BITS = 1e-2  # the same where convolutions may round to ten bits
 
 
-def agree(pairs: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Whether the rows of all pairs of tensors (n, C) are equal but for
-    rounding.
+Pairs = Sequence[tuple[Tensor, Tensor]]
+
+
+def agree(raw: Pairs, features: Pairs = ()) -> bool:
+    """Whether all pairs of tensors (n, C) are equal but for rounding.
+
+    Args:
+        raw (Sequence[tuple]): Raw maps again, and before. They are logits and
+            distances, for which 1 is not much: that is what their rows are
+            compared with, or with their largest value.
+        features (Sequence[tuple]): Features again, and before. They may be of
+            any size, and are compared with their largest value.
 
     >>> agree([(torch.tensor([[1.00001]]), torch.tensor([[1.]]))])
     True
+    >>> agree([], [(torch.tensor([[3e-6]]), torch.tensor([[2e-6]]))])
+    False
     """
-    if not pairs:
+    raw, features = (
+        [(again.detach(), before.detach()) for again, before in pairs
+         if before.numel()] for pairs in (raw, features))
+    if not raw and not features:
         return True
-    again = torch.cat([each.detach().reshape(-1) for each, _ in pairs])
-    before = torch.cat([each.detach().reshape(-1) for _, each in pairs])
-    values = before.nan_to_num(0, 0, 0).abs()
+    again, before = (torch.cat([each.reshape(-1) for each in tensors])
+                     for tensors in zip(*raw, *features))
+    shapes = [each.shape for _, each in (*raw, *features)]
+    sizes = [part.view(shape) for part, shape in zip(
+        before.nan_to_num(0, 0, 0).abs().split(
+            [shape.numel() for shape in shapes]), shapes)]
     largest = [
-        part.view(each.shape).amax(dim=1) for part, (_, each) in zip(
-            values.split([each.numel() for _, each in pairs]), pairs)
+        *(1 + part.amax(dim=1, keepdim=True) for part in sizes[:len(raw)]),
+        *(part.amax() for part in sizes[len(raw):])
     ]
-    widths = torch.tensor([each.shape[1] for _, each in pairs
-                           for _ in range(len(each))], device=values.device)
-    # raw maps are logits and distances, for which 1 is not much
-    scale = 1 + torch.cat(largest).repeat_interleave(
-        widths, output_size=len(values))
+    scale = torch.cat([each.expand(shape).reshape(-1)
+                       for each, shape in zip(largest, shapes)])
     close = (again - before).abs() <= tolerance(before) * scale
     same = torch.isclose(again, before, 0, 0, equal_nan=True)
     return bool((close | same).all())

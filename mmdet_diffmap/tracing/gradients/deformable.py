@@ -61,13 +61,18 @@ class DeformableAttention(torch.autograd.Function):
         Returns:
             Tensor: Shape (B, Q, heads * C).
         """
-        ctx.samples = Samples(tokens.detach(), grids.tolist(),
-                              places.detach(), weights.detach())
+        ctx.save_for_backward(tokens, places, weights)
+        ctx.grids, ctx.samples = grids.tolist(), None
         return attend(tokens, grids, places, weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # an error if the host has changed one of them in place
+        tokens, places, weights = (each.detach() for each
+                                   in ctx.saved_tensors)
+        if ctx.samples is None:
+            ctx.samples = Samples(tokens, ctx.grids, places, weights)
         _, _, _, *of_samples = ctx.needs_input_grad
         tokens, places, weights = ctx.samples.gradients(
             gradient, any(of_samples))

@@ -35,7 +35,7 @@ def sparse_linear() -> Iterator[None]:
         trained = weight.requires_grad or (
             bias is not None and bias.requires_grad)
         recorded = torch.is_grad_enabled() and input.requires_grad
-        large = input.dim() > 1 and \
+        large = input.dim() > 1 and weight.dim() > 1 and \
             input.numel() * len(weight) >= WORTH_A_FUNCTION
         function = Linear.apply if recorded and large and not trained \
             else linear

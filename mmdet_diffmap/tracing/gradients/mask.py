@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ..recording import recording
 from ..trace import MASK, OutputGradients, Tolerance
+from .agreement import agree
 from .roi import RoIGradients, RoIRun
 from .stages import RoIStage
+from .whole import WholeGradients
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class MaskGradients:
 
     The mask branch runs on the detections' boxes, which are constants. Where
     no cell's probability reaches the threshold, there is no mask, and no
-    gradient.
+    gradient. Where the products of :class:`RoIGradients` do not pool what the
+    branch got, gradients go back through its own pooling.
 
     Args:
         stage (RoIStage): The mask branch, with the levels that it gets.
@@ -48,10 +51,30 @@ class MaskGradients:
         }
         for some in gradients.chunks(rois):
             run = RoIRun.of(gradients, some)
+            if not agree([], run.pooled_again()):
+                yield from self.dense(stage, list(some))
+                continue
             with recording():
                 values = self.mean_logits(run.raw[0], list(some))
                 pooled = torch.autograd.grad(values.sum(), run.leaves)
             yield from run.through_pooling({MASK: pooled})
+
+    def dense(self, stage: RoIStage,
+              detections: list[int]) -> Iterator[OutputGradients]:
+        """Compute the gradients of some detections' masks from whole levels.
+
+        Args:
+            stage (RoIStage): The mask branch, on all boxes.
+            detections (list[int]): Which.
+        """
+        with recording():
+            leaves = [each.detach().requires_grad_() for each in stage.inputs]
+            logits = stage.on_all(leaves)[0][detections]
+            values = self.mean_logits(logits, detections)[:, None]
+        for gradients in WholeGradients(leaves)(values, [0]):
+            yield OutputGradients(MASK, [
+                level.renumbered(detections) for level in gradients.levels
+            ])
 
     def mean_logits(self, logits: Tensor, detections: list[int]) -> Tensor:
         """Take the mean logit inside of each predicted mask.

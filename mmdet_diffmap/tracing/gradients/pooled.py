@@ -120,7 +120,7 @@ class PooledGradients:
         """For each of ``pooled`` its way back; None if one of them does not
         pool what its extractor gave."""
         matrices = [each.matrices(self.levels) for each in self.pooled]
-        return matrices if agree([
+        return matrices if agree([], [
             (self.pool_again(each, of_levels), each.output.flatten(1))
             for each, of_levels in zip(self.pooled, matrices)
         ]) else None

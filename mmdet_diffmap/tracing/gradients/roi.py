@@ -238,7 +238,7 @@ class RoIRun:
 
     def agrees(self) -> bool:
         """Whether the raw maps, and pooled features, are what they were."""
-        pairs = []
+        raw = []
         for stage, stage_rows in zip(self.gradients.stages, self.rows):
             rows = list(stage_rows.values())
             for number in stage.raw if rows else ():
@@ -246,12 +246,15 @@ class RoIRun:
                 if number not in self.raw or \
                         before.shape != self.raw[number].shape:
                     return False
-                pairs.append((self.raw[number].reshape(len(rows), -1),
-                              before.reshape(len(rows), -1)))
-        for group in self.windows:
-            for windows in group:
-                pairs += windows.pooled_again(self.leaves)
-        return agree(pairs)
+                raw.append((self.raw[number].reshape(len(rows), -1),
+                            before.reshape(len(rows), -1)))
+        return agree(raw, self.pooled_again())
+
+    def pooled_again(self) -> list[tuple[Tensor, Tensor]]:
+        """Pool by the products; return pairs of what they give, and of what
+        the stages got."""
+        return [pair for group in self.windows for windows in group
+                for pair in windows.pooled_again(self.leaves)]
 
     def differentiate(self, jacobian: SparseJacobian,
                       columns: Sequence[int]) -> Iterator[OutputGradients]:

@@ -101,6 +101,7 @@ def mask_stage(model: BaseDetector) -> RoIStage | None:
         return None
     head, extractor = roi_head.mask_head, roi_head.mask_roi_extractor
     if not (isinstance(head, FCNMaskHead) and pools_simply(extractor)
+            and type(head).forward is FCNMaskHead.forward
             and type(head).predict_by_feat is FCNMaskHead.predict_by_feat
             and extractor.num_inputs ==
             roi_head.bbox_roi_extractor.num_inputs):

@@ -20,6 +20,15 @@ def test_agree():
     assert agree([])
 
 
+def test_small_features_are_no_small_matter():
+    before = torch.tensor([[3e-6, -2e-6], [0., 0.]])
+    assert agree([], [(before * (1 + 1e-6), before)])
+    assert not agree([], [(before / 2, before)])
+    assert not agree([(before, before)], [(before, before),
+                                          (before.abs(), before)])
+    assert agree([(before / 2, before)], [(before[:0], before[:0])])
+
+
 def test_tf32_by_the_older_flags(monkeypatch):
     for convolutions in True, False:
         monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', convolutions)

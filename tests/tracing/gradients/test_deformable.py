@@ -65,6 +65,21 @@ def test_samples_at_places_that_are_constant():
     torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize('number', range(3))
+def test_what_was_changed_in_place_is_an_error(number):
+    """As with functions of torch that need it on the way back."""
+    torch.manual_seed(0)
+    values = [torch.randn(1, 12, 2, 3), torch.rand(1, 5, 2, 1, 4, 2),
+              torch.rand(1, 5, 2, 1, 4)]
+    given = [each.requires_grad_() * 1 for each in values]
+    with sparse_deformable_attention():
+        output = host.multi_scale_deformable_attn_pytorch(
+            given[0], torch.tensor([[3, 4]]), *given[1:])
+    given[number].mul_(2)
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        torch.autograd.grad(output.sum(), values)
+
+
 def test_the_function_of_mmcv_is_put_back():
     before = host.multi_scale_deformable_attn_pytorch
     with sparse_deformable_attention():

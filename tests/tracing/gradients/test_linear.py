@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import FFN
+from mmdet.models.dense_heads.gfl_head import Integral
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -72,6 +73,22 @@ def test_other_layers_are_torchs(layer, case, monkeypatch):
         output = layer(leaf)
     assert output.grad_fn is None or \
         output.grad_fn.name() == 'AddmmBackward0'
+
+
+def test_a_vector_of_weights():
+    """As in GFL, whose sides of boxes are means over a distribution."""
+    torch.manual_seed(0)
+    integral = Integral(3)
+    leaf = torch.randn(QUERIES, 16).requires_grad_()
+    expected = integral(leaf)
+    with sparse():
+        found = integral(leaf)
+    assert torch.equal(found, expected)
+    for cotangent in cotangents_of(expected):
+        ours, theirs = (torch.autograd.grad(
+            output, leaf, cotangent, retain_graph=True)[0]
+            for output in (found, expected))
+        assert torch.equal(ours, theirs)
 
 
 def test_what_is_changed_in_place_is_no_copy(layer):

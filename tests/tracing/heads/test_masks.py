@@ -1,6 +1,10 @@
+import copy
+from functools import partial
+
 import pytest
 import torch
 from families import batch_of, build, random_image, small_config
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.structures.bbox import bbox2roi
 
 from mmdet_diffmap.explainers import ODAM
@@ -56,6 +60,44 @@ def test_gradient_of_the_mask_is_that_of_a_naive_loop(
             torch.testing.assert_close(
                 one, torch.zeros_like(one) if other is None else other,
                 atol=1e-6, rtol=1e-4)
+
+
+def check_against_naive(model, data):
+    trace = DetectorAdapter(model).trace(data)
+    found = whole_gradients(trace.gradients(['mask']))
+    for detection, levels in enumerate(
+            naive_mask_gradients(model, data, len(trace))):
+        for level, gradient in enumerate(levels):
+            ours = found[detection, 'mask'].get(level)
+            if gradient is None:
+                assert ours is None or not ours.any()
+            else:
+                torch.testing.assert_close(ours, gradient, atol=1e-6,
+                                           rtol=1e-4)
+
+
+def test_branch_that_pools_in_its_own_way(model, data, monkeypatch):
+    """The whole of it is gone back through."""
+    for layer in model.roi_head.mask_roi_extractor.roi_layers:
+        monkeypatch.setattr(layer, 'forward', partial(halved, layer.forward))
+    check_against_naive(model, data)
+
+
+def halved(forward, *args):
+    return forward(*args) / 2
+
+
+def test_branch_that_mixes_detections(model, data):
+    """It runs with the whole detector."""
+    mixing = copy.deepcopy(model)
+    mixing.roi_head.mask_head.__class__ = MixingMaskHead
+    check_against_naive(mixing, data)
+
+
+class MixingMaskHead(FCNMaskHead):
+
+    def forward(self, x):
+        return super().forward(x - x.mean(dim=0))
 
 
 def test_gradients_of_selected_detections_are_their_own(model, data):
