@@ -122,6 +122,12 @@ def build(cfg: Config, spread: float = 0.5) -> nn.Module:
     return model
 
 
+def with_small_features(model: nn.Module) -> None:
+    """Let the features of an FPN be small, in place."""
+    for parameter in model.neck.fpn_convs.parameters():
+        parameter.data *= 1e-5
+
+
 def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Return a uint8 BGR image with coarse and fine structure."""
     return small.random_image((height, width), seed)

@@ -2,7 +2,7 @@
 """The mask branch of two-stage detectors: left out, run, or run fast."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import Signature, signature
 from typing import Any
@@ -14,7 +14,7 @@ from mmdet.models.roi_heads import MaskScoringRoIHead, StandardRoIHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmengine.structures import InstanceData
-from torch import nn
+from torch import Tensor, nn
 
 from ..gradients import RoIStage
 from ..swapping import swapped
@@ -117,3 +117,14 @@ def pools_simply(extractor: nn.Module) -> bool:
         type(extractor).forward is SingleRoIExtractor.forward and \
         all(isinstance(layer, RoIAlign) and layer.pool_mode == 'avg'
             for layer in extractor.roi_layers)
+
+
+def extractor_arguments(extractor: nn.Module, args: tuple[Any, ...],
+                        kwargs: dict[str, Any]
+                        ) -> tuple[Sequence[Tensor], Tensor, float | None]:
+    """Return the levels, the RoIs and their scale (None: as they are) with
+    which an extractor was called that :func:`pools_simply`."""
+    given = signature(extractor.forward).bind(*args, **kwargs)
+    given.apply_defaults()
+    levels, rois, scale = given.args
+    return levels, rois, scale

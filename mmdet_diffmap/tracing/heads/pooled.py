@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from ..gradients import Pool, PooledFeatures, PooledGradients
 from ..target_layer import CapturedLayer
 from ..trace import GradientSource
-from .masks import pools_simply
+from .masks import extractor_arguments, pools_simply
 from .rois import coupled
 from .whole import WholeRun
 
@@ -63,13 +63,13 @@ class PooledRun(WholeRun):
         """Put a leaf in the place of what was pooled."""
         if not output.requires_grad:
             return output
-        levels, rois = args[:2]
+        levels, rois, scale = extractor_arguments(module, args, kwargs)
         with self.detaching():
             leaf = output.detach()[None].requires_grad_()
             rois = rois.detach().type_as(output)
         self.pooled.append(PooledFeatures(
-            Pool(module, [self.number_of(level) for level in levels],
-                 kwargs.get('roi_scale_factor')), rois, output, leaf))
+            Pool(module, [self.number_of(level) for level in levels], scale),
+            rois, output, leaf))
         return leaf.squeeze(0).clone()  # a leaf may not be changed in place
 
     def number_of(self, level: Tensor) -> int:

@@ -23,7 +23,12 @@ from ..nested import flat_tensors, map_tensors
 from ..swapping import swapped
 from ..target_layer import CapturedLayer, depend
 from ..trace import GradientSource
-from .masks import mask_stage, needs_masks, pools_simply
+from .masks import (
+    extractor_arguments,
+    mask_stage,
+    needs_masks,
+    pools_simply,
+)
 from .run import HeadRun, RunsTwiceError
 
 #: RoI heads of which one stage goes on from what another made of all RoIs.
@@ -146,7 +151,7 @@ class RoIHeadRun(HeadRun):
     def extractor_ran(self, module: nn.Module, args: Any, kwargs: Any,
                       output: Tensor) -> None:
         """Note what was pooled, of what."""
-        levels, rois = args[:2]
+        levels, rois, scale = extractor_arguments(module, args, kwargs)
         if self.running is None:
             self.pooled = Pooled(output, module, list(levels), rois)
             return
@@ -157,7 +162,7 @@ class RoIHeadRun(HeadRun):
         places = [known[id(level)] for level in levels if id(level) in known]
         self.running.pools.append(
             None if len(places) < len(levels) or not same else
-            Pool(module, places, kwargs.get('roi_scale_factor')))
+            Pool(module, places, scale))
 
     def shared_head_ran(self, module: nn.Module, args: Any,
                         output: Any) -> None:

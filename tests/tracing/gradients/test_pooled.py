@@ -4,7 +4,12 @@ import copy
 
 import pytest
 import torch
-from families import batch_of, coupled_detector, random_image
+from families import (
+    batch_of,
+    coupled_detector,
+    random_image,
+    with_small_features,
+)
 from mmcv.ops import RoIAlign
 from mmdet.models.roi_heads import SparseRoIHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
@@ -34,6 +39,13 @@ class TwoWaysRoIHead(SparseRoIHead):
                                      batch_img_metas)
 
 
+class Naming(SingleRoIExtractor):
+    """Is called by the names of its arguments, and enlarges RoIs."""
+
+    def __call__(self, levels, rois):
+        return super().__call__(feats=levels, rois=rois, roi_scale_factor=1.3)
+
+
 class Halved(RoIAlign):
     """Pools something else than its settings say."""
 
@@ -45,8 +57,13 @@ def detector(kind):
     if kind == 'another way':
         return coupled_detector('TwoWaysRoIHead')
     model = coupled_detector()
+    if kind == 'by name':
+        model = copy.deepcopy(model)
+        for extractor in model.roi_head.bbox_roi_extractor:
+            extractor.__class__ = Naming
     if kind == 'other pooling':
         model = copy.deepcopy(model)
+        with_small_features(model)
         for layer in model.roi_head.modules():
             if isinstance(layer, RoIAlign):
                 layer.__class__ = Halved
@@ -85,6 +102,7 @@ def naive_gradients(model, data, layer, monkeypatch):
     ('plain', 'neck', False),
     ('another way', 'backbone', True),
     ('another way', 'neck', False),
+    ('by name', 'neck', True),
     ('other pooling', 'neck', True),
 ])
 def test_gradients_are_those_of_a_loop(kind, layer, batched, monkeypatch):

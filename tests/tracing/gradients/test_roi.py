@@ -1,11 +1,18 @@
 """Two-stage detectors against plain autograd through their whole graph."""
+import copy
 from functools import lru_cache
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torchvision
-from families import batch_of, build, random_image, small_config
+from families import (
+    batch_of,
+    build,
+    random_image,
+    small_config,
+    with_small_features,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.structures import InstanceData
@@ -191,8 +198,10 @@ def test_random_rois(monkeypatch):
 
 def test_extractor_that_pools_more_than_expected_takes_the_dense_way(
         monkeypatch):
-    """A layer whose bins overlap: more cells than a crop has."""
-    model = detector('faster')
+    """A layer whose bins overlap: more cells than a crop has. Also of small
+    features."""
+    model = copy.deepcopy(detector('faster'))
+    with_small_features(model)
     layer = model.roi_head.bbox_roi_extractor.roi_layers[0]
     forward = layer.forward
 
@@ -201,6 +210,24 @@ def test_extractor_that_pools_more_than_expected_takes_the_dense_way(
 
     for one in model.roi_head.bbox_roi_extractor.roi_layers:
         monkeypatch.setattr(one, 'forward', mixed)
+    compare(model, batch_of(model, random_image(75, 130)))
+
+
+@pytest.mark.parametrize('call', [
+    lambda extractor, levels, rois: extractor(levels, rois, 1.4),
+    lambda extractor, levels, rois: extractor(
+        rois=rois, feats=levels, roi_scale_factor=1.4)])
+def test_extractor_that_is_called_in_other_words(monkeypatch, call):
+    model = detector('faster')
+    head = model.roi_head
+
+    def bbox_forward(x, rois):
+        cls_score, bbox_pred = head.bbox_head(
+            call(head.bbox_roi_extractor, x[:4], rois))
+        return dict(cls_score=cls_score, bbox_pred=bbox_pred)
+
+    monkeypatch.setattr(head, '_bbox_forward', bbox_forward)
+    monkeypatch.setattr(RoIGradients, 'dense', no_dense_way)
     compare(model, batch_of(model, random_image(75, 130)))
 
 
