@@ -92,10 +92,12 @@ def random_detector(family: str) -> nn.Module:
 
 
 @lru_cache
-def coupled_detector(roi_head: str = 'SparseRoIHead') -> nn.Module:
+def coupled_detector(roi_head: str = 'SparseRoIHead',
+                     name: str = 'sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py'
+                     ) -> nn.Module:
     """Return a detector with two stages, of which the second goes on from
     what the first made of all eight RoIs."""
-    cfg = get_config('mmdet::sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py')
+    cfg = get_config(f'mmdet::{name}')
     model: Any = cfg.model
     small.leave_out_weights(model)
     model.backbone.update(depth=18, norm_cfg=dict(type='BN'))
@@ -104,6 +106,8 @@ def coupled_detector(roi_head: str = 'SparseRoIHead') -> nn.Module:
     model.roi_head.update(type=roi_head, num_stages=2,
                           stage_loss_weights=[1, 1],
                           bbox_head=model.roi_head.bbox_head[:2])
+    if 'mask_head' in model.roi_head:
+        model.roi_head.mask_head = model.roi_head.mask_head[:2]
     model.test_cfg.rcnn.max_per_img = 8
     for part in inner_dicts([model.neck, model.rpn_head, model.roi_head]):
         for name, value in part.items():

@@ -12,8 +12,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .gradients import WholeGradients
-from .heads import WholeRun, constant_boxes
+from .heads import PooledRun, WholeRun, constant_boxes
 from .mask_values import MaskValues
 from .predicting import predict, predicting
 from .recording import recording
@@ -27,7 +26,8 @@ class MaskRun:
     """A second run of the whole detector, with its masks, and one backward
     pass for each mask that is explained.
 
-    It runs when the first gradient is asked for.
+    It runs when the first gradient is asked for. RoIs of which the first run
+    has found that they are coupled are cut off where they are pooled.
 
     Args:
         model (BaseDetector): The detector.
@@ -50,19 +50,19 @@ class MaskRun:
 
         def source(outputs: Tensor, columns: Sequence[int],
                    tolerance: Tolerance | None) -> Iterator[OutputGradients]:
-            leaves, values = self.ran
+            source_of_all, values = self.ran
             with recording():
                 outputs = values[rows][:, None]
-            for gradients in WholeGradients(leaves)(outputs, [0]):
+            for gradients in source_of_all(outputs, [0], tolerance):
                 yield replace(gradients, output=MASK)
 
         return source
 
     @cached_property
-    def ran(self) -> tuple[list[Tensor], Tensor]:
-        """The target layer's maps, and the output of each detection with a
-        graph to them, shape (N, )."""
-        run = WholeRun(self.model)
+    def ran(self) -> tuple[GradientSource, Tensor]:
+        """The gradients of what is made of the masks, and the output of each
+        detection, shape (N, )."""
+        run = PooledRun.of(self.model, 'exact', None) or WholeRun(self.model)
         values = MaskValues()
         inputs, sample = self.preprocess()
         with predicting(self.model, masks=True) as recorder, \
@@ -74,15 +74,16 @@ class MaskRun:
                 raise ValueError(
                     'the output mask is that of final detections alone, as '
                     'the detector gives them each time that it runs')
+            source = run.source(captured)
             if MEAN_LOGITS in predictions:
-                return captured.leaves, predictions[MEAN_LOGITS]
+                return source, predictions[MEAN_LOGITS]
             real = values.of(predictions.masks)
             if real is None and len(predictions):
                 raise ValueError(
                     f'{type(self.model).__name__} makes its masks in a way '
                     'that cannot be followed back to real numbers, so that '
                     'the output mask is not known')
-            return captured.leaves, predictions.scores.detach() \
+            return source, predictions.scores.detach() \
                 if real is None else real.mean_logits(predictions.masks)
 
     def same(self, predictions: InstanceData) -> bool:

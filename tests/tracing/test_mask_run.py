@@ -8,6 +8,7 @@ from families import (
     GRADIENT_MODES,
     batch_of,
     build,
+    coupled_detector,
     narrow,
     random_image,
 )
@@ -21,6 +22,7 @@ from mmdet_diffmap.lab.zoo import small
 from mmdet_diffmap.lab.zoo.check import largest_difference
 from mmdet_diffmap.lab.zoo.masks import naive_gradients, naive_masks
 from mmdet_diffmap.tracing.detector import DetectorAdapter
+from mmdet_diffmap.tracing.gradients import WholeGradients
 from mmdet_diffmap.tracing.heads import WholeRun
 from mmdet_diffmap.tracing.predicting import has_own_boxes
 from mmdet_diffmap.tracing.trace import whole_gradients
@@ -101,8 +103,10 @@ def some_rows(trace):
                                           *BOXLESS[:1], *SEGMENTS))
 def test_gradients_are_those_of_the_host_without_its_comparison(kind):
     model, data = detector(kind)
-    trace = trace_of(kind)
-    rows = some_rows(trace)
+    check_gradients(model, data, trace_of(kind), some_rows(trace_of(kind)))
+
+
+def check_gradients(model, data, trace, rows):
     values, leaves = naive_masks(DetectorAdapter(model), data,
                                  trace.detections)
     expected = [naive_gradients(values[row], leaves) for row in rows]
@@ -118,6 +122,13 @@ def test_gradients_are_those_of_the_host_without_its_comparison(kind):
             else:
                 torch.testing.assert_close(given, gradient[0], rtol=0,
                                            atol=1e-4 * scales[detection])
+
+
+def test_coupled_regions_are_cut_where_they_are_pooled(monkeypatch):
+    model = coupled_detector(name='queryinst/queryinst_r50_fpn_1x_coco.py')
+    data = batch_of(model, random_image(*SIZE))
+    monkeypatch.setattr(WholeGradients, '__call__', None)
+    check_gradients(model, data, DetectorAdapter(model).trace(data), [0, 2])
 
 
 @pytest.mark.parametrize('kind', slow_but('resized', 'averaged', 'scored',

@@ -55,15 +55,12 @@ class FusedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor,
                 *settings: Any) -> Tensor:
-        ctx.set_materialize_grads(False)
         ctx.copies = AttentionOnCopies([query, key, value], settings)
         return attention(query, key, value, *settings)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None
-                 ) -> tuple[Tensor | None, ...]:
-        gradients = (None, None, None) if gradient is None else \
-            FusedProducts.apply(gradient, ctx.copies)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = FusedProducts.apply(gradient, ctx.copies)
         return *gradients, *[None] * len(ctx.copies.settings)
 
 

@@ -34,11 +34,9 @@ def sparse_linear() -> Iterator[None]:
               bias: Tensor | None = None) -> Tensor:
         trained = weight.requires_grad or (
             bias is not None and bias.requires_grad)
-        recorded = torch.is_grad_enabled() and input.requires_grad
         large = input.dim() > 1 and weight.dim() > 1 and \
             input.numel() * len(weight) >= WORTH_A_FUNCTION
-        function = Linear.apply if recorded and large and not trained \
-            else linear
+        function = Linear.apply if large and not trained else linear
         return function(input, weight, bias)
 
     with swapped(F, 'linear', apply):
@@ -52,17 +50,13 @@ class Linear(torch.autograd.Function):
     def forward(ctx: Any, input: Tensor, weight: Tensor,
                 bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        ctx.set_materialize_grads(False)
         output = linear(input, weight, bias)
         # no view for autograd; `detach` would be none in a context that
         # attaches what the host detaches
         return torch.ops.aten._unsafe_view(output, output.shape)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None
-                 ) -> tuple[Tensor | None, None, None]:
-        if gradient is None:
-            return None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weight, ) = ctx.saved_tensors
         weight = weight.to(gradient.dtype)  # of mixed precision
         matrix = gradient.flatten(0, -2)

@@ -47,7 +47,7 @@ class PooledFeatures:
             self.pool.levels_of(self.rois)
         bins = self.output.shape[-2:].numel()
         matrices = {}
-        for level in sorted(set(of_rois)):
+        for level in set(of_rois):
             height, width = levels[level].shape[-2:]
             numbers = torch.tensor(
                 [number for number, each in enumerate(of_rois)

@@ -30,8 +30,7 @@ def suppress_batch(original: Callable, boxes: Tensor, scores: Tensor,
                 if name not in ('type', 'split_thr')}
     with torch.no_grad():
         if len(boxes) >= nms_cfg.get('split_thr', SPLIT) and \
-                boxes.shape[1] == 4 and not (args or kwargs) and \
-                set(settings) <= SETTINGS:
+                not (args or kwargs) and set(settings) <= SETTINGS:
             kept = kept_of_classes(boxes, scores, idxs, **settings)
         else:
             _, kept = original(boxes, scores, idxs, nms_cfg, *args, **kwargs)

@@ -62,17 +62,61 @@ def test_several_products_are_one_pass(layer):
     torch.testing.assert_close(products, cotangents @ layer.weight)
 
 
-@pytest.mark.parametrize('case', ['trained', 'no graph', 'small'])
+@pytest.mark.parametrize('case', ['trained weight', 'trained bias', 'small'])
 def test_other_layers_are_torchs(layer, case, monkeypatch):
     leaf = torch.randn(QUERIES, 6).double().requires_grad_()
-    if case == 'trained':
-        layer.requires_grad_()
-    elif case == 'small':
+    if case == 'small':
         monkeypatch.setattr(linear, 'WORTH_A_FUNCTION', QUERIES * 6 * 5 + 1)
-    with sparse(), torch.set_grad_enabled(case != 'no graph'):
+    else:
+        getattr(layer, case.split()[1]).requires_grad_()
+    with sparse():
         output = layer(leaf)
-    assert output.grad_fn is None or \
-        output.grad_fn.name() == 'AddmmBackward0'
+    assert output.grad_fn.name() == 'AddmmBackward0'
+
+
+def test_a_layer_of_the_smallest_size_is_a_function(layer, monkeypatch):
+    monkeypatch.setattr(linear, 'WORTH_A_FUNCTION', QUERIES * 6 * 5)
+    leaf = torch.randn(QUERIES, 6).double().requires_grad_()
+    with sparse():
+        assert layer(leaf).grad_fn.name() == 'LinearBackward'
+        assert layer(leaf[0]).grad_fn.name() != 'LinearBackward'
+
+
+def test_no_graph_and_mixed_precision(layer):
+    leaf = torch.randn(QUERIES, 6).requires_grad_()
+    layer.float()
+
+    def run():
+        with torch.autocast('cpu', torch.bfloat16):
+            return layer(leaf)
+
+    expected = run()
+    with sparse():
+        found = run()
+        with torch.no_grad():
+            assert torch.equal(run(), expected) and not run().requires_grad
+    assert torch.equal(found, expected)
+    for cotangent in cotangents_of(expected):
+        ours, theirs = (torch.autograd.grad(
+            output, leaf, cotangent, retain_graph=True)[0]
+            for output in (found, expected))
+        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2)
+
+
+def test_rows_of_zeros_are_not_multiplied(layer):
+    leaf = torch.randn(QUERIES, 6).double().requires_grad_()
+    with sparse():
+        output = layer(leaf)
+    dense, *few, zero = (multiplications(output, leaf, cotangent)
+                         for cotangent in cotangents_of(output))
+    assert dense == QUERIES * few[0] > few[0] > zero == 0
+    assert set(few) == {few[0]}
+
+
+def multiplications(output, leaf, cotangent):
+    with FlopCounterMode(display=False) as counter:
+        torch.autograd.grad(output, leaf, cotangent, retain_graph=True)
+    return counter.get_total_flops()
 
 
 def test_a_vector_of_weights():

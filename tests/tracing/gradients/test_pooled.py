@@ -31,12 +31,17 @@ DETECTIONS = 2
 
 @MODELS.register_module()
 class TwoWaysRoIHead(SparseRoIHead):
-    """Uses the levels in another way, too, and one of them alone."""
+    """Uses the levels in another way, too, and one of them alone; boxes are
+    also of what is pooled for them."""
 
     def _bbox_forward(self, stage, x, rois, object_feats, batch_img_metas):
         context = x[1].mean(dim=(2, 3)) + x[-1].amax(dim=(2, 3))
-        return super()._bbox_forward(stage, x, rois, object_feats + context,
-                                     batch_img_metas)
+        results = super()._bbox_forward(
+            stage, x, rois, object_feats + context, batch_img_metas)
+        shift = self.bbox_roi_extractor[stage](x[:4], rois).mean(dim=(1, 2, 3))
+        results['detached_proposals'] = [
+            boxes + shift[:, None] for boxes in results['detached_proposals']]
+        return results
 
 
 class Naming(SingleRoIExtractor):
@@ -54,9 +59,8 @@ class Halved(RoIAlign):
 
 
 def detector(kind):
-    if kind == 'another way':
-        return coupled_detector('TwoWaysRoIHead')
-    model = coupled_detector()
+    model = coupled_detector(
+        'SparseRoIHead' if kind in ('plain', 'by name') else 'TwoWaysRoIHead')
     if kind == 'by name':
         model = copy.deepcopy(model)
         for extractor in model.roi_head.bbox_roi_extractor:
@@ -142,6 +146,39 @@ def check_gradients(trace, naive):
             ours = found[key].get(number, torch.zeros_like(level[0]))
             torch.testing.assert_close(ours, level[0], rtol=0,
                                        atol=1e-5 * scale)
+
+
+def test_a_detector_that_loses_all_gradients(monkeypatch):
+    model = detector('plain')
+    predict = model.roi_head.predict_bbox
+
+    def without_graph(*args, **kwargs):
+        (results, ) = predict(*args, **kwargs)
+        for name in 'bboxes', 'scores':
+            results[name] = torch.from_numpy(results[name].detach().numpy())
+        return [results]
+
+    monkeypatch.setattr(model.roi_head, 'predict_bbox', without_graph)
+    trace = DetectorAdapter(model).trace(
+        batch_of(model, random_image(90, 120)))
+    with pytest.raises(RuntimeError, match='loses the gradient of score: '
+                       'numpy in without_graph'):
+        list(trace.gradients(['score']))
+
+
+def test_levels_apart(monkeypatch):
+    """No RoI is pooled from the last one."""
+    model = detector('plain')
+    data = batch_of(model, random_image(90, 120))
+    _, expected = naive_gradients(model, data, 'neck', monkeypatch)
+    first, last = (DetectorAdapter(model, f'neck[{level}]').trace(data).select(
+        slice(DETECTIONS)) for level in (0, 3))
+    found = whole_gradients(first.gradients(['score']))
+    for detection in range(DETECTIONS):
+        torch.testing.assert_close(
+            found[detection, 'score'][0], expected[detection, 'score'][0][0],
+            rtol=0, atol=1e-5 * float(found[detection, 'score'][0].max()))
+    assert not list(last.gradients(['score']))
 
 
 def test_detections_are_the_hosts():

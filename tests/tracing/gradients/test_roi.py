@@ -271,6 +271,31 @@ def test_head_whose_regions_share_something(monkeypatch, name, more, alone):
             list(trace.gradients(['score']))
 
 
+def test_stages_that_share_a_vector_and_a_level(monkeypatch):
+    """All classes depend on the vector, those of one stage on the level as
+    well, and boxes on neither."""
+    model = detector('cascade')
+    head = model.roi_head
+    predict = head.predict_bbox
+
+    def bbox_forward(stage, x, rois):
+        pooled = head.bbox_roi_extractor[stage](x[:4], rois)
+        vector = x[-1] * (stage + 1)
+        if stage == 1:
+            vector = vector + x[2].amax(dim=(2, 3))
+        return dict(
+            cls_score=head.bbox_head[stage](pooled + vector[..., None, None]
+                                            )[0],
+            bbox_pred=head.bbox_head[stage](pooled)[1])
+
+    monkeypatch.setattr(head, '_bbox_forward', bbox_forward)
+    monkeypatch.setattr(
+        head, 'predict_bbox', lambda x, *args, **kwargs: predict(
+            (*x, x[1].mean(dim=(2, 3))), *args, **kwargs))
+    monkeypatch.setattr(RoIGradients, 'dense', no_dense_way)
+    compare(model, batch_of(model, random_image(75, 130)), count=2)
+
+
 def test_second_branch_does_not_go_through_all_boxes(monkeypatch):
     """Grid R-CNN's runs again on the explained boxes alone."""
     model = detector('grid')

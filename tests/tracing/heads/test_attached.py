@@ -66,35 +66,42 @@ def test_masked_convolution_has_the_gradient_of_a_convolution():
     assert not convolution._forward_hooks
 
 
-@pytest.mark.parametrize('options', [
-    dict(), dict(split_thr=5), dict(class_agnostic=True),
-    dict(split_thr=5, max_num=3),
-    dict(split_thr=5, score_threshold=0.3, offset=1)])
-def test_plain_suppression_chooses_rows(options):
+@pytest.mark.parametrize('options, others', [
+    (dict(), None), (dict(split_thr=5), None), (dict(split_thr=5), True),
+    (dict(class_agnostic=True), None),
+    (dict(class_agnostic=True, split_thr=5), None),
+    (dict(split_thr=5, max_num=3), None),
+    (dict(split_thr=5, score_threshold=0.3, offset=1), None)])
+def test_plain_suppression_chooses_rows(options, others):
     """As mmcv does, with fewer steps on the way back where it goes through
-    one class after the other."""
+    one class after the other. Also where scores are equal, and where the
+    numbers of classes are so large that corners are rounded."""
     torch.manual_seed(0)
-    corners = 20 * torch.rand(30, 2)
-    boxes = torch.cat([corners, corners + 5 + 8 * torch.rand(30, 2)], dim=1)
-    leaves = [boxes.requires_grad_(), torch.rand(30, requires_grad=True)]
-    labels = torch.arange(30) % 3
+    count = 60
+    corners = 20 * torch.rand(count, 2)
+    boxes = torch.cat([corners, corners + 5 + 8 * torch.rand(count, 2)], dim=1)
+    scores = torch.randint(12, (count, )) / 12
+    leaves = [boxes.requires_grad_(), scores.requires_grad_()]
+    labels = 400000 + torch.randint(5, (count, ))
     options = dict(type='nms', iou_threshold=0.2, **options)
-    expected, order = batched_nms(*leaves, labels, options)
+    agnostic = () if others is None else (others, )
+    expected, order = batched_nms(*leaves, labels, options, *agnostic)
     head = bbox_nms.batched_nms
     with attached_operations(nn.Identity()):
         assert bbox_nms.batched_nms is not head
-        dets, kept = bbox_nms.batched_nms(*leaves, labels, options)
+        dets, kept = bbox_nms.batched_nms(*leaves, labels, options, *agnostic)
     assert bbox_nms.batched_nms is head
     assert torch.equal(dets, expected) and torch.equal(kept, order)
-    assert 0 < len(kept) < 30
+    assert 0 < len(kept) < count
     weights = torch.randn_like(dets)
     for ours, theirs in zip(torch.autograd.grad(dets, leaves, weights),
                             torch.autograd.grad(expected, leaves, weights)):
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
-def test_soft_nms_has_the_gradient_of_its_scores(method):
+@pytest.mark.parametrize('method, offset', [
+    ('naive', 0), ('linear', 0), ('gaussian', 0), ('gaussian', 1)])
+def test_soft_nms_has_the_gradient_of_its_scores(method, offset):
     """Against the change of the scores when boxes and scores change."""
     torch.manual_seed(0)
     corners = 20 * torch.rand(12, 2, dtype=torch.float64)
@@ -103,7 +110,7 @@ def test_soft_nms_has_the_gradient_of_its_scores(method):
     scores = torch.rand(12, dtype=torch.float64)
     labels = torch.arange(12) % 2
     options = dict(type='soft_nms', iou_threshold=0.25, min_score=0.01,
-                   method=method)
+                   method=method, offset=offset)
 
     def suppress(boxes, scores):
         dets, kept = batched_nms(boxes, scores, labels, dict(options))
