@@ -23,7 +23,6 @@ from .dense import DenseGradients, again
 from .jacobian import RawPart, SparseJacobian, alike
 from .products import vector_products
 from .stages import Pool, RefusedError, RoIStage, StageRun
-from .upstream import add
 
 #: Bytes that a run of the head may take, and how many times what it gets the
 #: values inside of a head are.
@@ -271,7 +270,7 @@ class RoIRun:
         direct = [(number, leaf) for number, leaves in self.direct.items()
                   for leaf in leaves]
         pooled: dict[str, list[Tensor | None]] = {}
-        past: dict[str, dict[int, Tensor]] = {}
+        not_pooled: dict[str, dict[int, Tensor]] = {}
         for some, stacked in alike(jacobian.cotangents(columns, parts)):
             products = vector_products(
                 [self.raw[number] for number in stacked],
@@ -282,42 +281,23 @@ class RoIRun:
                              for gradient in products]
                 output = column_name(column)
                 pooled[output] = gradients[:len(self.leaves)]
-                past[output] = self.sums_by_input(
-                    gradients[len(self.leaves):], direct)
-        yield from self.through_pooling(pooled, past)
-
-    def sums_by_input(
-        self, gradients: Sequence[Tensor | None],
-        direct: Sequence[tuple[int, Tensor]]
-    ) -> dict[int, Tensor]:
-        """Add what reaches an input in several stages.
-
-        Args:
-            gradients (Sequence[Tensor | None]): For each of ``direct``.
-            direct (Sequence[tuple]): Inputs, and the leaves in their place.
-
-        Returns:
-            dict: The gradients of inputs, as maps.
-        """
-        sums: dict[int, Tensor] = {}
-        for gradient, (number, _) in zip(gradients, direct):
-            total = add(sums.get(number), gradient)
-            if total is not None:
-                sums[number] = total
-        return {number: as_maps(total) for number, total in sums.items()}
+                not_pooled[output] = sums_by_input(
+                    [number for number, _ in direct],
+                    gradients[len(self.leaves):])
+        yield from self.through_pooling(pooled, not_pooled)
 
     def through_pooling(
         self,
         pooled: Mapping[str, Sequence[Tensor | None]],
-        past: Mapping[str, Mapping[int, Tensor]] | None = None
+        not_pooled: Mapping[str, Mapping[int, Tensor]] | None = None
     ) -> Iterator[OutputGradients]:
         """Go back through the pooling.
 
         Args:
             pooled (Mapping): By output, the gradient of the pooled features of
                 each pool; None where there is no path.
-            past (Mapping, optional): By output, what reaches inputs in another
-                way, if the run is that of a single detection.
+            not_pooled (Mapping, optional): By output, what reaches inputs in
+                another way, if the run is that of a single detection.
         """
         for group in self.windows or [[]]:
             # features in windows are shared by the outputs, and then dropped
@@ -329,17 +309,17 @@ class RoIRun:
                     LevelGradients(way.gradients(of_pools), shared)
                     for way, shared in zip(ways, where)
                 ]
-                if past and past.get(output):
-                    levels = self.with_direct(levels, past[output])
+                if not_pooled and not_pooled.get(output):
+                    levels = self.with_others(levels, not_pooled[output])
                 yield OutputGradients(output, levels)
 
-    def with_direct(self, levels: list[LevelGradients],
-                    direct: Mapping[int, Tensor]) -> list[LevelGradients]:
+    def with_others(self, levels: list[LevelGradients],
+                    not_pooled: Mapping[int, Tensor]) -> list[LevelGradients]:
         """Add what reaches inputs in another way than by pooling."""
         (detection, ) = {detection for stage_rows in self.rows
                          for detection in stage_rows}
         by_input = {part.windows.level: part for part in levels}
-        for number, gradient in direct.items():
+        for number, gradient in not_pooled.items():
             if number in by_input:
                 gradient = gradient + by_input[number].spread().gradients
             by_input[number] = LevelGradients(
@@ -347,6 +327,32 @@ class RoIRun:
                     number, self.gradients.inputs[number].detach()[0],
                     [detection]))
         return list(by_input.values())
+
+
+def sums_by_input(numbers: Sequence[int], gradients: Sequence[Tensor | None]
+                  ) -> dict[int, Tensor]:
+    """Add the gradients of leaves that stand for the same input, each in a
+    stage of its own.
+
+    Args:
+        numbers (Sequence[int]): The input of each leaf.
+        gradients (Sequence[Tensor | None]): Of each leaf; None where there is
+            no path.
+
+    Returns:
+        dict: By input, the sum, as a map (1, C, H, W).
+
+    >>> import torch
+    >>> sums = sums_by_input([3, 5, 3], [torch.ones(2), None, torch.ones(2)])
+    >>> {number: total.tolist() for number, total in sums.items()}
+    {3: [[[[2.0, 2.0]]]]}
+    """
+    sums: dict[int, Tensor] = {}
+    for number, gradient in zip(numbers, gradients):
+        if gradient is not None:
+            sums[number] = sums[number] + gradient if number in sums \
+                else gradient
+    return {number: as_maps(total) for number, total in sums.items()}
 
 
 def pooled_rois(gradients: RoIGradients,

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from ..swapping import swapped
 
-FEW = 0.25  # share of all rows
-#: Rows and columns that tell most cotangents with many rows from others.
+#: Up to which share of all rows those that are not zero are few.
+FEW = 0.25
+#: About how many rows, and how many of their columns, are looked at first: if
+#: most of these rows are not zero, the others need not be looked at.
 SAMPLE = 32, 8
 
-in_batch = False
+in_batch = False  # see batches()
 
 
 @contextmanager

@@ -282,7 +282,7 @@ def test_stages_that_share_a_vector_and_a_level(monkeypatch):
         pooled = head.bbox_roi_extractor[stage](x[:4], rois)
         vector = x[-1] * (stage + 1)
         if stage == 1:
-            vector = vector + x[2].amax(dim=(2, 3))
+            vector = vector + x[0].amax(dim=(2, 3))
         return dict(
             cls_score=head.bbox_head[stage](pooled + vector[..., None, None]
                                             )[0],

@@ -4,7 +4,7 @@ import torch
 from mmdet_diffmap.tracing.gradients.rows import batches, few_rows
 
 
-@pytest.mark.parametrize('rows', [1, 7, 100, 333])
+@pytest.mark.parametrize('rows', [0, 1, 7, 100, 333])
 @pytest.mark.parametrize('columns', [1, 5, 40])
 def test_rows_are_those_of_a_loop(rows, columns):
     """Wherever in a row, and however few of its columns, are not zero."""
