@@ -103,8 +103,8 @@ class Samples:
             2, len(self.grids) * points, -1)
         weights = self.weights.permute(3, 4, 0, 2, 1).reshape(places.shape[1:])
         grids = torch.tensor(self.grids, dtype=torch.int32, device=device)
-        cells = grids.prod(dim=1).int()
-        starts = (cells.cumsum(0).int() - cells).repeat_interleave(points)
+        cells = grids.prod(dim=1)
+        starts = (cells.cumsum(0) - cells).int().repeat_interleave(points)
         sizes = grids.repeat_interleave(points, dim=0).T[:, :, None]
         places = places * sizes - 0.5
         before = places.floor()

@@ -38,9 +38,8 @@ class PooledRun(WholeRun):
     def of(cls, model: BaseDetector, statistics: str,
            target: nn.Module | None) -> PooledRun | None:
         """Take a detector whose RoIs are known to be coupled."""
-        roi_head: Any = getattr(model, 'roi_head', None)
-        return cls(model) if roi_head in coupled and any(
-            map(pools_simply, roi_head.modules())) else None
+        return cls(model) if getattr(model, 'roi_head', None) in coupled \
+            else None
 
     @property
     def ends(self) -> list[Tensor]:

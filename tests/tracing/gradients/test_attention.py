@@ -37,7 +37,8 @@ def test_values_are_the_same_bits_and_gradients_the_same(attention, options):
         assert torch.equal(same_weights, weights)
     of_one_query = torch.zeros_like(exact)
     of_one_query[3, :, 5] = 2
-    for cotangent in torch.randn_like(exact), of_one_query:
+    for cotangent in (torch.randn_like(exact), of_one_query,
+                      torch.zeros_like(exact)):
         for ours, expected in zip(*(
                 torch.autograd.grad(output, inputs, cotangent,
                                     retain_graph=True)

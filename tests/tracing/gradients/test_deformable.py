@@ -39,7 +39,7 @@ def test_values_are_mmcvs_and_gradients_those_of_autograd(
     few[:, queries // 2] = torch.randn_like(few[:, 0])
     # what is kept for further passes is not changed
     for cotangent in (torch.randn_like(expected), few,
-                      torch.randn_like(expected)):
+                      torch.zeros_like(expected), torch.randn_like(expected)):
         for ours, theirs in zip(*(
                 torch.autograd.grad(output, leaves, cotangent,
                                     retain_graph=True)
@@ -57,12 +57,45 @@ def test_samples_at_places_that_are_constant():
     expected = host.multi_scale_deformable_attn_pytorch(tokens, *constants)
     with sparse_deformable_attention():
         found = host.multi_scale_deformable_attn_pytorch(tokens, *constants)
+    of_one_query = torch.zeros_like(expected)
+    of_one_query[:, 3] = 2
+    for cotangent in torch.randn_like(expected), of_one_query:
+        with OperationCounter() as counter:
+            (ours, ) = torch.autograd.grad(found, tokens, cotangent,
+                                           retain_graph=True)
+        assert not any('addcmul' in name for name in counter.counts)
+        (theirs, ) = torch.autograd.grad(expected, tokens, cotangent,
+                                         retain_graph=True)
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize('wanted', [0, 1])
+def test_places_or_weights_that_are_constant(wanted):
+    torch.manual_seed(0)
+    grids = torch.tensor([[3, 4]])
+    tokens = torch.randn(1, 12, 2, 3).double()
+    samples = [torch.rand(1, 5, 2, 1, 4, 2).double(),
+               torch.rand(1, 5, 2, 1, 4).double()]
+    samples[wanted].requires_grad_()
+    expected = host.multi_scale_deformable_attn_pytorch(
+        tokens, grids, *samples)
+    with sparse_deformable_attention():
+        found = host.multi_scale_deformable_attn_pytorch(
+            tokens, grids, *samples)
     cotangent = torch.randn_like(expected)
-    with OperationCounter() as counter:
-        (ours, ) = torch.autograd.grad(found, tokens, cotangent)
-    assert not any('addcmul' in name for name in counter.counts)
-    (theirs, ) = torch.autograd.grad(expected, tokens, cotangent)
-    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(
+        torch.autograd.grad(output, samples[wanted], cotangent)[0]
+        for output in (found, expected)))
+
+
+def test_other_devices_take_mmcvs_way():
+    with sparse_deformable_attention():
+        output = host.multi_scale_deformable_attn_pytorch(
+            torch.zeros(1, 12, 2, 3, device='meta', requires_grad=True),
+            torch.tensor([[3, 4]]),
+            torch.zeros(1, 5, 2, 1, 4, 2, device='meta'),
+            torch.zeros(1, 5, 2, 1, 4, device='meta'))
+    assert 'Deformable' not in output.grad_fn.name()
 
 
 @pytest.mark.parametrize('number', range(3))
