@@ -90,8 +90,7 @@ class NumberedRows(TorchFunctionMode):
                            types: Sequence[type],
                            args: tuple = (),
                            kwargs: dict[str, Any] | None = None) -> Any:
-        if function is Tensor.__getitem__ and args[0].requires_grad and \
-                isinstance(args[1], Tensor) and \
+        if function is Tensor.__getitem__ and isinstance(args[1], Tensor) and \
                 args[1].dtype == torch.bool and args[1].dim():
             args = args[0], args[1].nonzero(as_tuple=True)
         return function(*args, **(kwargs or {}))

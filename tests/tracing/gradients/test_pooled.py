@@ -23,7 +23,7 @@ from mmdet_diffmap.tracing.gradients import (
     products,
 )
 from mmdet_diffmap.tracing.heads import WholeRun, head_run
-from mmdet_diffmap.tracing.heads.pooled import PooledRun
+from mmdet_diffmap.tracing.heads.pooled import NumberedRows, PooledRun
 from mmdet_diffmap.tracing.trace import OUTPUTS, whole_gradients
 
 DETECTIONS = 2
@@ -32,13 +32,16 @@ DETECTIONS = 2
 @MODELS.register_module()
 class TwoWaysRoIHead(SparseRoIHead):
     """Uses the levels in another way, too, and one of them alone; boxes are
-    also of what is pooled for them."""
+    also of what is pooled for them, of maps like the levels."""
 
     def _bbox_forward(self, stage, x, rois, object_feats, batch_img_metas):
         context = x[1].mean(dim=(2, 3)) + x[-1].amax(dim=(2, 3))
         results = super()._bbox_forward(
             stage, x, rois, object_feats + context, batch_img_metas)
-        shift = self.bbox_roi_extractor[stage](x[:4], rois).mean(dim=(1, 2, 3))
+        pooled = self.bbox_roi_extractor[stage](
+            [level * 2 for level in x[:4]], rois)
+        pooled *= 0.5
+        shift = pooled.mean(dim=(1, 2, 3))
         results['detached_proposals'] = [
             boxes + shift[:, None] for boxes in results['detached_proposals']]
         return results
@@ -120,6 +123,8 @@ def test_gradients_are_those_of_a_loop(kind, layer, batched, monkeypatch):
     assert isinstance(head_run(model), PooledRun)
     assert isinstance(trace.source, PooledGradients)
     assert (trace.source.matrices is None) == (kind == 'other pooling')
+    if kind == 'plain':
+        assert len(trace.source.levels) == 4
 
 
 def test_the_whole_prediction_is_traced_on_demand(monkeypatch):
@@ -146,6 +151,20 @@ def check_gradients(trace, naive):
             ours = found[key].get(number, torch.zeros_like(level[0]))
             torch.testing.assert_close(ours, level[0], rtol=0,
                                        atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize('mask', [
+    True, False, [True, False, True], [[True, False]] * 3])
+def test_rows_that_are_chosen_by_a_mask(mask):
+    leaf = torch.arange(6.).view(3, 2).requires_grad_()
+    mask = torch.tensor(mask)
+    expected = leaf[mask]
+    with NumberedRows():
+        found = leaf[mask]
+    assert torch.equal(found, expected)
+    ours, theirs = (torch.autograd.grad(rows.square().sum(), leaf)[0]
+                    for rows in (found, expected))
+    assert torch.equal(ours, theirs)
 
 
 def test_a_detector_that_loses_all_gradients(monkeypatch):

@@ -99,6 +99,22 @@ def test_plain_suppression_chooses_rows(options, others):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize('options', [None, dict(iou_threshold=0.2)])
+def test_suppression_that_has_no_name(options):
+    """It is plain, or there is none."""
+    torch.manual_seed(0)
+    corners = 20 * torch.rand(30, 2)
+    boxes = torch.cat([corners, corners + 9], dim=1)
+    scores = torch.rand(30, requires_grad=True)
+    labels = torch.zeros(30)
+    expected, order = batched_nms(boxes, scores, labels, options)
+    with attached_operations(nn.Identity()):
+        dets, kept = bbox_nms.batched_nms(boxes, scores, labels, options)
+    assert torch.equal(dets, expected) and torch.equal(kept, order)
+    assert (len(kept) < 30) == (options is not None)
+    assert dets.requires_grad
+
+
 @pytest.mark.parametrize('method, offset', [
     ('naive', 0), ('linear', 0), ('gaussian', 0), ('gaussian', 1)])
 def test_soft_nms_has_the_gradient_of_its_scores(method, offset):
