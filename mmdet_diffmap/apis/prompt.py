@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmdet.evaluation import get_classes
+from mmdet.models.detectors.glip import clean_label_name
 from torch import nn
 
 from ..tracing.detector import unwrapped
@@ -15,6 +16,8 @@ from ..tracing.prompts import check_asked
 
 #: What stands before the name of a data set whose classes are looked for.
 CLASSES_OF = '$:'
+#: What stands between phrases.
+SEPARATOR = ' . '
 #: What a data sample says of its prompt, by the names of mmdet's pipelines.
 PROMPT_KEYS = ('text', 'custom_entities', 'tokens_positive')
 #: Of ``tokens_positive``, the whole text as one phrase.
@@ -26,23 +29,23 @@ class Prompt:
     """What a detector is to look for, in mmdet's own syntax.
 
     Args:
-        text (str | Sequence[str]): A text, or names of things. ``$: coco`` are
-            the classes of a data set.
+        text (str | Sequence[str]): A text, or phrases, such as names of
+            things. ``$: coco`` are the classes of a data set.
         custom_entities (bool): Whether the text is phrases with `` . ``
-            between them. Otherwise its noun phrases are looked for, which
-            takes nltk and its data.
+            between them, which are kept one by one. Otherwise its noun phrases
+            are looked for, which takes nltk and its data.
         tokens_positive (int | Sequence, optional): The phrases, by where they
             stand in the text: of each one or more pairs of characters, the
             first and the one after the last; or -1 for the whole text as one
             phrase, of detectors that can take it.
 
     Raises:
-        ValueError: If the text is empty, or has no such characters, or there
-            is no such data set.
+        ValueError: If the text or a phrase is empty, or has no such
+            characters, or there is no such data set.
 
     Example:
-        >>> Prompt('a red car . a dog', custom_entities=True).entries()['text']
-        'a red car . a dog'
+        >>> Prompt('a red car . a dog', custom_entities=True).text
+        ('a red car', 'a dog')
         >>> Prompt('$: voc').text[:2]
         ('aeroplane', 'bicycle')
     """
@@ -54,6 +57,9 @@ class Prompt:
         text = self.text
         if isinstance(text, str) and text.startswith(CLASSES_OF):
             text = classes_of_data_set(text.removeprefix(CLASSES_OF).strip())
+        elif isinstance(text, str) and self.custom_entities:
+            # in parts (test_cfg.chunked_size), mmdet would take its letters
+            text = phrases_in(text)
         if not isinstance(text, str):
             text = tuple(text)
             if not all(isinstance(name, str) for name in text):
@@ -62,6 +68,11 @@ class Prompt:
         object.__setattr__(self, 'text', text)  # as a frozen class does
         if not ''.join(text).strip(' .'):
             raise ValueError('the text is empty: name what to look for')
+        for phrase in () if isinstance(text, str) else text:
+            if not clean_label_name(phrase).strip(' .'):
+                reason = ', since mmdet leaves out what is in parentheses'
+                raise ValueError(f'the phrase {phrase!r} names nothing'
+                                 f'{reason * ("(" in phrase)}')
         if self.tokens_positive is not None:
             self._check_tokens()
 
@@ -98,24 +109,31 @@ class Prompt:
     def entries(self) -> dict[str, Any]:
         """Return what goes into the dict that a test pipeline gets, and so
         into the data sample."""
-        return dict(
-            text=self.text,
-            # names are entities by themselves
-            custom_entities=self.custom_entities or
-            not isinstance(self.text, str),
-            tokens_positive=self.tokens_positive)
+        return dict(text=self.text,
+                    custom_entities=not isinstance(self.text, str),
+                    tokens_positive=self.tokens_positive)
 
     def described(self) -> str:
         """Write it in a line, to be read by people."""
-        text = self.text if isinstance(self.text, str) else \
-            ' . '.join(self.text)
+        if not isinstance(self.text, str):
+            return f'{SEPARATOR.join(self.text)} (phrases)'
         if self.tokens_positive is not None:
-            return f'{text} (tokens_positive={self.tokens_positive})'
-        return f'{text} (phrases)' if self.entries()['custom_entities'] else \
-            text
+            return f'{self.text} (tokens_positive={self.tokens_positive})'
+        return self.text
 
 
 PromptLike = Prompt | str | Sequence[str] | None
+
+
+def phrases_in(text: str) -> tuple[str, ...]:
+    """Divide a text into its phrases where mmdet does, at a full stop with a
+    space behind it.
+
+    >>> phrases_in('a red car . a dog .')
+    ('a red car', 'a dog')
+    """
+    parts = text.strip('. ').split('. ')
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def with_texts(sources: list, texts: str | list | None,

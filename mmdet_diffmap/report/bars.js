@@ -37,11 +37,11 @@ function wordsCaption(words, name) {
 
 // Each word with its value, and with what share of the largest its bar shows.
 function barsOf(words) {
-  const largest = largestOf(words);
+  const largest = largestOf(words), letters = [...words.caption];  // spans count as Python does, an emoji as one
   return words.spans.map(([from, to], at) => {
     const value = words.values[at], share = value / largest;
     return {
-      word: words.caption.slice(from, to), value, share,
+      word: letters.slice(from, to).join(''), value, share,
       number: `${share < 0 ? '−' : '+'}${Math.abs(share).toFixed(2)}`,
     };
   });

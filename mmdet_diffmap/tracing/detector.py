@@ -47,7 +47,6 @@ from .predicting import (
 from .prompts import (
     TextLayer,
     check_has_text,
-    is_chunked,
     language_model_of,
     reading,
 )
@@ -192,9 +191,9 @@ class DetectorAdapter:
             predictions = self.predict(inputs, sample).pred_instances
             prompt = None if reader is None else reader.prompt()
             classes = ClassScores.of_candidates(
-                # of a text in parts, each part's phrases have their own
-                head, heard[-1] if heard and not is_chunked(self.model) else
-                None,
+                head, None if not heard or (
+                    # each part's phrases have probabilities of their own
+                    prompt is not None and prompt.in_parts) else heard[-1],
                 predictions.pop(NUMBERS, None),
                 self.class_names if prompt is None else prompt.phrases)
             with recording():

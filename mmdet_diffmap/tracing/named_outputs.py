@@ -215,6 +215,12 @@ def numbered(trace: Trace, text: str) -> int:
 
 def classes_of(trace: Trace) -> ClassScores:
     """Return what a trace knows about its classes."""
+    if trace.prompt is not None and trace.prompt.in_parts:
+        raise ValueError(
+            'the detector reads the text in parts, and looks for the phrases '
+            'of each at other places, so that an object has no probability of '
+            'those of another part: give fewer phrases, or --cfg-options '
+            'model.test_cfg.chunked_size=-1')
     if trace.classes is None:
         raise ValueError(
             'the detector does not tell how probable the other classes of a '

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import (
     ExitStack,
     contextmanager,
@@ -16,7 +16,9 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -35,10 +37,12 @@ LANGUAGE_MODEL = 'language_model'
 READING = 'get_tokens_positive_and_prompts'
 #: The function that heads make the scores of phrases with.
 CONVERTING = 'convert_grounding_to_cls_scores'
-#: What the host calls a label that is no phrase.
-NO_PHRASE = 'unobject'
-#: Words, and each punctuation mark; together with spaces, all of a text.
-WORD = re.compile(r'\w+(?:[\'’-]\w+)*|[^\w\s]')
+#: How phrases are given, where mmdet does not find them by itself.
+AS_PHRASES = 'separate the phrases by " . " and give custom entities ' \
+    '(--custom-entities)'
+#: Words, and each punctuation mark, in a text of which :func:`plain` is known;
+#: together with spaces, all of it.
+WORD = re.compile(r'\w[\w\0]*(?:[\'’-][\w\0]+)*|[^\w\s\0]\0*')
 #: Where a word stands in a caption: its first character, and that after its
 #: last.
 Span = tuple[int, int]
@@ -91,11 +95,14 @@ class ReadPrompt:
         places (list[Tensor]): For each tensor of features that the language
             model gave, the number of each token's word; W for tokens that are
             none. int64, shape (T, ), without padding.
+        in_parts (bool): Whether it was read in several parts, by a run of the
+            head for each.
     """
     caption: str = ''
     phrases: tuple[str, ...] = ()
     spans: tuple[Span, ...] = ()
     places: list[Tensor] = field(default_factory=list)
+    in_parts: bool = False
 
     def word_scores(self, trace: Trace, output: str) -> list[WordScores]:
         """Compute what each word counts in an output of each detection.
@@ -157,11 +164,12 @@ class PromptReader:
     """Listens to what a detector reads in one run.
 
     Args:
-        language_model (nn.Module): The detector's.
+        model (nn.Module): The detector.
     """
 
-    def __init__(self, language_model: Any) -> None:
-        self.language_model = language_model
+    def __init__(self, model: Any) -> None:
+        self.language_model: Any = language_model_of(model)
+        self.in_parts = is_chunked(model)
         self.phrases: tuple[str, ...] = ()
         #: Of each call of the language model, the caption and the number of
         #: tokens of each tensor of features.
@@ -171,8 +179,16 @@ class PromptReader:
         """Find the phrases of a text as the detector does.
 
         Raises:
-            ValueError: If it finds none, or does not know how.
+            ValueError: If it finds none, does not know how, or mixes them up.
         """
+        given = signature(original).bind(*args, **kwargs).arguments
+        is_plain = isinstance(next(iter(given.values())), str) and not (
+            given.get('custom_entities')) and \
+            given.get('tokens_positive') is None
+        if is_plain and self.in_parts:
+            raise ValueError(
+                'a text is read in parts (test_cfg.chunked_size) by its '
+                f'phrases: {AS_PHRASES}')
         said = io.StringIO()  # of nltk, and what the host prints
         try:
             with redirect_stdout(said), redirect_stderr(said):
@@ -184,21 +200,69 @@ class PromptReader:
             raise ValueError(
                 'to find the phrases of a text takes nltk and its data '
                 '(punkt, averaged_perceptron_tagger), which cannot be loaded: '
-                'separate the phrases by " . " and give custom entities '
-                '(--custom-entities)') from error
-        tokens, _, _, entities = results
+                f'{AS_PHRASES}') from error
+        tokens, caption, _, entities = results
         if tokens is None:  # the whole text is what is looked for
             self.phrases = (entities.strip(), )
             return results
-        parts = list(zip(tokens, entities)) if isinstance(tokens, list) else \
-            [(tokens, entities)]
+        if is_plain:
+            self._check_order(caption, tokens, entities)
+        parts = zip(caption, tokens, entities) \
+            if isinstance(caption, list) else [(caption, tokens, entities)]
         self.phrases = tuple(phrase for part in parts
-                             for phrase in phrases_of(*part))
+                             for phrase in self._phrases(*part))
         if not self.phrases:
             raise ValueError('the text names nothing: give phrases, such as '
                              '"a red car . a dog" with custom entities '
                              '(--custom-entities)')
         return results
+
+    def _phrases(self, caption: str, tokens: dict[int, list[int]],
+                 entities: list[str]) -> list[str]:
+        """Name the labels of a text, or of a part of it.
+
+        Args:
+            caption (str): The text.
+            tokens (dict): The tokens of each label, which count from 1.
+            entities (list[str]): The phrases that were found.
+
+        Raises:
+            ValueError: If the detector reads none of a phrase's tokens.
+        """
+        names = [entities[number - 1].strip() for number in tokens]
+        most = self.language_model.max_tokens
+        for name, places in zip(names, tokens.values()):
+            # the last token marks the end of what is read
+            if any(place < most - 1 for place in places):
+                continue
+            count = len(self.language_model.tokenizer(caption).input_ids)
+            raise ValueError(
+                f'the detector reads no word of {name!r}: ' + (
+                    f'of a text, it takes {most} tokens, and this one has '
+                    f'{count}; give fewer phrases, or let them be read in '
+                    'parts (--cfg-options model.test_cfg.chunked_size=20)'
+                    if count > most else
+                    'the language model skips its letters, or no word stands '
+                    'where tokens_positive says'))
+        return names
+
+    def _check_order(self, caption: str, tokens: dict[int, list[int]],
+                     entities: list[str]) -> None:
+        """Raise a ValueError if a label has the name of another: mmdet names
+        them in the order of the phrases, and one that stands in the text twice
+        has two labels."""
+        spans = self.language_model.tokenizer(
+            caption, return_offsets_mapping=True)['offset_mapping']
+        for number, places in tokens.items():
+            name = entities[number - 1] if number <= len(entities) else ''
+            if not places:
+                continue  # see _phrases
+            said = caption[spans[places[0]][0]:spans[places[-1]][1]]
+            if letters_of(said) != letters_of(name):
+                raise ValueError(
+                    f'mmdet mixes up the phrases of the text ({said!r} gets '
+                    f'the name {name!r}), as where one stands in it twice: '
+                    f'{AS_PHRASES}')
 
     def hear(self, module: nn.Module, args: Any, kwargs: Any,
              output: Any) -> None:
@@ -209,49 +273,67 @@ class PromptReader:
 
     def prompt(self) -> ReadPrompt:
         """Return what was read."""
-        captions = [caption for caption, _ in self.calls]
-        caption = ' '.join(captions)
-        spans = tuple(match.span() for match in WORD.finditer(caption))
-        places, start = [], 0
+        caption = ' '.join(part for part, _ in self.calls)
+        tokens, start = [], 0  # of each tensor of features
         for part, lengths in self.calls:
-            places += [self._words_of_tokens(part, start, spans, length)
+            tokens += [self._tokens(part, start, length)
                        for length in lengths]
             start += len(part) + 1
-        return ReadPrompt(caption, self.phrases, spans, places)
-
-    def _words_of_tokens(self, caption: str, start: int,
-                         spans: tuple[Span, ...], count: int) -> Tensor:
-        """Return the number of each token's word, shape (count, ), of a part
-        of the caption that starts at a character of it."""
+        spans = words_of(caption, [token for each in tokens
+                                   for token in each])
         word_at = {place: number for number, (first, end) in enumerate(spans)
                    for place in range(first, end)}
-        tokens = self.language_model.tokenizer(
-            caption, return_offsets_mapping=True,
-            truncation=True, max_length=count)['offset_mapping']
-        words = [word_at.get(start + first, len(spans))
-                 if first < end else len(spans) for first, end in tokens]
-        return torch.tensor(words)
+        places = [torch.tensor([
+            min((word_at[place] for place in range(*token)
+                 if place in word_at), default=len(spans))
+            for token in each]) for each in tokens]
+        return ReadPrompt(caption, self.phrases, spans, places,
+                          len(self.calls) > 1)
+
+    def _tokens(self, part: str, start: int, count: int) -> list[Span]:
+        """Return where the tokens of a part of the caption, which starts at a
+        character of it, stand in the caption; marks of its beginning and end
+        take no room."""
+        return [(start + first, start + end)
+                for first, end in self.language_model.tokenizer(
+                    part, return_offsets_mapping=True, truncation=True,
+                    max_length=count)['offset_mapping']]
 
 
-def phrases_of(tokens: dict[int, list[int]],
-               entities: list[str]) -> list[str]:
-    """Name the labels of a text, or of a part of it.
+def words_of(caption: str, tokens: Sequence[Span] = ()) -> tuple[Span, ...]:
+    """Find the words and punctuation marks of a text; what a language model
+    reads as one token is one word.
 
     Args:
-        tokens (dict): The tokens of each label, which count from 1.
-        entities (list[str]): The phrases that were found.
+        caption (str): The text.
+        tokens (Sequence): Where the language model's tokens stand in it.
 
-    Raises:
-        ValueError: If the detector reads none of a phrase's tokens.
+    >>> words_of('a dog.')
+    ((0, 1), (2, 5), (5, 6))
+    >>> words_of('5€ 👍', [(0, 2), (3, 4)])
+    ((0, 2), (3, 4))
     """
-    names = [entities[number - 1].strip() if number <= len(entities) else
-             NO_PHRASE for number in tokens]
-    for name, places in zip(names, tokens.values()):
-        if not places:
-            raise ValueError(
-                f'the detector reads no word of {name!r}: the text is too '
-                'long for it, or the phrase is not where it is said to be')
-    return names
+    inside = {place for start, stop in tokens
+              for place in range(start + 1, stop)}
+    spans: list[Span] = []
+    for match in WORD.finditer(plain(caption)):
+        first, end = match.span()
+        if spans and {spans[-1][1], first} <= inside:
+            first, _ = spans.pop()
+        spans.append((first, end))
+    return tuple(spans)
+
+
+def letters_of(text: str) -> str:
+    """Return the letters and digits of a text, in lower case."""
+    return ''.join(filter(str.isalnum, text.lower()))
+
+
+def plain(text: str) -> str:
+    """Return a text of the same length with zeros in the place of accents,
+    vowel signs and all else that belongs to the letter before it."""
+    return ''.join('\0' if category(letter) in ('Mn', 'Mc', 'Me', 'Cf')
+                   else letter for letter in text)
 
 
 @contextmanager
@@ -262,7 +344,7 @@ def reading(model: Any) -> Iterator[PromptReader | None]:
     if language_model is None:
         yield None
         return
-    reader = PromptReader(language_model)
+    reader = PromptReader(model)
 
     original: Any = getattr(model, READING, None)
     head = getattr(model, 'bbox_head', None)

@@ -56,8 +56,9 @@ def path(tmp_path_factory):
 
 
 def test_entries_of_mmdets_pipelines():
-    assert Prompt('a cat . a dog', True).entries() == dict(
-        text='a cat . a dog', custom_entities=True, tokens_positive=None)
+    assert Prompt('a cat . a dog.', True).entries() == Prompt(
+        ['a cat', 'a dog']).entries() == dict(
+        text=('a cat', 'a dog'), custom_entities=True, tokens_positive=None)
     assert Prompt(['cat', 'dog']).entries() == dict(
         text=('cat', 'dog'), custom_entities=True, tokens_positive=None)
     classes = Prompt('$: coco').text
@@ -74,6 +75,10 @@ def test_entries_of_mmdets_pipelines():
 @pytest.mark.parametrize('arguments, message', [
     (('', ), 'the text is empty'),
     ((' . ', True), 'the text is empty'),
+    ((('', 'cat'), ), "the phrase '' names nothing$"),
+    (('dog . (red)', True), r"the phrase '\(red\)' names nothing, since mmdet "
+     'leaves out what is in parentheses'),
+    (('_', True), "the phrase '_' names nothing$"),
     (('$: cocoa', ), "no data set 'cocoa'"),
     (((1, 2), ), 'a text, or names of things'),
     ((TEXT, True, [[[0, 1]]]), 'without custom entities'),
@@ -218,8 +223,9 @@ def test_inferencer(path, tmp_path):
     with pytest.raises(ValueError, match='2 texts for 1 images'):
         inferencer(path, texts=['a cat', 'a dog'])
     (found, ) = inferencer(
-        path, texts=ASKED.text, custom_entities=True, pred_score_thr=0,
-        out_dir=str(tmp_path), no_save_pred=False)['predictions']
+        path, texts=' . '.join(PHRASES), custom_entities=True,
+        pred_score_thr=0, out_dir=str(tmp_path),
+        no_save_pred=False)['predictions']
     assert set(found['label_names']) <= set(PHRASES)
     assert found['words'][0]['output'] == 'score'
     assert (tmp_path / 'vis/image.png').is_file()

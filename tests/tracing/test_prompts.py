@@ -20,6 +20,7 @@ from prompted import (
 from mmdet_diffmap.apis import Prompt
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.filtering import Fate
+from mmdet_diffmap.tracing.prompts import words_of
 from mmdet_diffmap.tracing.trace import OUTPUTS, whole_gradients
 
 CHOSEN = [0, 5]
@@ -230,7 +231,9 @@ def test_a_text_in_parts(kind, monkeypatch):
     assert torch.equal(trace.detections.scores, expected.scores)
     assert torch.equal(trace.detections.labels, expected.labels)
     assert trace.prompt.phrases == ('car', 'old zebra', 'dog')
-    assert trace.classes is None  # of a phrase's part alone
+    with pytest.raises(ValueError, match='has no probability of those of '
+                       'another part: give fewer phrases, or --cfg-options'):
+        trace.output('probability:dog')
     chosen = int((expected.labels == 2).nonzero()[0])  # of the second part
     ours = whole_gradients(trace.select([chosen]).gradients(['score']))
     maps, _, sample = naive_in_parts(model, data, monkeypatch)
@@ -248,6 +251,21 @@ def test_a_text_in_parts(kind, monkeypatch):
     assert len(trace.input.candidates(images)) == 2
     assert torch.equal(trace.input.detections(images)[1].labels,
                        expected.labels)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_text_that_fits_into_one_part(kind):
+    """It is read as one without parts, also as a text with full stops, of
+    which mmdet by itself would take the letters."""
+    prompt = Prompt('car . dog', custom_entities=True)
+    model = prompted_detector(kind, chunked_size=2)
+    trace = DetectorAdapter(model).trace(batch_of(model, prompt))
+    whole = prompted_detector(kind)
+    expected = DetectorAdapter(whole).trace(batch_of(whole, prompt))
+    for output in 'score', 'probability:dog', 'contrast':
+        assert torch.equal(trace.output(output), expected.output(output))
+    with pytest.raises(ValueError, match=r'in parts .* by its phrases: sepa'):
+        DetectorAdapter(model).trace(batch_of(model, Prompt('car and dog')))
 
 
 def naive_in_parts(model, data, monkeypatch):
@@ -297,8 +315,21 @@ def test_texts_that_cannot_be_read(model, monkeypatch):
     with pytest.raises(ValueError, match='looks for what a text names: give'):
         adapter.trace(data)
     long = Prompt(' . '.join(['zebra'] * 150), custom_entities=True)
-    with pytest.raises(ValueError, match='reads no word of \'zebra\': the te'):
+    with pytest.raises(ValueError, match=r"no word of 'zebra': of a text, it"
+                       ' takes 256 tokens, and this one has [0-9]{3}; give'):
         adapter.trace(batch_of(model, long))
+    # the last token that there is room for marks the end
+    for count, words in (128, 255), (127, 253):
+        edge = Prompt(('dog', ) * count)
+        assert len(model.language_model.tokenizer(
+            '. '.join(edge.text)).input_ids) == words + 2
+        if count == 127:
+            adapter.trace(batch_of(model, edge))
+            continue
+        with pytest.raises(ValueError, match='reads no word of \'dog\''):
+            adapter.trace(batch_of(model, edge))
+    with pytest.raises(ValueError, match='the language model skips its lett'):
+        adapter.trace(batch_of(model, Prompt(('dog', '\u200b'))))
     host = sys.modules['mmdet.models.detectors.glip']
 
     def missing(caption):
@@ -313,8 +344,28 @@ def test_texts_that_cannot_be_read(model, monkeypatch):
         adapter.trace(batch_of(model, Prompt('very quickly')))
     monkeypatch.setattr(host, 'find_noun_phrases',
                         lambda caption: ['a red car', 'a dog'])
-    trace = adapter.trace(batch_of(model, Prompt('a red car and a dog')))
+    trace = adapter.trace(batch_of(model, Prompt('A red car and a dog')))
     assert trace.prompt.phrases == ('a red car', 'a dog')
+    # two labels of "a dog", of which the second is called "a red car"
+    monkeypatch.setattr(host, 'find_noun_phrases',
+                        lambda caption: ['a dog', 'a red car', 'a dog'])
+    with pytest.raises(ValueError, match=r"mixes up .*'a dog' gets the name "
+                       "'a red car'.*, as where one stands in it twice"):
+        adapter.trace(batch_of(model, Prompt('a dog, a red car, a dog')))
+
+
+@pytest.mark.parametrize('text, tokens, words', [
+    ('a red-hot car.', (), ['a', 'red-hot', 'car', '.']),
+    ("the man's 5 € _x", (), ['the', "man's", '5', '€', '_x']),
+    ('cafe\u0301 ला', (), ['cafe\u0301', 'ला']),  # accents, vowel signs
+    ('\u2764\ufe0f!', (), ['\u2764\ufe0f', '!']),
+    ('5€ now', [(0, 2), (3, 6)], ['5€', 'now']),  # one token
+    ('a now', [(0, 1), (1, 5)], ['a', 'now']),  # with the space before it
+    (' \u0301', (), []),
+])
+def test_words_of_a_text(text, tokens, words):
+    spans = words_of(text, tokens)
+    assert [text[first:end] for first, end in spans] == words
 
 
 def test_nothing_is_left_behind(model):

@@ -2,16 +2,15 @@
 import pytest
 import torch
 
-from mmdet_diffmap.tracing.prompts import WORD, WordScores
+from mmdet_diffmap.tracing.prompts import WordScores, words_of
 from mmdet_diffmap.visualization.colours import colour_table
 from mmdet_diffmap.visualization.drawing import Drawing, Picture, Text
 from mmdet_diffmap.visualization.word_bars import BAR, add_word_bars
 
 
-def words_of(caption, values):
-    return WordScores(caption, tuple(match.span() for match in
-                                     WORD.finditer(caption)),
-                      torch.tensor(values), 0.0, 'score')
+def scores_of(caption, values):
+    return WordScores(caption, words_of(caption), torch.tensor(values), 0.0,
+                      'score')
 
 
 def drawn(words, width=400):
@@ -26,8 +25,8 @@ def drawn(words, width=400):
 
 
 def test_bars_are_as_long_as_values():
-    _, texts, bars, lines = drawn(words_of('a red-hot car.',
-                                           [.05, -.2, .1, 0.]))
+    _, texts, bars, lines = drawn(scores_of('a red-hot car.',
+                                            [.05, -.2, .1, 0.]))
     assert texts == ['words, for and against its score; 1 is 0.2',
                      'a', '+0.25', 'red-hot', '−1.00', 'car', '+0.50',
                      '.', '+0.00']
@@ -46,7 +45,7 @@ def test_bars_are_as_long_as_values():
 
 
 def test_long_texts_are_divided_and_keep_inside():
-    words = words_of(' '.join(['word'] * 30), [1.] * 30)
+    words = scores_of(' '.join(['word'] * 30), [1.] * 30)
     drawing, _, bars, lines = drawn(words, 200)
     assert len(bars) == 30
     assert max(bar.area[2] for bar in bars) <= 210
@@ -55,8 +54,8 @@ def test_long_texts_are_divided_and_keep_inside():
     assert drawing.pixels().shape == (drawing.height, 220, 3)
 
 
-@pytest.mark.parametrize('words', [words_of('a dog', [0., 0.]),
-                                   words_of('', [])])
+@pytest.mark.parametrize('words', [scores_of('a dog', [0., 0.]),
+                                   scores_of('', [])])
 def test_nothing_counts(words):
     _, texts, bars, _ = drawn(words)
     assert not bars and '1 is 0' in texts[0]
