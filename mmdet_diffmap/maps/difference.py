@@ -10,6 +10,8 @@ from .heatmaps import min_max_normalize
 
 #: Bytes of maps that are compared at one time.
 MEMORY_BUDGET = 2**27
+#: Maps in [0, 1] that differ less are the same.
+ROUNDING = 1e-6
 
 
 def difference_map(heatmaps: Tensor, positive: bool = False) -> Tensor:
@@ -59,9 +61,19 @@ def positive_part(differences: Tensor) -> Tensor:
         differences (Tensor): Signed difference maps, shape (..., H, W).
 
     Returns:
-        Tensor: ``ReLU(differences)``, each map min-max normalised to [0, 1].
+        Tensor: ``ReLU(differences)``, each map min-max normalised to [0, 1];
+        zeros where maps differ by rounding alone.
+
+    Example:
+        >>> positive_part(torch.tensor([[[0.2, -1.0]], [[1e-7, 0.0]]]))
+        tensor([[[1., 0.]],
+                [[0., 0.]]])
     """
-    return min_max_normalize(differences.relu())
+    positive = differences.relu()
+    if positive.numel():
+        peaks = positive.amax(dim=(-2, -1), keepdim=True)
+        positive = torch.where(peaks > ROUNDING, positive, 0)
+    return min_max_normalize(positive)
 
 
 def two_largest(heatmaps: Tensor) -> tuple[Tensor, Tensor]:

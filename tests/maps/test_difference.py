@@ -99,3 +99,11 @@ def test_wrong_shape(bad):
 def test_wrong_type():
     with pytest.raises(ValueError, match='floating point'):
         difference_map(torch.ones(2, 3, 3, dtype=torch.int64))
+
+
+def test_maps_that_differ_by_rounding_alone_have_no_positive_part():
+    """Normalised, rounding would look like the strongest difference."""
+    maps = torch.rand(1, 13, 17).repeat(2, 1, 1)
+    maps[0, 3, 4] += 2e-7
+    assert (difference_map(maps)[0] > 0).any()
+    assert not difference_map(maps, positive=True).any()
