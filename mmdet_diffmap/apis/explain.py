@@ -80,7 +80,7 @@ def explain(model: nn.Module,
         ``evidence='both'`` in the method's config also ``evidence_maps`` (N,
         H, W), signed in [-1, 1], and ``meanings``, what each says in words.
         Of a text-prompted detector also ``words``, a
-        :class:`~mmdet_diffmap.tracing.prompts.WordScores` of each, and
+        :class:`~mmdet_diffmap.tracing.word_scores.WordScores` of each, and
         ``phrases`` in the metainfo, what each label is. Of several images, or
         a batch, one for each.
 

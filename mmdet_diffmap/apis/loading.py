@@ -21,7 +21,7 @@ from ..io.configs import inner_dicts
 from ..io.package_files import PREFIX, bundled_config
 from ..tracing.detector import unwrapped
 from .image_pipeline import scope_of
-from .loading_trackers import load_tracker
+from .loading_trackers import check_has_detector, load_tracker
 
 
 def load_detector(model: str | os.PathLike | Config,
@@ -59,6 +59,7 @@ def load_detector(model: str | os.PathLike | Config,
     cfg, zoo_weights = load_config(model)
     if cfg_options:
         cfg = overridden(cfg, cfg_options)
+    check_has_detector(cfg)
     weights = os.fspath(weights or cfg.get('load_from') or zoo_weights or '')
     if not weights and 'detector' not in cfg.model:  # a tracker's parts
         raise ValueError(f'no weights for {model}: neither given, nor named '

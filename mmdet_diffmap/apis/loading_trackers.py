@@ -2,14 +2,33 @@
 """The weights of a multi-object tracker, whose parts are trained apart."""
 from typing import Any
 
+from mmdet.models.mot import BaseMOTModel
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch import nn
 
 from ..io.checkpoint import load_weights, read_checkpoint, weights_of
 from ..io.configs import inner_dicts
+from ..tracing.tracked_detector import without_detector
 
 #: How mmengine says that a part's weights are those of a file.
 PRETRAINED = 'Pretrained'
+
+
+def is_tracker_config(cfg: Config) -> bool:
+    """Whether the model of a config follows objects through videos."""
+    kind = cfg.model.get('type')
+    if isinstance(kind, str):
+        kind = MODELS.get(kind)
+    return isinstance(kind, type) and issubclass(kind, BaseMOTModel)
+
+
+def check_has_detector(cfg: Config) -> None:
+    """Raise a ValueError for a config of a tracker without a detector."""
+    if 'detector' not in cfg.model and is_tracker_config(cfg):
+        kind = cfg.model.type
+        raise without_detector(kind if isinstance(kind, str) else
+                               kind.__name__)
 
 
 def load_tracker(tracker: nn.Module, weights: str) -> dict[str, Any]:

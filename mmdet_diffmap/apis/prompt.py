@@ -165,7 +165,8 @@ def text_of(texts: str | list, number: int, count: int) -> Any:
         return texts
     if len(texts) != count:
         raise ValueError(f'there are {len(texts)} texts for {count} images: '
-                         'give one for each, or one for all')
+                         'give one for each, or one for all; names of things '
+                         'for one image are a list of their own')
     return texts[number]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from ..tracing.detector import DetectorAdapter, unwrapped
-from ..tracing.prompts import WordScores, language_model_of
+from ..tracing.prompts import language_model_of
 from ..tracing.trace import Trace
+from ..tracing.word_scores import WordScores
 from .explainer import Explainer
 
 

@@ -5,8 +5,7 @@ differentiated as by those of the image."""
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import (
     ExitStack,
     contextmanager,
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
-from unicodedata import category
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -27,6 +25,7 @@ from torch import Tensor, nn
 from .nested import all_tensors, map_tensors
 from .swapping import modules_with, swapped
 from .target_layer import TargetLayer, depend
+from .word_scores import Span, WordScores, words_of
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -40,46 +39,6 @@ CONVERTING = 'convert_grounding_to_cls_scores'
 #: How phrases are given, where mmdet does not find them by itself.
 AS_PHRASES = 'separate the phrases by " . " and give custom entities ' \
     '(--custom-entities)'
-#: Words, and each punctuation mark, in a text of which :func:`plain` is known;
-#: together with spaces, all of it.
-WORD = re.compile(r'\w[\w\0]*(?:[\'’-][\w\0]+)*|[^\w\s\0]\0*')
-#: Where a word stands in a caption: its first character, and that after its
-#: last.
-Span = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class WordScores:
-    """How much each word of a text counts in an output of one detection.
-
-    Args:
-        caption (str): The text, as the language model got it.
-        spans (tuple): Where each of its W words and punctuation marks stands,
-            first character and the one after the last.
-        values (Tensor): The gradient of the output times the text's features
-            less their mean over the text, summed over channels and over the
-            tokens of each word, shape (W, ): above zero what raises the
-            output.
-        rest (float): The same of tokens that are no part of the caption, such
-            as the marks of its beginning and end.
-        output (str): The output, such as ``score``.
-    """
-    caption: str
-    spans: tuple[Span, ...]
-    values: Tensor
-    rest: float
-    output: str
-
-    @property
-    def words(self) -> list[str]:
-        """The words, in their order."""
-        return [self.caption[start:end] for start, end in self.spans]
-
-    def described(self) -> dict[str, Any]:
-        """Return all of it, ready for JSON."""
-        return dict(caption=self.caption, output=self.output,
-                    spans=self.spans, values=self.values.tolist(),
-                    rest=self.rest)
 
 
 @dataclass(frozen=True)
@@ -140,10 +99,11 @@ def check_asked(model: Any, is_asked: bool) -> None:
     name = type(model).__name__
     takes_text = language_model_of(model) is not None
     if takes_text and not is_asked:
-        raise ValueError(f'{name} looks for what a text names: give texts')
+        raise ValueError(f'{name} looks for what a text names: give texts '
+                         '(--texts; in Python, prompt)')
     if is_asked and not takes_text:
         raise ValueError(f'{name} has no language branch, so it cannot take '
-                         'texts')
+                         'texts: leave them out')
 
 
 def check_has_text(model: Any, sample: BaseDataElement) -> None:
@@ -300,40 +260,9 @@ class PromptReader:
                     max_length=count)['offset_mapping']]
 
 
-def words_of(caption: str, tokens: Sequence[Span] = ()) -> tuple[Span, ...]:
-    """Find the words and punctuation marks of a text; what a language model
-    reads as one token is one word.
-
-    Args:
-        caption (str): The text.
-        tokens (Sequence): Where the language model's tokens stand in it.
-
-    >>> words_of('a dog.')
-    ((0, 1), (2, 5), (5, 6))
-    >>> words_of('5€ 👍', [(0, 2), (3, 4)])
-    ((0, 2), (3, 4))
-    """
-    inside = {place for start, stop in tokens
-              for place in range(start + 1, stop)}
-    spans: list[Span] = []
-    for match in WORD.finditer(plain(caption)):
-        first, end = match.span()
-        if spans and {spans[-1][1], first} <= inside:
-            first, _ = spans.pop()
-        spans.append((first, end))
-    return tuple(spans)
-
-
 def letters_of(text: str) -> str:
     """Return the letters and digits of a text, in lower case."""
     return ''.join(filter(str.isalnum, text.lower()))
-
-
-def plain(text: str) -> str:
-    """Return a text of the same length with zeros in the place of accents,
-    vowel signs and all else that belongs to the letter before it."""
-    return ''.join('\0' if category(letter) in ('Mn', 'Mc', 'Me', 'Cf')
-                   else letter for letter in text)
 
 
 @contextmanager

@@ -39,9 +39,7 @@ def detector_of(tracker: Any) -> BaseDetector:
     """
     detector = getattr(tracker, 'detector', None)
     if not isinstance(detector, BaseDetector):
-        raise ValueError(
-            f'{type(tracker).__name__} has no detector of its own, so that '
-            'what it follows cannot be explained')
+        raise without_detector(type(tracker).__name__)
     if not isinstance(detector.data_preprocessor, FramePreprocessor):
         detector.data_preprocessor = FramePreprocessor(
             tracker.data_preprocessor)
@@ -53,6 +51,14 @@ def detector_of(tracker: Any) -> BaseDetector:
     if meta.get('classes'):  # None where mmdet does not know them
         detector.dataset_meta = meta
     return detector
+
+
+def without_detector(name: str) -> ValueError:
+    """Return the error of a tracker that has no detector."""
+    return ValueError(
+        f'{name} has no detector of its own, so that what it follows cannot '
+        'be explained: give a detector of images, such as Mask2Former, whose '
+        'objects are numbered from frame to frame')
 
 
 class FramePreprocessor(BaseDataPreprocessor):

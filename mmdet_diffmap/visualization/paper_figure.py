@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 from mmengine.structures import InstanceData
 
 from ..io.files import DPI
-from ..tracing.prompts import WordScores
+from ..tracing.word_scores import WordScores
 from . import word_bars
 from .colours import EDGE, OTHER, RGB, TARGET, colour_bar, overlay, resize
 from .drawing import INK, hexadecimal

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..tracing.prompts import WordScores
+from ..tracing.word_scores import WordScores
 from .colours import RGB, colour_table
 from .drawing import INK, Drawing, font
 

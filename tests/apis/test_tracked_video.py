@@ -190,8 +190,13 @@ def test_mistakes(bytetrack, clip, tmp_path):
                       alone._modules.items() if name != 'detector'}
     for work in (lambda: explain_video(alone, clip, out),
                  lambda: explain(alone, SCENE)):
-        with pytest.raises(ValueError, match='ByteTrack has no detector of '):
+        with pytest.raises(ValueError, match=r'ByteTrack has no detector of '
+                           'its own, .*: give a detector of images, such as'):
             work()
+    # before anything is loaded
+    with pytest.raises(ValueError, match='Mask2FormerVideo has no detector'):
+        load_detector('mmdet::mask2former_vis/mask2former_r50_8xb2-8e_'
+                      'youtubevis2021.py')
     assert not list(tmp_path.glob('*.mp4'))
 
 

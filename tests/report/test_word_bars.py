@@ -3,15 +3,17 @@ import cv2
 import numpy as np
 import pytest
 from families import random_image
-from prompted import ASKED, SIZE, prompted_detector
+from prompted import SIZE, prompted_detector
 from report_page import act, drawn, opened, pixels_of, press, save
 
 from mmdet_diffmap import explain
-from mmdet_diffmap.apis import explain_files
+from mmdet_diffmap.apis import Prompt, explain_files
 from mmdet_diffmap.explainers.engine import Selection
 from mmdet_diffmap.report import Report
 from mmdet_diffmap.visualization.word_bars import colour_of
 
+#: With a letter that is two to a browser.
+ASKED = Prompt('a red \U0001f697 . a zebra . the dog', custom_entities=True)
 METHODS = {'layer': 'layer-cam', 'rise': dict(type='DRISE', masks=4)}
 
 

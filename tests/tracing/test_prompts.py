@@ -20,8 +20,8 @@ from prompted import (
 from mmdet_diffmap.apis import Prompt
 from mmdet_diffmap.tracing.detector import DetectorAdapter
 from mmdet_diffmap.tracing.filtering import Fate
-from mmdet_diffmap.tracing.prompts import words_of
 from mmdet_diffmap.tracing.trace import OUTPUTS, whole_gradients
+from mmdet_diffmap.tracing.word_scores import words_of
 
 CHOSEN = [0, 5]
 

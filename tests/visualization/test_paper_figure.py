@@ -4,7 +4,7 @@ import torch
 from matplotlib.patches import Rectangle
 from mmengine.structures import InstanceData
 
-from mmdet_diffmap.tracing.prompts import WordScores
+from mmdet_diffmap.tracing.word_scores import WordScores
 from mmdet_diffmap.visualization.colours import overlay, resize
 from mmdet_diffmap.visualization.figure import (
     HEATMAP,

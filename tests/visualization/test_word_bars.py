@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from mmdet_diffmap.tracing.prompts import WordScores, words_of
+from mmdet_diffmap.tracing.word_scores import WordScores, words_of
 from mmdet_diffmap.visualization.colours import colour_table
 from mmdet_diffmap.visualization.drawing import Drawing, Picture, Text
 from mmdet_diffmap.visualization.word_bars import BAR, add_word_bars

@@ -1,8 +1,8 @@
 # Copyright (c) mmdet_diffmap authors. Licensed under Apache-2.0.
 """What of a tracker's config is checked: its detector."""
-from mmdet.models.mot import BaseMOTModel
-from mmdet.registry import MODELS
 from mmengine.config import Config
+
+from ...apis.loading_trackers import is_tracker_config
 
 #: What a tracker's model needs to hold a detector.
 KEPT = ('type', 'data_preprocessor', 'detector')
@@ -17,8 +17,6 @@ def keep_detector(cfg: Config) -> None:
     Args:
         cfg (Config): Of any model; that of a plain detector stays as it is.
     """
-    kind = MODELS.get(cfg.model.type) if isinstance(cfg.model.type, str) \
-        else cfg.model.type
-    if isinstance(kind, type) and issubclass(kind, BaseMOTModel):
+    if is_tracker_config(cfg):
         for name in set(cfg.model) - {*KEPT}:
             cfg.model.pop(name)
