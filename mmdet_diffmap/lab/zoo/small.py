@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmdet.models.dense_heads import MaskFormerHead
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -151,7 +152,9 @@ def random_model(cfg: Config, spread: float = 0.5) -> nn.Module:
 
 def calibrate(model: Any, data: dict[str, Any]) -> None:
     """Let batch normalisation know the statistics of a batch, as training
-    would: the features of deep networks would grow without bound."""
+    would: the features of deep networks would grow without bound. Let queries
+    that have a mask differ: a random decoder makes nearly the same of all of
+    them, and one would have all pixels."""
 
     def learn(norm: Any, args: Any) -> None:
         values = args[0].transpose(0, 1).flatten(1)
@@ -160,10 +163,20 @@ def calibrate(model: Any, data: dict[str, Any]) -> None:
             norm.running_mean = values.mean(dim=1)
             norm.running_var = variance.where(variance > 0, 1.0)
 
+    def centre(layer: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
+        last = output[-1] if output.dim() == 4 else output  # of the decoder
+        mean = last.flatten(0, -2).mean(dim=0)
+        layer.bias -= mean
+        return output - mean
+
     with torch.no_grad(), without_masks(model), ExitStack() as stack:
         for norm in model.modules():
             if isinstance(norm, _BatchNorm):
                 stack.callback(norm.register_forward_pre_hook(learn).remove)
+        for head in model.modules():
+            if isinstance(head, MaskFormerHead):
+                for layer in head.cls_embed, head.mask_embed[-1]:
+                    stack.callback(layer.register_forward_hook(centre).remove)
         model.test_step(data)
 
 
