@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmdet.evaluation import get_classes
-from mmdet.models.detectors.glip import clean_label_name
 from torch import nn
 
 from ..tracing.detector import unwrapped
-from ..tracing.prompts import check_asked
+from ..tracing.prompts import check_asked, names_something
 
 #: What stands before the name of a data set whose classes are looked for.
 CLASSES_OF = '$:'
@@ -69,7 +68,7 @@ class Prompt:
         if not ''.join(text).strip(' .'):
             raise ValueError('the text is empty: name what to look for')
         for phrase in () if isinstance(text, str) else text:
-            if not clean_label_name(phrase).strip(' .'):
+            if not names_something(phrase):
                 reason = ', since mmdet leaves out what is in parentheses'
                 raise ValueError(f'the phrase {phrase!r} names nothing'
                                  f'{reason * ("(" in phrase)}')

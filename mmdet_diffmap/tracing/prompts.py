@@ -19,6 +19,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmdet.models.detectors.glip import clean_label_name
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
@@ -111,6 +112,12 @@ def check_has_text(model: Any, sample: BaseDataElement) -> None:
     needs."""
     if 'text' not in sample:
         check_asked(model, is_asked=False)
+
+
+def names_something(phrase: str) -> bool:
+    """Whether mmdet finds anything in a phrase: it leaves out what is in
+    parentheses, and takes ``_`` for a space."""
+    return bool(clean_label_name(phrase).strip(' .'))
 
 
 def is_chunked(model: Any) -> bool:
