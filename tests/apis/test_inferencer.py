@@ -72,7 +72,9 @@ def test_arguments_are_mmdets_and_ours():
         assert set(found) - set(expected) == set(added)
 
 
-@pytest.mark.parametrize('kind', ['file', 'path', 'array', 'list', 'folder'])
+@pytest.mark.parametrize('kind', [
+    'file', 'path', 'array', *(pytest.param(kind, marks=pytest.mark.slow)
+                               for kind in ('list', 'folder'))])
 def test_detections_are_mmdets_and_maps_those_of_explain(kind, folder):
     files = [str(folder / f'{index}.png') for index in (2, 3)]
     inputs = dict(file=files[0], path=files[0], array=read_image(files[0]),
@@ -105,6 +107,7 @@ def test_scenes_and_urls(folder):
         check_maps(one, explain(demo_detector(), SCENE).pred_instances)
 
 
+@pytest.mark.slow
 def test_real_photographs(real):
     config, weights = (str(real / f'yolox_nano_coco.{end}')
                        for end in ('py', 'pth'))

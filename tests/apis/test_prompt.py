@@ -195,6 +195,7 @@ def test_files(model, path, tmp_path):
     assert words['values'] == objects.words[0].values.tolist()
 
 
+@pytest.mark.slow
 def test_two_objects_and_comparisons(model, path, tmp_path):
     pair = explain_pair(model, path, 0, 1, selection=ALL, prompt=ASKED)
     assert pair.separation_maps.shape == (2, *SIZE)
@@ -203,6 +204,7 @@ def test_two_objects_and_comparisons(model, path, tmp_path):
     assert (tmp_path / 'compare/image.png').is_file()
 
 
+@pytest.mark.slow
 def test_video(model, path, tmp_path):
     with writing(tmp_path / 'in.mp4', 5, (70, 46)) as write:
         write(np.resize(random_image(46, 70), (46, 70, 3)))
@@ -211,6 +213,7 @@ def test_video(model, path, tmp_path):
         show_progress=False, prompt=ASKED) == 1
 
 
+@pytest.mark.slow
 def test_inferencer(path, tmp_path):
     weights = tmp_path / 'weights.pth'
     cfg = prompted_config('grounding_dino')

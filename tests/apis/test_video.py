@@ -80,7 +80,8 @@ def changes(path, clip):
         read_explained(path)[0], read_clip(plain)[0])]
 
 
-@pytest.mark.parametrize('show', ['positive', 'heatmap'])
+@pytest.mark.parametrize('show', [
+    'positive', pytest.param('heatmap', marks=pytest.mark.slow)])
 def test_follows_one_object(show, clip, tmp_path):
     """Its surroundings change colour in every frame, and nothing else."""
     first = explain(demo_detector(), read_clip(clip)[0][0].astype(np.uint8),

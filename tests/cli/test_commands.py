@@ -184,6 +184,7 @@ def test_real_photographs(real, tmp_path):
         assert (tmp_path / f'outputs/vis/{photo.stem}.png').is_file()
 
 
+@pytest.mark.slow
 def test_test_runs_the_hosts_test_with_the_hook(tmp_path):
     config = tmp_path / 'hooked.py'
     config.write_text(

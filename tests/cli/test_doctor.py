@@ -27,6 +27,7 @@ def run_doctor(*arguments, expect=0):
     return ' '.join(result.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_detector_that_works():
     said = run_doctor(CONFIG, WEIGHTS, '--device', 'cpu')
     assert 'problem' not in said

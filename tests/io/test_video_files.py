@@ -127,6 +127,7 @@ def test_frames_that_are_lost(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_terminal_stays_clean(tmp_path):
     """What FFmpeg says of encoders that it does not have is not for users."""
     (tmp_path / 'writes.py').write_text(

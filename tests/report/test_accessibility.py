@@ -10,6 +10,9 @@ from report_page import TOLERANCE, act, drawn, opened, press, view
 
 from mmdet_diffmap import difference_map, explain
 
+#: All of them together take minutes.
+pytestmark = pytest.mark.slow
+
 SIZES = [(1100, 700), (901, 600), (740, 360), (360, 740), (650, 400)]
 
 
@@ -57,12 +60,9 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize('name, scheme, states', [
-    ('report', 'light', STATES),
-    *(pytest.param(*each, marks=pytest.mark.slow) for each in (
-        ('report', 'dark', ['an object is chosen', 'keys']),
-        ('errors', 'light', STATES),
-        ('errors', 'dark', ['an object is chosen', 'keys'])))])
+@pytest.mark.parametrize('scheme, states', [
+    ('light', STATES), ('dark', ['an object is chosen', 'keys'])])
+@pytest.mark.parametrize('name', ['report', 'errors'])
 def test_axe_finds_nothing(chromium, paths, name, scheme, states):
     with opened(chromium, paths[name], color_scheme=scheme) as page:
         for state in states:

@@ -15,6 +15,9 @@ from report_page import (
 
 from mmdet_diffmap.report.page_file import BOX_COLOURS
 
+#: All of them together take minutes.
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize('keys', [['j', 'b'], ['j', 'J', 'b'],
                                   ['j', 'b', 'g'], ['b']])

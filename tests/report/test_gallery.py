@@ -14,6 +14,9 @@ from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.report import ErrorReport, Photo, Report
 from mmdet_diffmap.report.missing import MissingImages
 
+#: All of them together take minutes.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def page(chromium, photographs):

@@ -17,6 +17,9 @@ from report_page import (
 
 from mmdet_diffmap import difference_map
 
+#: All of them together take minutes.
+pytestmark = pytest.mark.slow
+
 
 def panels(page):
     """The panels that are shown."""

@@ -15,6 +15,9 @@ from mmdet_diffmap.report.page_file import (
     write_page,
 )
 
+#: All of them together take minutes.
+pytestmark = pytest.mark.slow
+
 SIZE = (250, 200)  # of a photograph whose colours say where a pixel is
 NESTED = [(0, 0, 120, 100), (20, 20, 110, 90), (40, 40, 90, 80)]
 APART = (150, 120, 240, 190)
@@ -143,7 +146,6 @@ def test_the_wheel_zooms_around_the_pointer(open_boxes):
     assert picture(page)['width'] == pytest.approx(width)
 
 
-@pytest.mark.slow
 def test_values_under_zoom_are_those_of_the_map(page, folder):
     heatmap = maps(folder, 'odam')[0].numpy()
     press(page, 'j', 'z')
@@ -397,7 +399,6 @@ def test_lines_and_labels_are_seen_on_white_and_on_black(open_boxes):
         assert int(text.max()) - int(np.median(text)) > 110
 
 
-@pytest.mark.slow
 def test_a_page_of_photographs_of_many_objects(chromium, real, tmp_path):
     """Every object that a detector finds in a crowd is met by clicks."""
     from mmdet_diffmap import load_detector

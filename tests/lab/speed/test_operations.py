@@ -64,6 +64,7 @@ def boxes_apart(boxes):
     return np.array(list(places.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('family, options', [
     ('yolox', {}), ('fcos', dict(statistics='frozen')), ('faster_rcnn', {})])
 def test_operations_hardly_grow_with_the_objects(family, options):

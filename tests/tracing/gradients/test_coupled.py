@@ -100,7 +100,9 @@ def test_without_a_tolerance_each_output_has_its_pass(name, passes):
             torch.testing.assert_close(gradient, expected[key][level][0])
 
 
-@pytest.mark.parametrize('share', [0.3, 0.03, 0.003])
+@pytest.mark.parametrize('share', [
+    0.03, *(pytest.param(share, marks=pytest.mark.slow)
+            for share in (0.3, 0.003))])
 @pytest.mark.parametrize('joint', [False, True])
 @pytest.mark.parametrize('name', HEADS)
 def test_maps_are_off_by_no_more_than_the_tolerance(name, joint, share,
