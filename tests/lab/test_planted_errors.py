@@ -20,6 +20,7 @@ def test_every_kind_is_planted():
         Kind.CORRECT, Kind.IGNORED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('plant, detector', CASES, ids=[
     f'{detector}-{plant.text}' for plant, detector in CASES])
 def test_they_are_named_as_what_they_are(plant, detector):

@@ -24,6 +24,9 @@ from mmdet_diffmap import explain
 from mmdet_diffmap.datasets import render_scene
 from mmdet_diffmap.serve.uploads import Limits
 
+#: All of them together take minutes.
+pytestmark = pytest.mark.slow
+
 DROP = '''([files, kind]) => {
   const transfer = new DataTransfer();
   for (const {name, text} of files) transfer.items.add(new File(

@@ -23,6 +23,9 @@ from mmdet_diffmap.lab.zoo import small
 from mmdet_diffmap.report import Report
 from mmdet_diffmap.report.page_file import BOX_COLOURS
 
+#: All of them together take minutes.
+pytestmark = pytest.mark.slow
+
 SIZE = 64, 96
 
 

@@ -12,6 +12,9 @@ from mmdet_diffmap.explainers.engine import Selection
 from mmdet_diffmap.report import Report
 from mmdet_diffmap.visualization.word_bars import colour_of
 
+#: All of them together take minutes.
+pytestmark = pytest.mark.slow
+
 #: With a letter that is two to a browser.
 ASKED = Prompt('a red \U0001f697 . a zebra . the dog', custom_entities=True)
 METHODS = {'layer': 'layer-cam', 'rise': dict(type='DRISE', masks=4)}
