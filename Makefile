@@ -31,9 +31,9 @@ test: lint tested
 # those that take long as well
 test-all: lint tested-all
 
-# the tests beside the maintained forks of the host
+# all tests beside the maintained forks of the host
 test-onedl:
-	$(MAKE) VENV=.venv-onedl HOST=onedl tested
+	$(MAKE) VENV=.venv-onedl HOST=onedl tested-all
 
 tested: env-test
 	$(PYTEST) $(PARALLEL)
